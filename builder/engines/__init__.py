@@ -1,0 +1,89 @@
+"""What makes an image: the Engine protocol, the values it speaks, and the choice among engines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSource:
+    """Where a build secret comes from: a file or an environment variable, never a value."""
+
+    file: Path | None = None
+    env: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One image to be built.
+
+    ``dockerfile_label`` is how messages name the Dockerfile. ``contexts`` maps a name as the
+    Dockerfile writes it (FROM, COPY --from, RUN --mount=from=) to an image reference that the
+    engine can resolve, or to a URL with a scheme that buildx knows (docker-image://, a folder …).
+    ``tags`` are full references that the result gets in the engine. ``features`` are the keys of
+    dockerfile.model.FEATURES that the Dockerfile needs. ``timeout`` in seconds.
+    """
+
+    image: str
+    context: Path
+    dockerfile: Path
+    dockerfile_label: str
+    tags: tuple[str, ...]
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretSource] = field(default_factory=dict)
+    platform: str | None = None
+    features: frozenset[str] = frozenset()
+    no_cache: bool = False
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """``image_id`` as the engine names it, ``size`` in bytes, ``cached``: no step had to run."""
+
+    image_id: str
+    size: int
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputLine:
+    """A line that a step of the build printed, without newline."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentStep:
+    """The instruction that the engine is working on, e.g. "[2/5] RUN apt-get update"."""
+
+    text: str
+
+
+Output = OutputLine | CurrentStep
+Sink = Callable[[Output], None]
+
+
+class Engine(Protocol):
+    """Makes images.
+
+    ``refusal`` says in one sentence why this engine cannot make the image, or None. An engine that
+    lacks a feature refuses; it never degrades.
+
+    ``build`` raises BuildFailedError (engines.failure) for a failing instruction or a fault, with
+    ``transient`` set where a retry can help, and InterruptedRunError once ``cancel`` was set.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def refusal(self, request: BuildRequest) -> str | None: ...
+
+    def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult: ...

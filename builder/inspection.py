@@ -1,0 +1,155 @@
+"""The commands that read and show and make no image: graph, list, check, registry, init."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import InputError, InputErrors, UsageError
+from builder.options import SelectOptions, TreeOptions
+
+if TYPE_CHECKING:
+    from builder.tree import Tree
+
+
+def graph(options: TreeOptions, selection: SelectOptions, form: str) -> int:
+    from builder import drawing  # noqa: PLC0415
+    from builder.tree import choose_images, read_tree  # noqa: PLC0415
+
+    tree = read_tree(options)
+    names = choose_images(tree, selection).images
+    if form == "json":
+        _print_json(drawing.as_json(tree.graph, names, tree.tags))
+    elif form == "tree":
+        sys.stdout.write(drawing.as_tree(tree.graph, names))
+    elif form == "mermaid":
+        sys.stdout.write(drawing.as_mermaid(tree.graph, names))
+    else:
+        dot = drawing.as_dot(tree.graph, names)
+        sys.stdout.write(dot if form == "dot" else _svg(dot))
+    return 0
+
+
+def _svg(dot: str) -> str:
+    from builder.process import MissingProgramError, run  # noqa: PLC0415
+
+    try:
+        drawn = run(["dot", "-Tsvg"], input=dot.encode())
+    except MissingProgramError as error:
+        raise UsageError(
+            "--format svg needs Graphviz, which is not installed",
+            hint="install the package graphviz, or use --format mermaid",
+        ) from error
+    if drawn.returncode != 0:
+        raise UsageError(f"dot failed: {drawn.stderr.decode(errors='replace').strip()}")
+    return drawn.stdout.decode()
+
+
+def list_images(options: TreeOptions, selection: SelectOptions, *, as_json: bool) -> int:
+    from builder.tree import choose_images, read_tree  # noqa: PLC0415
+
+    tree = read_tree(options)
+    names = choose_images(tree, selection).images
+    if as_json:
+        _print_json([_row(tree, name) for name in names])
+        return 0
+    widths = [max((len(str(_row(tree, n)[key])) for n in names), default=0) for key in COLUMNS]
+    for name in names:
+        row = _row(tree, name)
+        cells = [str(row[key]).ljust(width) for key, width in zip(COLUMNS, widths, strict=True)]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    return 0
+
+
+COLUMNS = ("image", "group", "tag", "dir")
+
+
+def _row(tree: Tree, name: str) -> dict[str, object]:
+    image = tree.graph[name]
+    return {
+        "image": name,
+        "group": image.group,
+        "tag": tree.tags[name],
+        "dir": image.source.directory,
+        "ref": str(image.repository),
+        "level": image.level,
+        "parents": list(image.parents),
+    }
+
+
+def check(options: TreeOptions, selection: SelectOptions, *, as_json: bool) -> int:
+    """Show every error and every warning; 2 if there is an error, else 0."""
+    from builder.tree import check_tree  # noqa: PLC0415
+
+    errors: list[InputError] = []
+    findings = check_tree(options, selection, errors)
+    flat = [single for error in errors for single in _singles(error)]
+    if as_json:
+        shown = {
+            "errors": [_finding(error.where, error.message, error.hint) for error in flat],
+            "warnings": [_finding(f.where, f.message, f.hint) for f in findings.warnings],
+        }
+        _print_json(shown)
+    else:
+        for finding in findings.warnings:
+            sys.stdout.write(f"{finding}\n")
+        for error in flat:
+            sys.stdout.write(f"{error}\n")
+        counts = f"{len(flat)} errors, {len(findings.warnings)} warnings"
+        sys.stdout.write(f"{findings.images} images: {counts}\n")
+    return InputError.exit_code if flat else 0
+
+
+def _singles(error: InputError) -> tuple[InputError, ...]:
+    return error.errors if isinstance(error, InputErrors) else (error,)
+
+
+def _finding(where: object, message: str, hint: str | None) -> dict[str, object]:
+    file, line = getattr(where, "path", None), getattr(where, "line", None)
+    return {"file": file, "line": line, "message": message, "hint": hint}
+
+
+def registry(
+    action: str,
+    *,
+    address: str | None,
+    data: Path | None,
+    environ: Mapping[str, str],
+    as_json: bool,
+) -> int:
+    from builder.registry import embedded  # noqa: PLC0415
+
+    place = embedded.Place.of(environ, address=address, data=data)
+    if action == "start":
+        status = embedded.start(place)
+    elif action == "stop":
+        status = embedded.stop(place)
+    else:
+        status = embedded.status(place)
+    if as_json:
+        _print_json(status.as_json())
+    else:
+        sys.stdout.write(f"{status}\n")
+    return 0
+
+
+def init(folder: Path, *, force: bool, show: bool) -> int:
+    from builder.init import propose  # noqa: PLC0415
+
+    text = propose(folder.resolve())
+    if show:
+        sys.stdout.write(text)
+        return 0
+    file = folder / "build.toml"
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists", hint="--force overwrites it, --print only shows it")
+    file.write_text(text)
+    sys.stdout.write(f"wrote {file}\n")
+    return 0
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,43 @@
+"""The command line as values: every option of every command, typed and with its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeOptions:
+    """Which tree is read, and how: shared by all commands that look at images."""
+
+    config: Path | None = None
+    sets: tuple[str, ...] = ()
+    registry: str | None = None
+    namespace: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectOptions:
+    """Which images of the tree are meant."""
+
+    targets: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    since: str | None = None
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How images are made and published; None means: as build.toml says."""
+
+    push: bool = False
+    jobs: int | None = None
+    engine: str | None = None
+    keep_going: bool = True
+    no_reuse: bool = False
+    no_cache: bool = False
+    allow_dirty: bool = False
+    dry_run: bool = False
+    report: Path | None = None
+    progress: str = "auto"

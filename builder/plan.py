@@ -1,0 +1,146 @@
+"""What will be done for each image and why: a pure function of graph, selection and what exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from builder.graph import ImageGraph
+from builder.select import Selection
+
+
+class Action(str, Enum):
+    """What happens to one image of the plan."""
+
+    REUSE = "reuse"
+    RETAG = "retag"
+    ASSEMBLE = "assemble"
+    BUILD = "build"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One image of the plan.
+
+    ``key`` is "" where it cannot be known yet, because a base has still to be fetched. ``refs`` are
+    the full references that the image gets, release tag first. ``parents`` are the in-tree images
+    of the plan that have to be made first. ``selected`` is False for an ancestor that is only there
+    because a selected image is built on it.
+    """
+
+    image: str
+    action: Action
+    reasons: tuple[str, ...]
+    key: str
+    refs: tuple[str, ...]
+    parents: tuple[str, ...] = ()
+    selected: bool = True
+    optional: bool = False
+    blocked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The steps in build order; ``commit`` is "" where no revision is known."""
+
+    commit: str
+    dirty: bool
+    steps: tuple[Step, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """The contract of ``ocbuild plan --json``."""
+        return {
+            "commit": self.commit or None,
+            "dirty": self.dirty,
+            "steps": [
+                {
+                    "image": step.image,
+                    "action": step.action.value,
+                    "reasons": list(step.reasons),
+                    "key": step.key or None,
+                    "refs": list(step.refs),
+                    "blocked_by": step.blocked_by,
+                }
+                for step in self.steps
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of one image before anything is done.
+
+    ``key`` is "" where it is not known; ``existing`` says where the key was found, as a person
+    would read it ("the engine"), or is "". ``refs`` are what the image would be called.
+    """
+
+    key: str
+    refs: tuple[str, ...]
+    existing: str = ""
+    optional: bool = False
+
+
+def wanted(graph: ImageGraph, selection: Selection, known: Mapping[str, Known]) -> tuple[str, ...]:
+    """The selected images and the ancestors that they need, in build order.
+
+    An ancestor that exists already needs nothing above it.
+    """
+    found = set(selection.images)
+    todo = list(found)
+    while todo:
+        name = todo.pop()
+        if name not in selection.because and known[name].existing:
+            continue
+        for parent in graph[name].parents:
+            if parent not in found:
+                found.add(parent)
+                todo.append(parent)
+    return graph.in_order(found)
+
+
+def make_plan(
+    graph: ImageGraph,
+    selection: Selection,
+    known: Mapping[str, Known],
+    *,
+    commit: str,
+    dirty: bool,
+    no_reuse: bool = False,
+) -> Plan:
+    """Decide for every selected image, and for every ancestor that one of them needs."""
+    names = wanted(graph, selection, known)
+    steps: list[Step] = []
+    for name in names:
+        facts = known[name]
+        selected = name in selection.because
+        reuse = not selected and bool(facts.existing)
+        if selected:
+            reasons = tuple(f'selected by "{target}"' for target in selection.because[name])
+        else:
+            children = [child for child in graph.children(name) if child in names]
+            reasons = (f"needed by {', '.join(children)}", _availability(facts, no_reuse=no_reuse))
+        steps.append(
+            Step(
+                image=name,
+                action=Action.REUSE if reuse else Action.BUILD,
+                reasons=reasons,
+                key=facts.key,
+                refs=facts.refs,
+                parents=tuple(p for p in graph[name].parents if p in names and not reuse),
+                selected=selected,
+                optional=facts.optional,
+            )
+        )
+    return Plan(commit=commit, dirty=dirty, steps=tuple(steps))
+
+
+def _availability(facts: Known, *, no_reuse: bool) -> str:
+    if no_reuse:
+        return "--no-reuse makes it anew"
+    if facts.existing:
+        return f"{facts.existing} has its key"
+    if not facts.key:
+        return "its base has still to be fetched, so its key is not known"
+    return "neither the engine nor the registry has its key"
