@@ -1,0 +1,252 @@
+"""Reads TOML tables into dataclasses; the annotations of their fields are the schema.
+
+``jobs: Annotated[int, Whole(minimum=1)] | None = None`` says it all: the key, the type, the rule,
+the default. Faults are collected, so that one look shows all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
+
+from builder.errors import Bug, did_you_mean, nearest
+from builder.toml_lines import KeyPath, dotted, quoted, quoted_key
+from builder.toml_values import (
+    Choice,
+    FilePath,
+    Place,
+    Reader,
+    Switch,
+    Text,
+    UnfitError,
+    kind,
+    plain,
+)
+
+# The class of a dataclass, for which typing has no public name.
+Shape: TypeAlias = Any
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A dataclass with rules beyond those of its single fields."""
+
+    def check(self, place: Place) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """Marks the field that takes the name of its table: ``contrail`` of ``[groups.contrail]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Marks a field whose key in the file is spelled otherwise."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key of a table, as the annotation of a field describes it."""
+
+    name: str
+    field: str
+    reader: Reader
+    default: Any
+    required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOf:
+    """A list whose items are all read alike."""
+
+    item: Reader
+    wanted: str = "a list"
+
+    @property
+    def example(self) -> str:
+        return f"[{self.item.example}]"
+
+    def read(self, value: object, place: Place) -> tuple[Any, ...]:
+        value = plain(value)
+        if not isinstance(value, list):
+            raise place.unfit(kind(value), self)
+        return tuple(_read_all((item, self.item, place.at(i)) for i, item in enumerate(value)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOf:
+    """A table whose keys the user chooses."""
+
+    key: Text
+    item: Reader
+    wanted: str = "a table"
+
+    @property
+    def example(self) -> str:
+        return f"{{ {self.key.example} = {self.item.example} }}"
+
+    def read(self, value: object, place: Place) -> dict[str, Any]:
+        table = _table(value, self, place)
+        before = len(place.faults)
+        for key in table:
+            try:
+                self.key.read_key(key, place.at(key))
+            except UnfitError:
+                continue
+        items = _read_all((item, self.item, place.at(key)) for key, item in table.items())
+        if len(place.faults) > before:
+            raise UnfitError
+        return dict(zip(table, items, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A table that becomes the dataclass ``shape``."""
+
+    shape: Shape
+    wanted: str = "a table"
+
+    @property
+    def example(self) -> str:
+        keys = keys_of(self.shape)
+        shown = [key for key in keys if key.required] or keys[:1]
+        return f"{{ {', '.join(f'{key.name} = {key.reader.example}' for key in shown)} }}"
+
+    def read(self, value: object, place: Place) -> Any:
+        table = _table(value, self, place)
+        before = len(place.faults)
+        found = read_fields(self.shape, table, place)
+        if len(place.faults) == before:
+            record = self.shape(**found)
+            if isinstance(record, Checked):
+                record.check(place)
+            if len(place.faults) == before:
+                return record
+        raise UnfitError
+
+
+@cache
+def keys_of(shape: Shape) -> tuple[Key, ...]:
+    """The keys of a table that becomes ``shape``."""
+    hints = _hints(shape)
+    keys = []
+    for field in fields(shape):
+        hint, marks = _unpack(hints[field.name])
+        if any(isinstance(mark, TableName) for mark in marks):
+            continue
+        default = field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        keys.append(
+            Key(
+                name=next((mark.key for mark in marks if isinstance(mark, Spelled)), field.name),
+                field=field.name,
+                reader=_reader(hint, marks),
+                default=None if default is MISSING else default,
+                required=default is MISSING,
+            )
+        )
+    return tuple(keys)
+
+
+def read_fields(shape: Shape, table: Mapping[str, object], place: Place) -> dict[str, Any]:
+    """What the table gives for the fields of ``shape``, as far as it is right."""
+    keys = {key.name: key for key in keys_of(shape)}
+    missing = {key.name for key in keys.values() if key.required} - table.keys()
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in keys:
+            remedy = did_you_mean(name, keys) or f"its keys are {', '.join(sorted(keys))}"
+            place.at(name).fault(f"{section(place.path)} has no key {quoted(name)}", remedy)
+            missing.difference_update(nearest(name, keys))  # one mistake, not two
+            continue
+        try:
+            found[keys[name].field] = keys[name].reader.read(value, place.at(name))
+        except UnfitError:
+            continue
+    for name in sorted(missing):
+        remedy = f"add the line: {quoted_key(name)} = {keys[name].reader.example}"
+        place.fault(f"{section(place.path)} has no {quoted(name)}", remedy)
+    for name, hint in _hints(shape).items():
+        if any(isinstance(mark, TableName) for mark in _unpack(hint)[1]):
+            found[name] = place.path[-1]
+    return found
+
+
+@cache
+def _hints(shape: Shape) -> dict[str, Any]:
+    return get_type_hints(shape, include_extras=True)
+
+
+def section(path: KeyPath) -> str:
+    return f"[{dotted(path)}]" if path else "build.toml"
+
+
+def _read_all(parts: Iterable[tuple[object, Reader, Place]]) -> list[Any]:
+    """Every part read, after each had its chance to record its faults."""
+    found, fit = [], True
+    for value, reader, place in parts:
+        try:
+            found.append(reader.read(value, place))
+        except UnfitError:
+            fit = False
+    if not fit:
+        raise UnfitError
+    return found
+
+
+def _table(value: object, reader: Reader, place: Place) -> dict[str, object]:
+    value = plain(value)
+    if not isinstance(value, dict):
+        raise place.unfit(kind(value), reader)
+    return value
+
+
+def _unpack(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The bare annotation, without ``| None``, and the marks that it carries."""
+    if get_origin(hint) in (Union, UnionType):
+        choices = [arg for arg in get_args(hint) if arg is not NoneType]
+        if len(choices) == 1:
+            return _unpack(choices[0])
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[0], tuple(hint.__metadata__)
+    return hint, ()
+
+
+def _reader(hint: Any, marks: Iterable[Any] = ()) -> Reader:
+    """The reader that an annotation stands for."""
+    for mark in marks:
+        if isinstance(mark, Reader):
+            return mark
+    simple: dict[Any, Reader] = {str: Text(), bool: Switch(), Path: FilePath()}
+    if hint in simple:
+        return simple[hint]
+    if is_dataclass(hint) and isinstance(hint, type):
+        return Record(shape=hint)
+    arguments = get_args(hint)
+    if get_origin(hint) is Literal:
+        return Choice(words=arguments)
+    if get_origin(hint) is tuple:
+        return ListOf(item=_reader(*_unpack(arguments[0])))
+    if get_origin(hint) is Mapping:
+        key = _reader(*_unpack(arguments[0]))
+        if isinstance(key, Text):
+            return TableOf(key=key, item=_reader(*_unpack(arguments[1])))
+    raise Bug(f"no reader for the annotation {hint!r}")
