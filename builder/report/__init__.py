@@ -1,0 +1,1 @@
+"""Shows and stores what happens in a run: its modules listen to events, or render values."""

@@ -1,0 +1,126 @@
+"""Writes one log file per image: every line that its steps print, with a heading for each step."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO
+
+from builder.errors import OcbuildError
+from builder.events import (
+    Event,
+    Failed,
+    Report,
+    StepFinished,
+    StepId,
+    StepOutput,
+    StepRetried,
+    StepStarted,
+)
+from builder.report.outcome import outcome_text
+from builder.report.text import duration
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_LONGEST_NAME = 120
+
+
+def log_path(log_dir: Path, image: str) -> Path:
+    """Where the log of an image is: below ``log_dir`` whatever the image is called."""
+    name = _UNSAFE.sub("_", image)[:_LONGEST_NAME]
+    if name != image or name.startswith("."):
+        # Two images must not share a file because their names were made safe.
+        digest = hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()
+        name = f"{name.lstrip('.')}-{digest[:8]}"
+    return log_dir / f"{name}.log"
+
+
+@contextlib.contextmanager
+def open_logs(log_dir: Path) -> Iterator[Report]:
+    """A report that writes the log files of a run; all of them are closed at the end.
+
+    Raises:
+        OcbuildError: if they cannot be written, then or from the report.
+
+    """
+    logs = _Logs(log_dir)
+    with _told(log_dir):
+        log_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        yield logs
+    finally:
+        logs.close()
+
+
+class _Logs:
+    def __init__(self, log_dir: Path) -> None:
+        self._log_dir = log_dir
+        self._open: dict[StepId, IO[str]] = {}
+        self._begun: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        with _told(self._log_dir):
+            self._write(event)
+
+    def close(self) -> None:
+        with _told(self._log_dir), contextlib.ExitStack() as stack:
+            for file in self._open.values():
+                stack.callback(file.close)
+            self._open.clear()
+
+    def _write(self, event: Event) -> None:
+        if isinstance(event, StepStarted):
+            self._begin(event)
+        elif isinstance(event, StepOutput):
+            self._line(event.step, event.line)
+        elif isinstance(event, StepRetried):
+            delay = duration(event.delay)
+            self._line(event.step, f"== attempt {event.attempt} failed: {event.message}")
+            self._line(event.step, f"== again in {delay}")
+        elif isinstance(event, StepFinished):
+            self._end(event)
+
+    def _begin(self, event: StepStarted) -> None:
+        path = log_path(self._log_dir, event.step.image)
+        if event.step.image not in self._begun:
+            # The folder may be used again; within a run the steps of an image share a file.
+            path.unlink(missing_ok=True)
+            self._begun.add(event.step.image)
+        # Appending, and by lines, so that steps which run at once do not overwrite each other.
+        self._open[event.step] = path.open(
+            "a", encoding="utf-8", errors="backslashreplace", buffering=1
+        )
+        self._line(event.step, f"== {event.step}, {_time(event.at)}")
+
+    def _end(self, event: StepFinished) -> None:
+        file = self._open.pop(event.step, None)
+        if file is None:
+            return
+        with file:
+            if isinstance(event.outcome, Failed) and event.outcome.hint:
+                file.write(f"== hint: {event.outcome.hint}\n")
+            told = f"{outcome_text(event.outcome)} after {duration(event.seconds)}"
+            file.write(f"== {event.step}: {told}\n")
+
+    def _line(self, step: StepId, line: str) -> None:
+        # What comes after the end of its step comes from work that was left behind.
+        if file := self._open.get(step):
+            file.write(f"{line}\n")
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextlib.contextmanager
+def _told(log_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OcbuildError(
+            f"cannot write the logs in {log_dir}: {error.strerror or error}",
+            hint="make room there, or choose another state folder with OCBUILD_STATE",
+        ) from error

@@ -1,0 +1,88 @@
+"""Words and numbers for people, and foreign text made harmless for a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import TextIO
+
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS: titles, links
+    r"|\x1b[ -/]*[0-~]?"
+)
+
+
+def clean(text: str) -> str:
+    """One line without anything that a terminal would obey: what it would show, and no more.
+
+    Of a line that was drawn over by carriage returns, the last state is kept.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    text = _ESCAPE.sub("", text).rstrip("\r\n").expandtabs()
+    text = text.rpartition("\r")[2].replace("\n", " ")
+    return "".join(map(_harmless, text))
+
+
+def clean_lines(text: str) -> list[str]:
+    """The lines of a longer text, each of them clean; no blank ones at the end."""
+    return [clean(line) for line in text.rstrip().split("\n")]
+
+
+def _harmless(character: str) -> str:
+    if character.isprintable():
+        return character
+    if character.isspace():
+        return " "
+    # Lone surrogates stand for bytes that were no UTF-8.
+    return "\ufffd" if "\ud800" <= character <= "\udfff" else ""
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Write and flush one line; what the stream's encoding lacks is replaced."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+    stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """As a person would say it: 4.2 s, 41 s, 1 min 20 s, 1 h 02 min."""
+    # A clock that was set back must not make a step take less than no time.
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:  # noqa: PLR2004 - from here on it would be rounded to 10.0
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units: 999 B, 1.2 kB, 120.3 MB."""
+    if count < 1000:  # noqa: PLR2004 - the step between decimal units
+        return f"{count} B"
+    value = float(count)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.95:  # noqa: PLR2004 - from here on it would be rounded to 1000.0
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
+
+
+def counted(number: int, one: str) -> str:
+    """Say "1 step", "2 steps"."""
+    return f"{number} {one if number == 1 else one + 's'}"
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """The rows as lines of aligned cells, two spaces apart; ``right`` are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
