@@ -14,11 +14,14 @@ from builder.errors import (
     DuplicateImageError,
     InputError,
     InputErrors,
+    UnknownBaseError,
     raise_all,
 )
 from builder.image import Image, Source
 from builder.intree import Names
 from builder.reference import Reference
+
+DEFAULT_PLATFORM = "linux/amd64"
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -192,24 +195,26 @@ class _Reading:
         source = self.sources[name]
 
         def inherited(text: str) -> Inherited | None:
-            parent = self.names.image_for(
-                text, asked_by=name, images=self.sources, where=source.location
-            )
+            try:
+                parent = self.names.image_for(
+                    text, asked_by=name, images=self.sources, where=source.location
+                )
+            except UnknownBaseError:
+                return None  # said by _links, which knows the line
             if parent is None:
                 return None
             if parent in self.failed:
                 return Inherited(env={}, labels={})
             if parent not in self.needs:
                 raise _ParentFirst(parent)
-            needs = self.needs[parent]
-            return Inherited(env=needs.env, labels=needs.labels, onbuild=needs.onbuild)
+            return self.needs[parent].inherited
 
         return evaluate(
             source.parsed,
             build_args=source.args,
             target=source.target,
             inherited=inherited,
-            **({} if source.platform is None else {"platform": source.platform}),
+            platform=(source.platform or DEFAULT_PLATFORM).split(",")[0],
         )
 
     def _links(self, name: str) -> dict[str, str]:
@@ -246,8 +251,10 @@ def _build_order(
             within = graph.subgraph(component)
             if within.number_of_edges():
                 edges = nx.find_cycle(within, source=component[0])
-                path = [child for child, _ in edges]
-                errors.append(_cycle_error([*reversed(path), path[-1]], sources))
+                path = [parent for parent, _ in reversed(edges)]
+                first = path.index(min(path))
+                cycle = [*path[first:], *path[:first], path[first]]
+                errors.append(_cycle_error(cycle, sources))
         raise_all(errors)
         raise
 

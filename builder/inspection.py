@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import InputError, InputErrors, UsageError
+from builder.errors import InputError, InputErrors, PublishError, UsageError
 from builder.options import SelectOptions, TreeOptions
 
 if TYPE_CHECKING:
+    from builder.registry.embedded import Status
     from builder.tree import Tree
 
 
@@ -34,11 +35,11 @@ def graph(options: TreeOptions, selection: SelectOptions, form: str) -> int:
 
 
 def _svg(dot: str) -> str:
-    from builder.process import MissingProgramError, run  # noqa: PLC0415
+    from builder.process import ProgramMissingError, run  # noqa: PLC0415
 
     try:
         drawn = run(["dot", "-Tsvg"], input=dot.encode())
-    except MissingProgramError as error:
+    except ProgramMissingError as error:
         raise UsageError(
             "--format svg needs Graphviz, which is not installed",
             hint="install the package graphviz, or use --format mermaid",
@@ -112,28 +113,38 @@ def _finding(where: object, message: str, hint: str | None) -> dict[str, object]
     return {"file": file, "line": line, "message": message, "hint": hint}
 
 
-def registry(
-    action: str,
-    *,
-    address: str | None,
-    data: Path | None,
-    environ: Mapping[str, str],
-    as_json: bool,
-) -> int:
-    from builder.registry import embedded  # noqa: PLC0415
+def registry(action: str, *, address: str | None, environ: Mapping[str, str], as_json: bool) -> int:
+    """Start, stop or look at the embedded registry; ``status`` says 4 where none answers."""
+    from builder.registry.embedded import DEFAULT_ADDRESS, EmbeddedRegistry  # noqa: PLC0415
+    from builder.state import state_dir  # noqa: PLC0415
 
-    place = embedded.Place.of(environ, address=address, data=data)
-    if action == "start":
-        status = embedded.start(place)
-    elif action == "stop":
-        status = embedded.stop(place)
-    else:
-        status = embedded.status(place)
+    embedded = EmbeddedRegistry(state=state_dir(environ), address=address or DEFAULT_ADDRESS)
+    act = {"start": embedded.start, "stop": embedded.stop, "status": embedded.status}[action]
+    status = act()
     if as_json:
-        _print_json(status.as_json())
+        _print_json(
+            {
+                "running": status.running,
+                "address": status.address,
+                "kind": status.kind.value if status.kind else None,
+                "pid": status.pid,
+                "data": str(status.data) if status.data else None,
+                "log": str(status.log) if status.log else None,
+            }
+        )
     else:
-        sys.stdout.write(f"{status}\n")
-    return 0
+        sys.stdout.write(_status_text(status) + "\n")
+    return PublishError.exit_code if action == "status" and not status.running else 0
+
+
+def _status_text(status: Status) -> str:
+    if not status.running:
+        return f"no registry runs at {status.address}; `ocbuild registry start` starts one"
+    kind = status.kind.value if status.kind else "unknown"
+    if kind == "foreign":
+        return f"a registry that is not ours answers at {status.address}; it is used as it is"
+    process = f", process {status.pid}" if status.pid else ""
+    return f"registry at {status.address} ({kind}{process}), data in {status.data}"
 
 
 def init(folder: Path, *, force: bool, show: bool) -> int:

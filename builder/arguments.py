@@ -1,0 +1,362 @@
+"""The commands and options of ``ocbuild``: argv to a command that is ready to run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from builder import __version__
+from builder.errors import UsageError, did_you_mean
+from builder.options import BuildOptions, SelectOptions, TreeOptions
+
+TARGETS = """\
+targets (several are united):
+  all                 every image
+  nova-api            that image
+  contrail            a group
+  nova-*              a glob
+  nova+  +nova        the image and all built on it; the image and all it is built on
+  label:KEY[=VALUE]   images whose Dockerfile sets that label
+  @changed            images with an input changed since --since REF (default: the merge-base with
+                      the default branch), uncommitted edits included; @changed+ adds what is
+                      built on them
+"""
+EXIT_CODES = """\
+exit codes:
+  0 all well · 1 an image failed to build or test · 2 bad usage, build.toml or tree
+  3 no usable engine · 4 publishing failed · 5 deployment failed · 70 a bug · 130 interrupted
+"""
+ENGINES = ("assembler", "buildx", "engine-api", "classic")
+Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+
+def parse(words: Sequence[str]) -> Callable[[Mapping[str, str]], int]:
+    """The command that ``words`` ask for; it wants the environment and gives its exit code.
+
+    Raises:
+        UsageError: a word that is not understood, with what was probably meant.
+
+    """
+    arguments = _parser().parse_args(_with_command(words))
+    run: Run = arguments.run
+    return lambda environ: run(arguments, environ)
+
+
+def _with_command(words: Sequence[str]) -> list[str]:
+    """``build`` may be left out, so it is put in where no command is named."""
+    if not words:
+        return ["--help"]
+    if words[0] in COMMANDS or words[0] in ("-h", "--help", "--version"):
+        return list(words)
+    return ["build", *words]
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but with its errors as ours: one message, a remedy, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"`{self.prog} --help` lists all options")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse what is not known here, where the options that come near are known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            hint = did_you_mean(unknown[0].partition("=")[0], known)
+            text = " ".join(unknown)
+            raise UsageError(
+                f"`{self.prog}` does not know {text}",
+                hint=hint or f"`{self.prog} --help` lists all options",
+            )
+        return found, unknown
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ocbuild",
+        description="Turns a tree of Dockerfile directories into published, deployable releases.",
+        epilog=f"{TARGETS}\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ocbuild {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    for name, (describe, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=TARGETS if name in ("build", "plan", "graph", "list", "check") else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        describe(command)
+    return parser
+
+
+# --- options that several commands share --------------------------------------------------------
+
+
+def _tree_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="build.toml (default: in this folder or the nearest parent)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="sets",
+        help="override any key of build.toml, e.g. --set build.jobs=4",
+    )
+    parser.add_argument("--registry", metavar="HOST", help='host[:port], or "local"')
+    parser.add_argument("--namespace", metavar="NAME", help="where images are published")
+    parser.add_argument(
+        "--commit", metavar="SHA", help="take this commit for tags (also OCBUILD_COMMIT)"
+    )
+
+
+def _target_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="see below")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="TARGET", help="leave these out"
+    )
+    parser.add_argument("--since", metavar="REF", help="what @changed compares with")
+    parser.set_defaults(targets_required=required)
+
+
+def _build_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="builds at a time (default: the number of cores)"
+    )
+    parser.add_argument("--engine", choices=ENGINES, help="force one engine")
+    going = parser.add_mutually_exclusive_group()
+    going.add_argument(
+        "--keep-going",
+        action="store_true",
+        default=True,
+        help="build on what does not depend on a failure (default)",
+    )
+    going.add_argument(
+        "--fail-fast", action="store_false", dest="keep_going", help="stop all at the first failure"
+    )
+    parser.add_argument(
+        "--no-reuse", action="store_true", help="make ancestors anew even where their key exists"
+    )
+    parser.add_argument("--no-cache", action="store_true", help="bypass the engine's layer cache")
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="push although the tree has uncommitted edits"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="select what did not succeed in the last run"
+    )
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def _read_tree(arguments: argparse.Namespace, environ: Mapping[str, str]) -> TreeOptions:
+    return TreeOptions(
+        config=arguments.config,
+        sets=tuple(arguments.sets),
+        registry=arguments.registry,
+        namespace=arguments.namespace,
+        commit=arguments.commit or environ.get("OCBUILD_COMMIT") or None,
+    )
+
+
+def _read_selection(arguments: argparse.Namespace) -> SelectOptions:
+    retry = bool(getattr(arguments, "retry_failed", False))
+    targets = tuple(arguments.targets)
+    if not targets and not retry:
+        if arguments.targets_required:
+            raise UsageError(
+                "no target given",
+                hint="`ocbuild all` builds everything, `ocbuild list` shows what there is",
+            )
+        targets = ("all",)
+    for target in targets:
+        if target in COMMANDS and target != arguments.command and targets[0] == target:
+            raise UsageError(
+                f'"{target}" is a command, and a command comes first',
+                hint=f"`ocbuild {target} …`",
+            )
+    return SelectOptions(
+        targets=targets,
+        exclude=tuple(arguments.exclude),
+        since=arguments.since,
+        retry_failed=retry,
+    )
+
+
+def _read_build(arguments: argparse.Namespace) -> BuildOptions:
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise UsageError(f"--jobs {arguments.jobs}: at least one build at a time is needed")
+    return BuildOptions(
+        jobs=arguments.jobs,
+        engine=arguments.engine,
+        keep_going=arguments.keep_going,
+        no_reuse=arguments.no_reuse,
+        no_cache=arguments.no_cache,
+        allow_dirty=arguments.allow_dirty,
+    )
+
+
+# --- commands -----------------------------------------------------------------------------------
+# Each imports what it runs only when it runs, so that `ocbuild --help` stays instant.
+
+
+def _build(parser: argparse.ArgumentParser) -> None:
+    _target_options(parser, required=True)
+    _tree_options(parser)
+    _build_options(parser)
+    parser.add_argument("--push", action="store_true", help="publish the release, or none of it")
+    parser.add_argument("--dry-run", action="store_true", help="only show the plan")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "live", "plain", "json", "quiet"),
+        default="auto",
+        help="how the run is shown (default: live on a terminal, else plain)",
+    )
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.pipeline import build, plan  # noqa: PLC0415
+
+        tree, selection = _read_tree(arguments, environ), _read_selection(arguments)
+        options = replace(
+            _read_build(arguments),
+            push=arguments.push,
+            dry_run=arguments.dry_run,
+            report=arguments.report,
+            progress=arguments.progress,
+        )
+        if options.dry_run:
+            return plan(tree, selection, options, environ, as_json=False)
+        return build(tree, selection, options, environ)
+
+    parser.set_defaults(run=run)
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _target_options(parser, required=True)
+    _tree_options(parser)
+    _build_options(parser)
+    _json_option(parser)
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.pipeline import plan  # noqa: PLC0415
+
+        return plan(
+            _read_tree(arguments, environ),
+            _read_selection(arguments),
+            _read_build(arguments),
+            environ,
+            as_json=arguments.json,
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _graph(parser: argparse.ArgumentParser) -> None:
+    _target_options(parser, required=False)
+    _tree_options(parser)
+    parser.add_argument(
+        "--format", choices=("tree", "json", "dot", "mermaid", "svg"), default="tree"
+    )
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="same as --format json"
+    )
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.inspection import graph  # noqa: PLC0415
+
+        return graph(_read_tree(arguments, environ), _read_selection(arguments), arguments.format)
+
+    parser.set_defaults(run=run)
+
+
+def _list(parser: argparse.ArgumentParser) -> None:
+    _target_options(parser, required=False)
+    _tree_options(parser)
+    _json_option(parser)
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.inspection import list_images  # noqa: PLC0415
+
+        return list_images(
+            _read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    _target_options(parser, required=False)
+    _tree_options(parser)
+    _json_option(parser)
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.inspection import check  # noqa: PLC0415
+
+        return check(
+            _read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _registry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("start", "stop", "status"))
+    parser.add_argument(
+        "--address",
+        default=None,
+        metavar="HOST:PORT",
+        help="where it listens (default: 127.0.0.1:5000)",
+    )
+    _json_option(parser)
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.inspection import registry  # noqa: PLC0415
+
+        return registry(
+            arguments.action,
+            address=arguments.address,
+            environ=environ,
+            as_json=arguments.json,
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(), metavar="FOLDER")
+    parser.add_argument("--force", action="store_true", help="overwrite a build.toml")
+    parser.add_argument("--print", action="store_true", dest="show", help="only print it")
+
+    def run(arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+        from builder.inspection import init  # noqa: PLC0415
+
+        return init(arguments.folder, force=arguments.force, show=arguments.show)
+
+    parser.set_defaults(run=run)
+
+
+COMMANDS: Mapping[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
+    "build": (_build, "make images, and publish them with --push; the default command"),
+    "plan": (_plan, "show what would be done for each image, and why"),
+    "graph": (_graph, "show which image is built on which"),
+    "list": (_list, "list images in build order"),
+    "check": (_check, "look for mistakes in build.toml, Dockerfiles and contexts"),
+    "registry": (_registry, "run the embedded registry"),
+    "init": (_init, "propose a build.toml for a tree that has none"),
+}

@@ -1,0 +1,99 @@
+"""The engine, the registry and the bootstrap of this machine, as the main job needs them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from builder.bootstrap import bootstrap
+from builder.config import BootstrapSettings
+from builder.engines import Engine
+from builder.engines.choose import available
+from builder.engines.daemon import Daemon
+from builder.errors import PublishError
+from builder.events import Note, Report
+from builder.image import Image
+from builder.labels import KEY
+from builder.prepare import Existing, staged_reference
+from builder.reference import Reference
+from builder.registry.embedded import EmbeddedRegistry
+from builder.state import state_dir
+from builder.tree import LOCAL, Tree, registry_host
+
+# The kernel's word for an architecture, and OCI's.
+ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i686": "386",
+    "loongarch64": "loong64",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What was found here: an engine that answers, and the ways it offers to make images."""
+
+    daemon: Daemon
+    engines: Sequence[Engine]
+    environ: Mapping[str, str]
+
+    @classmethod
+    def connect(cls, environ: Mapping[str, str]) -> Machine:
+        """Find the engine.
+
+        Raises:
+            EngineUnavailableError: none answers.
+
+        """
+        daemon = Daemon.connect(environ)
+        return cls(daemon=daemon, engines=available(daemon, environ), environ=environ)
+
+    @property
+    def platform(self) -> str:
+        """What the engine builds for by default, as OCI names it, e.g. linux/amd64."""
+        info = self.daemon.info()
+        return f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"
+
+    @staticmethod
+    def engine_class(forced: str | None) -> str:
+        """Engines of one class make the same image of the same input."""
+        return "classic" if forced == "classic" else "buildkit"
+
+    def existing(self, image: Image, key: str, release: str) -> Existing | None:
+        """The image of this key, in the engine or else in the registry."""
+        local = self.daemon.find_labelled(KEY, key)
+        if local is not None:
+            return Existing(reference=release, place="the engine", image_id=local.id)
+        try:
+            digest = self.daemon.remote_digest(staged_reference(image, key))
+        except PublishError:
+            return None  # a registry that does not answer has nothing to offer; it is no duty here
+        if digest is None:
+            return None
+        return Existing(reference=str(image.repository.at(digest)), place="the registry")
+
+    def open_registry(self, tree: Tree, report: Report) -> None:
+        """Make sure, before anything is built, that there is a registry to publish to.
+
+        Raises:
+            PublishError: it cannot be started or reached, or refuses us.
+
+        """
+        if tree.config.project.registry == LOCAL:
+            embedded = EmbeddedRegistry(state=state_dir(self.environ))
+            if not embedded.status().running:
+                report(Note(text=f"starting the embedded registry at {embedded.address}"))
+                embedded.start()
+        probe = Reference(
+            path=f"{tree.config.project.namespace}/ocbuild-probe",
+            registry=registry_host(tree.config),
+            tag="none",
+        )
+        self.daemon.remote_digest(str(probe))
+
+    @staticmethod
+    def bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:
+        """Make a base with mmdebstrap and give it to the engine."""
+        bootstrap(base, settings, on_line=lambda _line: None, cancel=cancel)

@@ -1,0 +1,259 @@
+"""From the tree and what exists to a plan and its jobs: keys, look-ups, build requests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.bases import Resolution, ResolvedBase
+from builder.config import Config
+from builder.context import ContextListing, file_digest
+from builder.engines import BuildRequest, SecretSource
+from builder.engines.host import ca_bundle, proxy_args
+from builder.errors import OcbuildError
+from builder.image import Image
+from builder.keys import FileIdentity, content_key, key_tag
+from builder.labels import oci_labels
+from builder.plan import Action, Known, Plan, Step
+from builder.tree import Tree, context_of
+from builder.work import Job
+
+CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """Where an image with a certain key is: ``reference`` for engines, ``place`` for people.
+
+    ``image_id`` is set where the engine has the image, perhaps under another name.
+    """
+
+    reference: str
+    place: str
+    image_id: str = ""
+
+
+Find = Callable[[Image, str], Existing | None]
+
+
+def content_keys(
+    tree: Tree,
+    names: Iterable[str],
+    *,
+    bases: Resolution,
+    platform: str,
+    engine_class: str,
+) -> dict[str, str]:
+    """The key of each image, parents first; "" where a base of it or of a parent is not known.
+
+    Raises:
+        InputError: a context that cannot be read.
+
+    """
+    keys: dict[str, str] = {}
+    for name in names:
+        image = tree.graph[name]
+        externals = _digests(image, bases)
+        if externals is None or not all(keys.get(parent) for parent in image.parents):
+            keys[name] = ""
+            continue
+        keys[name] = content_key(
+            image,
+            files=_identities(image.source.context, context_of(image)),
+            externals=externals,
+            parents=keys,
+            platform=image.source.platform or platform,
+            engine_class=engine_class,
+        )
+    return keys
+
+
+def _digests(image: Image, bases: Resolution) -> dict[str, str] | None:
+    digests: dict[str, str] = {}
+    for text in image.external:
+        base = bases.get(text)
+        if not isinstance(base, ResolvedBase):
+            return None
+        digests[text] = base.digest
+    return digests
+
+
+def _identities(context: Path, listing: ContextListing) -> list[FileIdentity]:
+    return [
+        FileIdentity(
+            path=file.path,
+            kind=file.kind,
+            mode=file.mode,
+            link=file.link,
+            content=file_digest(context, file) if file.kind == "file" else "",
+        )
+        for file in listing.files
+    ]
+
+
+def known_images(
+    tree: Tree,
+    selected: frozenset[str],
+    keys: Mapping[str, str],
+    find: Find,
+) -> tuple[dict[str, Known], dict[str, Existing]]:
+    """What is known of each image; ``find`` is asked for ancestors that are not selected."""
+    known: dict[str, Known] = {}
+    existing: dict[str, Existing] = {}
+    for name, key in keys.items():
+        image = tree.graph[name]
+        found = find(image, key) if key and name not in selected else None
+        if found is not None:
+            existing[name] = found
+        known[name] = Known(
+            key=key,
+            refs=tree.refs(name),
+            existing=found.place if found else "",
+            optional=tree.config.image(name).optional,
+        )
+    return known, existing
+
+
+def make_jobs(
+    tree: Tree,
+    plan: Plan,
+    *,
+    bases: Resolution,
+    existing: Mapping[str, Existing],
+    environ: Mapping[str, str],
+    no_cache: bool,
+) -> dict[str, Job]:
+    """One job per image of the plan."""
+    return {
+        step.image: (
+            _reuse_job(tree, step, existing[step.image])
+            if step.action is Action.REUSE
+            else _build_job(tree, step, bases, existing, environ, no_cache=no_cache)
+        )
+        for step in plan.steps
+    }
+
+
+def _reuse_job(tree: Tree, step: Step, found: Existing) -> Job:
+    return Job(
+        image=step.image,
+        repository=tree.graph[step.image].repository,
+        key=step.key,
+        tag=tree.tags[step.image],
+        reused=found.reference,
+        reused_id=found.image_id,
+    )
+
+
+def _build_job(
+    tree: Tree,
+    step: Step,
+    bases: Resolution,
+    existing: Mapping[str, Existing],
+    environ: Mapping[str, str],
+    *,
+    no_cache: bool,
+) -> Job:
+    image = tree.graph[step.image]
+    found = {text: bases[text] for text in image.external}
+    obstacle = next((base for base in found.values() if isinstance(base, OcbuildError)), None)
+    request = None
+    if obstacle is None:
+        contexts = {**_in_tree(tree, image, existing), **_external(found)}
+        request = _request(tree, image, step, contexts, environ, no_cache=no_cache)
+    return Job(
+        image=step.image,
+        repository=image.repository,
+        key=step.key,
+        tag=tree.tags[step.image],
+        moving=tree.moving[step.image],
+        base=image.links.get(image.base or ""),
+        request=request,
+        tests=tree.config.image(step.image).test,
+        timeout=_timeout(tree.config, step.image),
+        obstacle=obstacle,
+    )
+
+
+def _in_tree(tree: Tree, image: Image, existing: Mapping[str, Existing]) -> dict[str, str]:
+    """Each in-tree name to what the engine shall take for it; no Dockerfile is ever rewritten."""
+    return {
+        text: existing[name].reference if name in existing else tree.refs(name)[0]
+        for text, name in image.links.items()
+    }
+
+
+def _external(found: Resolution) -> dict[str, str]:
+    return {text: base.context for text, base in found.items() if isinstance(base, ResolvedBase)}
+
+
+def _request(
+    tree: Tree,
+    image: Image,
+    step: Step,
+    contexts: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    no_cache: bool,
+) -> BuildRequest:
+    config = tree.config
+    proxies = proxy_args(environ) if config.build.proxies else {}
+    return BuildRequest(
+        image=image.name,
+        context=image.source.context,
+        dockerfile=image.source.dockerfile,
+        dockerfile_label=image.source.label,
+        tags=step.refs,
+        target=image.source.target,
+        args={**proxies, **image.source.args},
+        labels=_labels(tree, image, step, contexts),
+        contexts=contexts,
+        secrets=_secrets(config, image.name, environ),
+        platform=image.source.platform,
+        features=image.needs.features,
+        no_cache=no_cache or not config.build.cache,
+        timeout=_timeout(config, image.name),
+    )
+
+
+def _labels(tree: Tree, image: Image, step: Step, contexts: Mapping[str, str]) -> dict[str, str]:
+    revision = tree.revision
+    base = image.base or ""
+    in_tree = image.links.get(base)
+    return oci_labels(
+        title=image.name,
+        key=step.key,
+        version=tree.config.groups[image.group].version or "",
+        revision=revision.commit if revision else "",
+        source=tree.config.project.source or "",
+        created=revision.committed_at if revision else None,
+        base_name=tree.refs(in_tree)[0] if in_tree else base,
+        base_digest=contexts.get(base, "").partition("@")[2],
+    )
+
+
+def _secrets(config: Config, name: str, environ: Mapping[str, str]) -> dict[str, SecretSource]:
+    secrets = {
+        key: SecretSource(file=secret.file, env=secret.env)
+        for key, secret in config.image(name).secrets.items()
+    }
+    bundle = ca_bundle(config.build.ca_bundle, environ)
+    if bundle is not None:
+        secrets.setdefault(CA_SECRET, SecretSource(file=bundle))
+    return secrets
+
+
+def _timeout(config: Config, name: str) -> float:
+    own = config.image(name).timeout
+    return config.build.timeout if own is None else own
+
+
+def staged_reference(image: Image, key: str) -> str:
+    """Where the registry has an image of this key, if it has one."""
+    return str(image.repository.with_tag(key_tag(key)))
+
+
+def default_jobs(config: Config, asked: int | None) -> int:
+    return asked or config.build.jobs or os.cpu_count() or 1

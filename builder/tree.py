@@ -1,0 +1,264 @@
+"""build.toml, Dockerfiles and git, read into one Tree: images, graph and what they are called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from builder.checks import Finding, warnings
+from builder.config import Config, Group, find_config, inputs, load
+from builder.context import ContextListing, read_context, unread_files
+from builder.discover import discover
+from builder.errors import InputError, RevisionError, UsageError, raise_all
+from builder.graph import ImageGraph
+from builder.image import Image
+from builder.intree import Names
+from builder.naming import render_tag, used_fields
+from builder.options import SelectOptions, TreeOptions
+from builder.registry.embedded import DEFAULT_ADDRESS
+from builder.revision import Revision, changed_paths, read_revision
+from builder.select import Selection, needs_changes, select
+
+LOCAL = "local"
+DIRTY = "-dirty"
+LAST_REPORT = Path(".ocbuild/last-report.json")
+FROM_GIT = frozenset({"commit", "date", "branch"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """All that was read. ``tags`` are the release tags, ``moving`` those that are set last."""
+
+    config: Config
+    graph: ImageGraph
+    revision: Revision | None
+    tags: Mapping[str, str]
+    moving: Mapping[str, tuple[str, ...]]
+
+    @property
+    def dirty(self) -> bool:
+        return self.revision is not None and self.revision.dirty
+
+    def refs(self, name: str) -> tuple[str, ...]:
+        repository = self.graph[name].repository
+        return tuple(str(repository.with_tag(tag)) for tag in (self.tags[name], *self.moving[name]))
+
+
+def read_tree(options: TreeOptions) -> Tree:
+    """Read everything.
+
+    Raises:
+        InputError: all that is wrong with build.toml, the Dockerfiles or the repository.
+
+    """
+    config = load_config(options)
+    graph = ImageGraph.of(discover(config), _names(config))
+    revision = _revision(config, options.commit)
+    tags: dict[str, str] = {}
+    moving: dict[str, tuple[str, ...]] = {}
+    for image in graph.images.values():
+        tags[image.name], moving[image.name] = _tags(image, config, revision)
+    return Tree(config=config, graph=graph, revision=revision, tags=tags, moving=moving)
+
+
+def load_config(options: TreeOptions) -> Config:
+    overrides = list(options.sets)
+    if options.registry is not None:
+        overrides.append(f"project.registry={json.dumps(options.registry)}")
+    if options.namespace is not None:
+        overrides.append(f"project.namespace={json.dumps(options.namespace)}")
+    return load(find_config(Path.cwd(), options.config), overrides)
+
+
+def registry_host(config: Config) -> str:
+    return DEFAULT_ADDRESS if config.project.registry == LOCAL else config.project.registry
+
+
+def _names(config: Config) -> Names:
+    return Names(
+        namespace=config.project.namespace,
+        registry=registry_host(config),
+        aliases=frozenset(config.project.aliases),
+        redirects=config.contexts,
+    )
+
+
+# --- tags ---------------------------------------------------------------------------------------
+
+
+def _revision(config: Config, commit: str | None) -> Revision | None:
+    """None only where there is no git, and no tag rule asks for what git knows."""
+    try:
+        return read_revision(config.root, inputs(config), commit=commit)
+    except RevisionError:
+        if any(_needs_git(group) for group in config.groups.values()):
+            raise
+        return None
+
+
+def _needs_git(group: Group) -> bool:
+    fields = {name for rule in (group.tag, *group.also) for name in used_fields(rule)}
+    known = {"commit"} if group.commit else set()
+    return bool((fields - known) & FROM_GIT)
+
+
+def _tags(image: Image, config: Config, revision: Revision | None) -> tuple[str, tuple[str, ...]]:
+    """The release tag and the moving ones; a dirty tree moves none."""
+    group = config.groups[image.group]
+    fields = {"version": group.version or "", "group": group.name, "name": image.name}
+    if revision is not None:
+        fields["commit"] = revision.short
+        fields["branch"] = revision.branch
+        fields["date"] = _date(revision)
+    if group.commit:
+        fields["commit"] = group.commit
+    dirty = revision is not None and revision.dirty
+    tag = render_tag(group.tag, fields)
+    if dirty:
+        return tag + DIRTY, ()
+    return tag, tuple(render_tag(rule, fields) for rule in group.also)
+
+
+def _date(revision: Revision) -> str:
+    """The commit's day, so that a commit has one tag for ever; today's where git knows none."""
+    at = revision.committed_at or datetime.now(timezone.utc)
+    return at.strftime("%Y%m%d")
+
+
+# --- selecting ----------------------------------------------------------------------------------
+
+
+def choose_images(tree: Tree, options: SelectOptions) -> Selection:
+    """What the targets mean.
+
+    Raises:
+        UsageError: an unknown target, or nothing is left.
+
+    """
+    targets = options.targets
+    if options.retry_failed:
+        targets = (*targets, *_failed_last_time(tree))
+        if not targets:
+            return Selection(images=(), because={})
+    changed = None
+    if needs_changes((*targets, *options.exclude)):
+        changed = _changed_images(tree, options.since)
+    selection = select(
+        tree.graph,
+        targets,
+        groups=tree.config.groups,
+        exclude=options.exclude,
+        changed=changed,
+    )
+    if not selection.images and changed is None:
+        raise UsageError("--exclude leaves nothing of the targets")
+    return selection
+
+
+def _failed_last_time(tree: Tree) -> Iterable[str]:
+    file = tree.config.root / LAST_REPORT
+    try:
+        images = json.loads(file.read_text())["images"]
+        states = {name: image["status"] for name, image in images.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            "--retry-failed: there is no report of an earlier run here",
+            hint="run once without it; the report is kept beside build.toml, under .ocbuild",
+        ) from error
+    again = {"failed", "blocked", "interrupted"}
+    return [name for name in tree.graph.order if states.get(name) in again]
+
+
+def _changed_images(tree: Tree, since: str | None) -> frozenset[str]:
+    config = tree.config
+    changed = changed_paths(config.root, since, inputs(config))
+    if config.path.relative_to(config.root).as_posix() in changed:
+        return frozenset(tree.graph.images)
+    return frozenset(
+        image.name for image in tree.graph.images.values() if _reads_any(image, config, changed)
+    )
+
+
+def _reads_any(image: Image, config: Config, changed: frozenset[str]) -> bool:
+    """Whether a changed path is an input of the image; a deleted one counts if it lay in reach."""
+    source = image.source
+    if source.label in changed:
+        return True
+    context = source.context.relative_to(config.root).as_posix()
+    prefix = "" if context == "." else f"{context}/"
+    near = {path.removeprefix(prefix) for path in changed if path.startswith(prefix)}
+    if not near:
+        return False
+    listing = context_of(image)
+    if listing.ignore_file is not None and listing.ignore_file in near:
+        return True
+    read = {file.path for file in listing.files}
+    return any(path in read or not (source.context / path).exists() for path in near)
+
+
+def context_of(image: Image) -> ContextListing:
+    """The files of the build context that the image can read.
+
+    Raises:
+        InputError: a source that is missing or lies outside of the context.
+
+    """
+    return read_context(
+        image.source.context,
+        image.source.dockerfile,
+        image.needs.reads,
+    )
+
+
+# --- checking -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """How many images were looked at, and what is not an error but probably not meant."""
+
+    images: int = 0
+    warnings: tuple[Finding, ...] = field(default=())
+
+
+def check_tree(options: TreeOptions, selection: SelectOptions, errors: list[InputError]) -> Checked:
+    """Read the whole tree and every context; mistakes are added to ``errors``, not raised."""
+    try:
+        tree = read_tree(options)
+        names = choose_images(tree, selection).images
+    except InputError as error:
+        errors.append(error)
+        return Checked()
+    clean = {name: tag.removesuffix(DIRTY) for name, tag in tree.tags.items()}
+    findings: list[Finding] = []
+    for name in names:
+        image = tree.graph[name]
+        unread: tuple[str, ...] = ()
+        try:
+            listing = context_of(image)
+            unread = unread_files(image.source.context, image.source.dockerfile, listing)
+        except InputError as error:
+            errors.append(error)
+        findings.extend(warnings(image, tags=clean, unread=unread))
+    return Checked(images=len(names), warnings=tuple(findings))
+
+
+def read_contexts(tree: Tree, names: Iterable[str]) -> dict[str, ContextListing]:
+    """The context of each image, so that what is missing is said before anything is built.
+
+    Raises:
+        InputError: all that is missing, together.
+
+    """
+    errors: list[InputError] = []
+    listings: dict[str, ContextListing] = {}
+    for name in names:
+        try:
+            listings[name] = context_of(tree.graph[name])
+        except InputError as error:
+            errors.append(error)
+    raise_all(errors)
+    return listings

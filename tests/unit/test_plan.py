@@ -1,0 +1,108 @@
+"""The plan: what is built, what is reused, and the reasons, without an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.config import load
+from builder.discover import discover
+from builder.graph import ImageGraph
+from builder.intree import Names
+from builder.plan import Action, Known, Plan, make_plan
+from builder.select import select
+from tests.support.tree import Tree
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> ImageGraph:
+    tree = Tree(
+        tmp_path,
+        {
+            "root": "FROM debian:12",
+            "base": "FROM root",
+            "app": "FROM base",
+            "app-api": "FROM app",
+            "other": "FROM root",
+        },
+    )
+    return ImageGraph.of(discover(load(tree.root / "build.toml", [])), Names(namespace="acme"))
+
+
+def plan_for(
+    graph: ImageGraph, *targets: str, existing: tuple[str, ...] = (), no_reuse: bool = False
+) -> Plan:
+    known = {
+        name: Known(
+            key=f"key of {name}",
+            refs=(f"acme/{name}:1",),
+            existing="the engine" if name in existing and not no_reuse else "",
+        )
+        for name in graph.order
+    }
+    selection = select(graph, targets, groups=())
+    return make_plan(graph, selection, known, commit="c" * 40, dirty=False, no_reuse=no_reuse)
+
+
+def actions(plan: Plan) -> dict[str, str]:
+    return {step.image: step.action.value for step in plan.steps}
+
+
+def test_every_selected_image_is_built_in_order(graph: ImageGraph) -> None:
+    plan = plan_for(graph, "all", existing=("base",))
+    assert tuple(step.image for step in plan.steps) == graph.order
+    assert {step.action for step in plan.steps} == {Action.BUILD}
+    assert plan.steps[0].reasons == ('selected by "all"',)
+
+
+def test_an_ancestor_that_exists_is_reused_and_needs_nothing_above_it(graph: ImageGraph) -> None:
+    plan = plan_for(graph, "app+", existing=("base", "root"))
+    assert actions(plan) == {"base": "reuse", "app": "build", "app-api": "build"}
+    base = plan.steps[0]
+    assert base.reasons == ("needed by app", "the engine has its key")
+    assert not base.selected
+
+
+def test_an_ancestor_that_exists_nowhere_is_built_with_all_it_needs(graph: ImageGraph) -> None:
+    plan = plan_for(graph, "app", existing=())
+    assert actions(plan) == {"root": "build", "base": "build", "app": "build"}
+    assert plan.steps[1].reasons[1] == "neither the engine nor the registry has its key"
+
+
+def test_no_reuse_makes_ancestors_anew(graph: ImageGraph) -> None:
+    plan = plan_for(graph, "app", existing=("base",), no_reuse=True)
+    assert actions(plan)["base"] == "build"
+    assert "--no-reuse" in plan.steps[1].reasons[1]
+
+
+def test_a_step_waits_only_for_parents_that_are_in_the_plan(graph: ImageGraph) -> None:
+    plan = plan_for(graph, "app+", existing=("base",))
+    parents = {step.image: step.parents for step in plan.steps}
+    assert parents == {"base": (), "app": ("base",), "app-api": ("app",)}
+
+
+def test_json_has_the_keys_that_scripts_rely_on(graph: ImageGraph) -> None:
+    document = plan_for(graph, "other", existing=("root",)).as_json()
+    assert document == {
+        "commit": "c" * 40,
+        "dirty": False,
+        "steps": [
+            {
+                "image": "root",
+                "action": "reuse",
+                "reasons": ["needed by other", "the engine has its key"],
+                "key": "key of root",
+                "refs": ["acme/root:1"],
+                "blocked_by": None,
+            },
+            {
+                "image": "other",
+                "action": "build",
+                "reasons": ['selected by "other"'],
+                "key": "key of other",
+                "refs": ["acme/other:1"],
+                "blocked_by": None,
+            },
+        ],
+    }
