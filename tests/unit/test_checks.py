@@ -27,12 +27,11 @@ def test_a_clean_tree_has_nothing_to_say(tmp_path: Path) -> None:
 
 def test_a_tag_that_differs_from_the_trees_own_is_a_warning(tmp_path: Path) -> None:
     tree = Tree(tmp_path, {"base": "FROM debian:12", "app": "# x\nFROM acme/base:0.9"})
-    assert messages(check(tree)[0]) == [
-        (
-            'images/app/Dockerfile:2: FROM names the tag "0.9" of base, but the tree gives it the tag'
-            ' "1.0-abcdef0"'
-        )
-    ]
+    [message] = messages(check(tree)[0])
+    assert message == (
+        'images/app/Dockerfile:2: FROM names the tag "0.9" of base,'
+        ' but the tree gives it the tag "1.0-abcdef0"'
+    )
 
 
 def test_dirt_does_not_make_tags_differ(tmp_path: Path) -> None:

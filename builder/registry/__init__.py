@@ -1,0 +1,1 @@
+"""The registries that releases are published to."""

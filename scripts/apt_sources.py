@@ -1,0 +1,25 @@
+"""Prints this machine's own apt archives as they are for another suite: apt_sources.py SUITE."""
+
+# ruff: noqa: INP001 - scripts are run, not imported
+
+import sys
+from pathlib import Path
+
+from builder.aptsources import derive, read_apt_sources, render_deb822
+
+
+def main(suite: str) -> int:
+    lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    system = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+    sources = derive(
+        read_apt_sources(Path("/etc/apt")),
+        releases=(system.get("VERSION_CODENAME", ""), "stable", "oldstable"),
+        suite=suite,
+        components=("main",),
+    )
+    sys.stdout.write(render_deb822(sources))
+    return 0 if sources else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
