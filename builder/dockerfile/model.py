@@ -120,24 +120,36 @@ class ContextRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inherited:
-    """What a stage takes over from its in-tree base image."""
+    """What a stage takes over from its base image.
+
+    ``complete``: ``env`` and ``unknown`` name every variable that is set; False where an external
+    image lies below, whose ENV is not known here. ``unknown``: variables that are set to a value
+    that depends on such an image; they are not in ``env``.
+    """
 
     env: Mapping[str, str]
     labels: Mapping[str, str]
     onbuild: tuple[Instruction, ...] = ()
+    complete: bool = False
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """All that building one target of a Dockerfile asks for and yields.
 
-    ``stages``: indices of the stages that are really built, ascending.
+    ``stages``: indices of the stages that are really built, ascending. ``base``: what the target
+    starts from, through stages of this file, as it stands in ``bases``; None for scratch.
     ``args``: build args that a needed stage or FROM declares, with the value in force, so that an
-    arg nobody reads is not here. ``remote``: URLs and git addresses of ADD, expanded.
+    arg nobody reads is not here; for a key, not to be passed on (a default is in force for its own
+    stage only). ``remote``: URLs and git addresses of ADD, expanded.
     ``features``: what an engine has to be able to do, from FEATURES.
+    ``complete`` and ``unknown``: as in ``Inherited``. A label whose value depends on an external
+    image is in ``labels`` as it was written.
     """
 
     target: int
+    base: str | None
     stages: tuple[int, ...]
     bases: tuple[BaseUse, ...]
     reads: tuple[ContextRead, ...]
@@ -147,6 +159,19 @@ class Needs:
     labels: Mapping[str, str]
     onbuild: tuple[Instruction, ...]
     features: frozenset[str]
+    complete: bool = False
+    unknown: frozenset[str] = frozenset()
+
+    @property
+    def inherited(self) -> Inherited:
+        """What an image built on this one takes over."""
+        return Inherited(
+            env=self.env,
+            labels=self.labels,
+            onbuild=self.onbuild,
+            complete=self.complete,
+            unknown=self.unknown,
+        )
 
 
 FEATURES = {
