@@ -1,0 +1,294 @@
+"""The build context as BuildKit gets it: a folder minus what its ignore file takes out.
+
+Nothing here reads the content of a file. Paths are relative to the folder, with slashes; "" is the
+folder itself. Sockets, pipes and devices are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import ContextError
+from builder.globs import Glob, printable
+from builder.ignore import Ignore, Rule
+
+_MOST_LINKS = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextFile:
+    """One entry of a context: ``kind`` is "file", "dir" or "link"; ``link`` is a link's target."""
+
+    path: str
+    kind: str
+    mode: int
+    size: int = 0
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """Where a path leads once its symbolic links are followed, and the links on the way."""
+
+    path: str
+    links: tuple[ContextFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrow:
+    """``--parents`` and ``--exclude``: patterns on paths below ``base``; hits are of one folder."""
+
+    base: str
+    include: Ignore | None = None
+    exclude: Ignore | None = None
+    include_hits: int = 0
+    exclude_hits: int = 0
+
+    def below(self, path: str) -> Narrow:
+        """The same for a path in the folder."""
+        if self.include is None and self.exclude is None:
+            return self
+        inner = path[len(self.base) + 1 :] if self.base else path
+        return Narrow(
+            base=self.base,
+            include=self.include,
+            exclude=self.exclude,
+            include_hits=self.include.hits(inner, self.include_hits) if self.include else 0,
+            exclude_hits=self.exclude.hits(inner, self.exclude_hits) if self.exclude else 0,
+        )
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the path itself is wanted; "excluded" by the include patterns means matched."""
+        if self.exclude is not None and self.exclude.excluded(self.exclude_hits):
+            return False
+        return self.include is None or self.include.excluded(self.include_hits)
+
+    def skips_below(self, path: str) -> bool:
+        """Whether nothing below the folder can be wanted."""
+        inner = path[len(self.base) + 1 :] if self.base else path
+        if self.exclude is not None and self.exclude.prunes(inner, self.exclude_hits):
+            return True
+        if self.include is None or self.include_hits:
+            return False
+        return not any(rule.can_match_below(inner) for rule in self.include.rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextTree:
+    """``shown`` is how messages name the folder."""
+
+    root: Path
+    ignore: Ignore
+    shown: str
+
+    # -- single paths --
+
+    def entry(self, path: str) -> ContextFile | None:
+        """What is at this path, without following a link at its end; ignore rules do not count."""
+        status = self._status(path)
+        return None if status is None else self._file(path, status)
+
+    def excluded(self, path: str) -> bool:
+        """Whether the engine does not get this path: a folder stays for what is kept in it."""
+        hits = self.ignore.all_hits(path)
+        if not self.ignore.excluded(hits):
+            return False
+        if self.ignore.prunes(path, hits):
+            return True
+        status = self._status(path)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            return True
+        return next(self.sent_below(path), None) is None
+
+    def excluded_by(self, path: str) -> Rule | None:
+        return self.ignore.decided_by(self.ignore.all_hits(path))
+
+    def follow(self, path: str) -> Followed:
+        """Follow the symbolic links of a path as the engine does: an absolute target starts at the
+        context.
+
+        Raises:
+            ContextError: where a part is missing or ignored, or a link leaves the context.
+
+        """
+        todo = path.split("/") if path else []
+        done: list[str] = []
+        links: list[ContextFile] = []
+        while todo:
+            part = todo.pop(0)
+            if part in ("", "."):
+                continue
+            if part == "..":
+                if not done:
+                    raise self._leaves(links[-1])
+                done.pop()
+                continue
+            current = "/".join([*done, part])
+            status = self._status(current)
+            if status is None:
+                raise self._missing(path, current, links)
+            if not stat.S_ISLNK(status.st_mode):
+                done.append(part)
+                continue
+            link = self._file(current, status)
+            if link is None or len(links) == _MOST_LINKS:
+                raise ContextError(f'"{printable(path)}": its symbolic links lead in a circle')
+            self._require_sent(current)
+            links.append(link)
+            if link.link.startswith("/"):
+                done = []
+            todo[:0] = link.link.split("/")
+        found = "/".join(done)
+        self._require_sent(found)
+        return Followed(path=found, links=tuple(links))
+
+    # -- many paths --
+
+    def below(self, folder: str, narrow: Narrow) -> list[ContextFile]:
+        """All that a copy of the folder takes from it, the folder itself left out."""
+        found: list[ContextFile] = []
+        self._collect(folder, self.ignore.all_hits(folder), narrow, found)
+        return sorted(found, key=lambda file: file.path)
+
+    def sent_below(self, folder: str) -> Iterator[str]:
+        """The paths below the folder that no rule excludes, without folders kept for others."""
+        yield from self._sent(folder, self.ignore.all_hits(folder))
+
+    def matching(self, folder: str, glob: Glob) -> list[str]:
+        """What a wildcard finds below the folder; a folder that matches is not searched itself."""
+        found: list[str] = []
+        self._match(folder, folder, glob, 0, found)
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder; none where it is no folder."""
+        file = self.entry(folder)
+        return [entry.name for entry in self._scan(folder)] if file is not None else []
+
+    # -- the file system --
+
+    def _collect(self, folder: str, hits: int, narrow: Narrow, found: list[ContextFile]) -> bool:
+        """Append what is wanted below the folder; True where the engine gets anything there."""
+        any_sent = False
+        for entry in self._scan(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            own_hits = self.ignore.hits(path, hits)
+            sent = not self.ignore.excluded(own_hits)
+            inner = narrow.below(path)
+            if not entry.is_dir(follow_symlinks=False):
+                any_sent |= sent
+                if sent and inner.keeps:
+                    self._append(path, self._entry_status(path, entry), found)
+                continue
+            if self.ignore.prunes(path, own_hits):
+                continue
+            at = len(found)
+            if not inner.skips_below(path):
+                sent |= self._collect(path, own_hits, inner, found)
+            any_sent |= sent
+            if len(found) > at or (sent and inner.keeps):
+                self._append(path, self._entry_status(path, entry), found)
+        return any_sent
+
+    def _sent(self, folder: str, hits: int) -> Iterator[str]:
+        for entry in self._scan(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            own_hits = self.ignore.hits(path, hits)
+            if not self.ignore.excluded(own_hits):
+                yield path
+            if entry.is_dir(follow_symlinks=False) and not self.ignore.prunes(path, own_hits):
+                yield from self._sent(path, own_hits)
+
+    def _match(self, base: str, folder: str, glob: Glob, depth: int, found: list[str]) -> None:
+        for entry in self._scan(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if glob.matches(path[len(base) + 1 :] if base else path):
+                if not self.excluded(path):
+                    found.append(path)
+            elif (
+                entry.is_dir(follow_symlinks=False)
+                and (glob.depth is None or depth < glob.depth)
+                and not self.ignore.prunes(path, self.ignore.all_hits(path))
+            ):
+                self._match(base, path, glob, depth + 1, found)
+
+    def _scan(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except NotADirectoryError:
+            return []
+        except OSError as error:
+            raise self._unreadable(folder, error) from error
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return (self.root / path).lstat()
+        except PermissionError as error:
+            raise self._unreadable(path, error) from error
+        except (OSError, ValueError):  # not there, below a file, too long, a NUL byte
+            return None
+
+    def _entry_status(self, path: str, entry: os.DirEntry[str]) -> os.stat_result:
+        try:
+            return entry.stat(follow_symlinks=False)
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+
+    def _append(self, path: str, status: os.stat_result, found: list[ContextFile]) -> None:
+        file = self._file(path, status)
+        if file is not None:
+            found.append(file)
+
+    def _file(self, path: str, status: os.stat_result) -> ContextFile | None:
+        mode = stat.S_IMODE(status.st_mode)
+        if stat.S_ISREG(status.st_mode):
+            return ContextFile(path=path, kind="file", mode=mode, size=status.st_size)
+        if stat.S_ISDIR(status.st_mode):
+            return ContextFile(path=path, kind="dir", mode=mode)
+        if stat.S_ISLNK(status.st_mode):
+            try:
+                target = os.readlink(self.root / path)  # noqa: PTH115 - Path.readlink would clean it
+            except OSError as error:
+                raise self._unreadable(path, error) from error
+            return ContextFile(path=path, kind="link", mode=mode, link=target)
+        return None
+
+    # -- what is wrong --
+
+    def _require_sent(self, path: str) -> None:
+        if not self.excluded(path):
+            return
+        rule = self.excluded_by(path)
+        line = "" if rule is None else f":{rule.line}"
+        raise ContextError(
+            f'"{printable(path)}" is excluded by {self.ignore.path}{line}',
+            hint=f'a later line "!{printable(path)}" there lets the build read it',
+        )
+
+    def _missing(self, path: str, part: str, links: list[ContextFile]) -> ContextError:
+        if links and links[-1].link.startswith("/"):
+            return self._leaves(links[-1])
+        text = f'"{printable(path)}" is not in the build context {self.shown}'
+        if links:
+            target = printable(links[-1].link)
+            text += f': "{printable(links[-1].path)}" is a symbolic link to "{target}"'
+        elif part != path:
+            text += f': there is no "{printable(part)}"'
+        return ContextError(text)
+
+    def _leaves(self, link: ContextFile) -> ContextError:
+        return ContextError(
+            f'"{printable(link.path)}" is a symbolic link to "{printable(link.link)}",'
+            f" outside the build context {self.shown}",
+            hint="an engine gets only the context: put the file itself there",
+        )
+
+    def _unreadable(self, path: str, error: OSError) -> ContextError:
+        where = f"{self.shown}/{printable(path)}" if path else self.shown
+        return ContextError(f"cannot read {where}: {error.strerror}")
