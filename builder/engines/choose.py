@@ -1,0 +1,64 @@
+"""Chooses the engine that makes an image: the first that can, or the one that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from builder.engines import BuildRequest, Engine
+from builder.errors import BuildError, EngineUnavailableError, Location, did_you_mean
+
+if TYPE_CHECKING:
+    from builder.engines.daemon import Daemon
+
+
+def choose(request: BuildRequest, engines: Sequence[Engine], forced: str | None = None) -> Engine:
+    """The first engine in order that does not refuse; ``forced`` names the only one to ask.
+
+    Raises:
+        EngineUnavailableError: if there is no engine, or none of that name.
+        BuildError: if every engine that may be asked refuses; the message has the reasons.
+
+    """
+    if not engines:
+        raise EngineUnavailableError("no engine is there to make images with")
+    where = Location(request.dockerfile_label)
+    if forced is not None:
+        engine = _named(forced, engines)
+        reason = engine.refusal(request)
+        if reason is not None:
+            raise BuildError(
+                f"the engine {forced} cannot make {request.image}: {reason}",
+                where=where,
+                hint="without --engine, the first engine that can is taken",
+            )
+        return engine
+    reasons: list[str] = []
+    for engine in engines:
+        reason = engine.refusal(request)
+        if reason is None:
+            return engine
+        reasons.append(f"\n  {engine.name}: {reason}")
+    raise BuildError(f"no engine can make {request.image}:{''.join(reasons)}", where=where)
+
+
+def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:
+    """All engines that work with this Docker Engine, in the order of preference."""
+    from builder.engines.borrowed import BorrowedNames  # noqa: PLC0415 - they are not always needed
+    from builder.engines.buildx import Buildx  # noqa: PLC0415
+    from builder.engines.classic import Classic  # noqa: PLC0415
+    from builder.engines.engine_api import EngineApi  # noqa: PLC0415
+
+    names = BorrowedNames(daemon)
+    return [Buildx(daemon, environ), EngineApi(daemon, names), Classic(daemon, names)]
+
+
+def _named(name: str, engines: Sequence[Engine]) -> Engine:
+    for engine in engines:
+        if engine.name == name:
+            return engine
+    known = [engine.name for engine in engines]
+    raise EngineUnavailableError(
+        f'there is no engine "{name}"',
+        hint=did_you_mean(name, known) or f"there are: {', '.join(known)}",
+    )

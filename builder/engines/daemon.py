@@ -1,0 +1,396 @@
+"""The Docker Engine, as far as ocbuild asks something of it; nothing else uses the docker SDK."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from builder.engines.container import run_in_container
+from builder.engines.endpoint import Endpoint, config_dir, docker_config, find_endpoint
+from builder.engines.sdk import Explain
+from builder.engines.transfer import Transfer, pull_failure, push_failure
+from builder.engines.wire import Wire
+from builder.errors import (
+    BuildError,
+    EngineUnavailableError,
+    InterruptedRunError,
+    OcbuildError,
+    PublishError,
+)
+from builder.reference import Reference
+
+# The engine is silent while a registry puts a large layer together.
+_SILENCE_SECONDS = 900
+
+Amounts = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalImage:
+    """An image in the engine. ``onbuild`` are its triggers, ``created`` is RFC 3339 text."""
+
+    id: str
+    tags: tuple[str, ...] = ()
+    repo_digests: tuple[str, ...] = ()
+    size: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: tuple[str, ...] = ()
+    onbuild: tuple[str, ...] = ()
+    created: str = ""
+    architecture: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """``uploaded`` counts the bytes of layers that went to the registry, before compression."""
+
+    digest: str
+    uploaded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What the engine says of itself."""
+
+    version: str
+    api_version: str
+    os: str
+    architecture: str
+    storage_driver: str
+    root: str
+    cpus: int
+    memory: int
+    insecure_registries: tuple[str, ...]
+
+
+class Daemon:
+    """One Docker Engine; may be used by many threads at once."""
+
+    def __init__(self, wire: Wire, config: Mapping[str, Any]) -> None:
+        self._wire = wire
+        self._config = config
+
+    @classmethod
+    def connect(cls, environ: Mapping[str, str]) -> Daemon:
+        """The engine that the docker command would use in this environment.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        config = docker_config(environ)
+        wire = Wire.open(
+            find_endpoint(environ),
+            config_file=config_dir(environ) / "config.json",
+            headers=config.get("HttpHeaders"),
+        )
+        return cls(wire, config)
+
+    def close(self) -> None:
+        self._wire.api.close()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._wire.endpoint
+
+    @property
+    def endpoint_env(self) -> Mapping[str, str]:
+        """What a docker command needs in its environment to talk to this engine."""
+        return self.endpoint.env
+
+    @property
+    def docker_config(self) -> Mapping[str, Any]:
+        """The docker command's config.json."""
+        return self._config
+
+    def info(self) -> EngineInfo:
+        with self._wire.errors("cannot ask the engine about itself", EngineUnavailableError):
+            info = self._wire.api.info()
+        registries = (info.get("RegistryConfig") or {}).get("InsecureRegistryCIDRs") or ()
+        return EngineInfo(
+            version=info.get("ServerVersion", ""),
+            api_version=self._wire.api.api_version,
+            os=info.get("OSType", ""),
+            architecture=info.get("Architecture", ""),
+            storage_driver=info.get("Driver", ""),
+            root=info.get("DockerRootDir", ""),
+            cpus=info.get("NCPU", 0),
+            memory=info.get("MemTotal", 0),
+            insecure_registries=tuple(registries),
+        )
+
+    def disk_free(self) -> int | None:
+        """Free bytes where the engine keeps images; None if it is not on this machine."""
+        if self.endpoint.socket is None:
+            return None
+        try:
+            status = os.statvfs(self.info().root)
+        except OSError:
+            return None
+        return status.f_bavail * status.f_frsize
+
+    # -- images --
+
+    def inspect(self, reference: str) -> LocalImage | None:
+        """The image that the engine has under this name, id or digest."""
+        from docker.errors import ImageNotFound, NotFound  # noqa: PLC0415
+
+        with self._wire.errors(f"cannot look at {reference}"):
+            try:
+                found = self._wire.untyped.inspect_image(reference)
+            except (ImageNotFound, NotFound):
+                return None
+        return _local_image(found)
+
+    def find_labelled(self, label: str, value: str) -> LocalImage | None:
+        """An image with this label that has a tag, the youngest if there are several."""
+        with self._wire.errors(f"cannot look for images with {label}"):
+            found = self._wire.api.images(filters={"label": f"{label}={value}", "dangling": False})
+        youngest = max(found, key=lambda image: int(image["Created"]), default=None)
+        return None if youngest is None else self.inspect(youngest["Id"])
+
+    def tag(self, reference: str, target: str) -> None:
+        """Give an image another name, which is taken from whatever image had it."""
+        name = Reference.parse(target)
+        with self._wire.errors(f"cannot tag {reference} as {target}"):
+            self._wire.api.tag(reference, name.repository, name.tag or "latest")
+
+    def untag(self, reference: str) -> None:
+        """Take a name away; the image goes with its last name. No such name is no error."""
+        from docker.errors import ImageNotFound  # noqa: PLC0415
+
+        with self._wire.errors(f"cannot remove the tag {reference}"), suppress(ImageNotFound):
+            self._wire.api.remove_image(reference, noprune=True)
+
+    def import_rootfs(
+        self, source: Path | IO[bytes], reference: str, changes: Sequence[str] = ()
+    ) -> str:
+        """Make an image of a root file system in a tar archive; its id.
+
+        ``changes`` are Dockerfile instructions such as ``CMD ["bash"]``.
+        """
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                return self.import_rootfs(stream, reference, changes)
+        name = Reference.parse(reference)
+        doing = f"cannot import {reference}"
+        params = {"fromSrc": "-", "repo": name.repository, "tag": name.tag or "latest"}
+        status = ""
+        with self._wire.post(
+            doing,
+            "/images/create",
+            params={**params, "changes": list(changes)},
+            body=source,
+            raises=BuildError,
+        ) as received:
+            for message in received:
+                if "error" in message:
+                    raise BuildError(f"{doing}: {message['error']}")
+                status = message.get("status", status)
+        return status
+
+    # -- registries --
+
+    def remote_digest(self, reference: str) -> str | None:
+        """The digest that a registry has for the reference; None if it has none.
+
+        Raises:
+            PushFailedError: if the registry cannot be asked; ``fault`` and ``transient`` say why.
+
+        """
+        from docker.errors import NotFound  # noqa: PLC0415
+
+        doing = f"cannot ask for {reference}"
+        explain = _explain(push_failure, doing, reference)
+        with self._wire.errors(doing, PublishError, explain):
+            try:
+                found = self._wire.untyped.inspect_distribution(reference)
+            except NotFound:
+                return None
+        digest: str = found["Descriptor"]["digest"]
+        return digest
+
+    def pull(
+        self,
+        reference: str,
+        progress: Amounts | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        """Fetch an image.
+
+        Raises:
+            PullFailedError: with its ``fault``.
+
+        """
+        name = Reference.parse(reference)
+        doing = f"cannot pull {reference}"
+        explain = _explain(pull_failure, doing, reference)
+        self._transfer(
+            doing,
+            "/images/create",
+            params={"fromImage": name.repository, "tag": name.digest or name.tag or "latest"},
+            name=name,
+            raises=BuildError,
+            explain=explain,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def push(
+        self, reference: str, progress: Amounts, cancel: threading.Event | None = None
+    ) -> Pushed:
+        """Send an image to its registry; ``progress`` gets the bytes done and the bytes in all.
+
+        Raises:
+            PushFailedError: with its ``fault``.
+
+        """
+        name = Reference.parse(reference)
+        doing = f"cannot push {reference}"
+        explain = _explain(push_failure, doing, reference)
+        transfer = self._transfer(
+            doing,
+            f"/images/{name.repository}/push",
+            params={"tag": name.tag or "latest"},
+            name=name,
+            raises=PublishError,
+            explain=explain,
+            progress=progress,
+            cancel=cancel,
+        )
+        if transfer.digest is None:
+            raise explain("the engine gave no digest")
+        return Pushed(digest=transfer.digest, uploaded=transfer.current)
+
+    def _transfer(
+        self,
+        doing: str,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        name: Reference,
+        raises: type[OcbuildError],
+        explain: Explain,
+        progress: Amounts | None,
+        cancel: threading.Event | None,
+    ) -> Transfer:
+        transfer = Transfer()
+        told = None
+        with self._wire.post(
+            doing,
+            path,
+            params=params,
+            headers={"X-Registry-Auth": self._wire.login(name)},
+            cancel=cancel,
+            raises=raises,
+            explain=explain,
+            silence=_SILENCE_SECONDS,
+        ) as received:
+            for message in received:
+                transfer.feed(message)
+                amounts = (transfer.current, transfer.total)
+                if progress is not None and amounts != told:
+                    told = amounts
+                    progress(*amounts)
+        if transfer.error is not None:
+            if cancel is not None and cancel.is_set():
+                raise InterruptedRunError(f"{doing}: interrupted")
+            raise explain(transfer.error)
+        return transfer
+
+    # -- builds and tests --
+
+    @contextmanager
+    def build(
+        self,
+        params: Mapping[str, Any],
+        body: IO[bytes],
+        *,
+        cancel: threading.Event,
+        timeout: float | None,
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """Send a context to ``POST /build``; gives the messages as they come.
+
+        Raises:
+            InterruptedRunError: once ``cancel`` is set.
+            TimeoutError: after ``timeout`` seconds.
+
+        """
+        with self._wire.post(
+            "cannot build",
+            "/build",
+            params=params,
+            headers={"X-Registry-Config": self._wire.logins()},
+            body=body,
+            cancel=cancel,
+            timeout=timeout,
+            raises=BuildError,
+        ) as received:
+            yield received
+
+    def run_test(
+        self,
+        image: str,
+        command: str,
+        *,
+        timeout: float | None,
+        sink: Callable[[str], None],
+        cancel: threading.Event,
+        run_id: str = "",
+    ) -> int:
+        """Run ``/bin/sh -c command`` in a fresh container without network; its exit code.
+
+        The container is removed in every case.
+
+        Raises:
+            BuildError: if it cannot be run or does not end in time.
+            InterruptedRunError: once ``cancel`` is set.
+
+        """
+        with self._wire.errors(f"cannot test {image}"):
+            return run_in_container(
+                self._wire.api,
+                image,
+                command,
+                timeout=timeout,
+                sink=sink,
+                cancel=cancel,
+                run_id=run_id,
+            )
+
+    def remove_leftovers(self, run_id: str) -> int:
+        """Remove the containers that a run left behind; how many there were."""
+        from docker.errors import NotFound  # noqa: PLC0415
+
+        with self._wire.errors(f"cannot remove the containers of run {run_id}"):
+            found = self._wire.api.containers(all=True, filters={"label": f"ocbuild.run={run_id}"})
+            for container in found:
+                with suppress(NotFound):
+                    self._wire.api.remove_container(container["Id"], force=True, v=True)
+        return len(found)
+
+
+def _explain(
+    failure: Callable[[str, str, Reference], OcbuildError], doing: str, reference: str
+) -> Explain:
+    return lambda text: failure(text, doing, Reference.parse(reference))
+
+
+def _local_image(found: Mapping[str, Any]) -> LocalImage:
+    config = found.get("Config") or {}
+    return LocalImage(
+        id=found["Id"],
+        tags=tuple(found.get("RepoTags") or ()),
+        repo_digests=tuple(found.get("RepoDigests") or ()),
+        size=found.get("Size") or 0,
+        labels=dict(config.get("Labels") or {}),
+        env=tuple(config.get("Env") or ()),
+        onbuild=tuple(config.get("OnBuild") or ()),
+        created=found.get("Created") or "",
+        architecture=found.get("Architecture") or "",
+    )

@@ -1,0 +1,142 @@
+"""Tells faults that a retry can help from those that stay, and knows the remedy for common ones.
+
+Everything here is a pure function of what an engine or a command said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+KILLED = 137
+
+_NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
+
+# What no retry changes. Looked for first, for these texts often come wrapped in words
+# ("failed to fetch", "failed to do request") that also stand around a passing fault.
+_PERMANENT = re.compile(
+    r"""
+    \bdenied\b | \bunauthorized\b | \b401\b | \b403\ Forbidden | insufficient_scope
+    | authentication\ required | no\ basic\ auth\ credentials
+    | manifest\ unknown | name\ unknown | \bnot\ found\b | does\ not\ exist
+    | no\ such\ host | x509: | certificate\ (?:signed|verify|has\ expired)
+    | server\ gave\ HTTP\ response\ to\ HTTPS | first\ record\ does\ not\ look\ like\ a\ TLS
+    | no\ space\ left\ on\ device
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+# Words that mean a passing fault of the network or of a server, whoever says them.
+_NETWORK = r"""
+    i/o\ timeout | TLS\ handshake\ timeout | Client\.Timeout\ exceeded | context\ deadline\ exceeded
+    | connection\ reset | connection\ timed?\ ?out | connection\ aborted | broken\ pipe
+    | unexpected\ EOF | (?:":|Read|reading\ from\ server:)\ EOF\b
+    | network\ is\ unreachable | no\ route\ to\ host
+    | Temporary\ failure\ (?:resolving|in\ name\ resolution) | server\ misbehaving
+    | \b429\ Too\ Many | toomanyrequests
+    | \b500\ Internal\ Server | \b502\ Bad\ Gateway | \b503\ Service | \b504\ Gateway
+    | (?:status|status\ code|error)(?:\ from\ [^:]*)?:?\ (?:429|5\d\d)\b
+    | server\ sent\ GOAWAY | stream\ error:\ stream\ ID | use\ of\ closed\ network\ connection
+    | transport\ is\ closing | no\ active\ sessions?
+    """
+_PASSING = re.compile(_NETWORK, re.IGNORECASE | re.VERBOSE)
+
+# What the tools that fetch things inside RUN say when their server or the network fails.
+_MIRROR = re.compile(
+    _NETWORK
+    + r"""
+    # apt; a 404 comes from an index that is too old and stays
+    | Failed\ to\ fetch\ (?!.*\b40[34]\b)
+    | Hash\ Sum\ mismatch | Mirror\ sync\ in\ progress | Could\ not\ (?:connect|resolve)\b
+    | Unable\ to\ connect\ to
+    # yum, dnf, apk
+    | Curl\ error\ \((?:6|7|28|35|52|56)\) | Status\ code:\ 5\d\d | All\ mirrors\ were\ tried
+    | temporary\ error\ \(try\ again\ later\) | network\ error\ \(check\ Internet
+    # pip and whatever else is built on urllib3
+    | Max\ retries\ exceeded | Read\ timed\ out | ReadTimeoutError | ConnectTimeoutError
+    | NewConnectionError | IncompleteRead | HTTP\ error\ (?:429|5\d\d)
+    # npm, yarn
+    | \b(?:ETIMEDOUT|ESOCKETTIMEDOUT|ECONNRESET|ECONNREFUSED|EAI_AGAIN|ERR_SOCKET_TIMEOUT)\b
+    | code\ E(?:429|5\d\d)\b | network\ timeout\ at
+    # maven, gradle
+    | Could\ not\ transfer\ artifact\ (?!.*(?:\b40[134]\b|not\ authorized))
+    | SocketTimeoutException | Received\ status\ code\ (?:429|5\d\d)
+    # curl, wget, git
+    | curl:\ \((?:6|7|18|28|35|52|55|56|92)\) | returned\ error:\ (?:429|5\d\d)
+    | ERROR\ (?:429|5\d\d): | unable\ to\ resolve\ host\ address | Could\ not\ resolve\ host
+    | RPC\ failed; | early\ EOF | hung\ up\ unexpectedly | gnutls_handshake\(\)\ failed
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+_HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), hint)
+    for pattern, hint in (
+        (
+            r"no space left on device",
+            "the engine's disk is full: see `docker system df`, then `docker builder prune`",
+        ),
+        (
+            r"server gave HTTP response to HTTPS|first record does not look like a TLS",
+            (
+                "the registry speaks plain HTTP: add its host:port to insecure-registries in the "
+                "engine's daemon.json, or give the registry a certificate"
+            ),
+        ),
+        (
+            r"x509:|certificate signed by unknown authority",
+            (
+                "the engine does not trust the certificate: put its CA into "
+                "/etc/docker/certs.d/HOST:PORT/ca.crt"
+            ),
+        ),
+        (
+            r"SSL certificate problem|certificate verify failed|Certificate verification failed",
+            'to have builds trust the CAs of this host, set ca-bundle = "host" in [build]',
+        ),
+        (
+            r"\bdenied\b|unauthorized|authentication required|no basic auth credentials",
+            (
+                "log in with `docker login HOST`, and check that the name is right: registries "
+                "say the same of what does not exist and of what is not yours"
+            ),
+        ),
+        (
+            r"no such host",
+            (
+                "the name cannot be resolved: check its spelling, DNS and the proxy of the engine; "
+                "[bases] in build.toml can name a mirror for a base image"
+            ),
+        ),
+        (r"connection refused", "nothing listens there: is the registry running?"),
+        (
+            r"no active sessions?",
+            "this engine cannot ask for registry tokens: use the engine buildx",
+        ),
+    )
+)
+
+
+def is_transient(message: str, log: Sequence[str] = (), *, status: int | None = None) -> bool:
+    """Whether the same build may succeed when tried again.
+
+    ``status`` is the exit status of the failed command, None where no command failed: a command
+    that returns non-zero has failed for good unless its last lines show a fault of a mirror.
+    """
+    said = "\n".join(log)
+    if _NO_SPACE.search(message) or _NO_SPACE.search(said):
+        return False
+    if status is not None:
+        return status != KILLED and bool(_MIRROR.search(said))
+    return not _PERMANENT.search(message) and bool(_PASSING.search(message))
+
+
+def remedy(message: str, log: Sequence[str] = (), *, status: int | None = None) -> str | None:
+    """What a person can do about it, where we know."""
+    if status == KILLED:
+        return (
+            "exit code 137 means that the command was killed, most often for want of memory: "
+            "build fewer images at a time (--jobs) or give the engine more memory"
+        )
+    text = message if status is None else "\n".join(log)
+    return next((hint for pattern, hint in _HINTS if pattern.search(text)), None)

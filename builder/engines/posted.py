@@ -1,0 +1,84 @@
+"""What the two engines that use POST /build have in common: the request and the result."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from builder.engines import BuildRequest, BuildResult
+from builder.engines.archive import dockerfile_name, packed
+from builder.engines.borrowed import BorrowedNames
+from builder.engines.daemon import Daemon
+from builder.engines.failure import BuildFailedError, refused, timed_out
+from builder.engines.host import config_proxies
+from builder.errors import BuildError, Location
+
+Message = dict[str, Any]
+
+
+def post(
+    daemon: Daemon,
+    names: BorrowedNames,
+    request: BuildRequest,
+    *,
+    version: str,
+    always: Iterable[str],
+    cancel: threading.Event,
+    on_message: Callable[[Message], None],
+) -> None:
+    """Send the context and hand on every message of the builder.
+
+    Raises:
+        BuildFailedError: if the engine takes none of it, e.g. for a Dockerfile that it cannot
+            parse, or is not done in time.
+        InterruptedRunError: once ``cancel`` is set.
+
+    """
+    label = request.dockerfile_label
+    params = _params(request, version, config_proxies(daemon.docker_config, daemon.endpoint.url))
+    with names.held(request.contexts), packed(request, cancel, always=always) as archive:
+        try:
+            with daemon.build(params, archive, cancel=cancel, timeout=request.timeout) as received:
+                for message in received:
+                    on_message(message)
+        except TimeoutError:
+            raise timed_out(request.timeout or 0, label=label) from None
+        except BuildFailedError:
+            raise
+        except BuildError as error:
+            raise refused(error, label) from error
+
+
+def result(
+    daemon: Daemon, request: BuildRequest, image_id: str | None, *, cached: bool
+) -> BuildResult:
+    """The image that was made."""
+    image = daemon.inspect(image_id) if image_id else None
+    if image is None:
+        raise BuildFailedError(
+            "the engine broke off without an image and without an error",
+            where=Location(request.dockerfile_label),
+            transient=True,
+        )
+    return BuildResult(image_id=image.id, size=image.size, cached=cached)
+
+
+def _params(request: BuildRequest, version: str, proxies: Mapping[str, str]) -> dict[str, Any]:
+    params: dict[str, Any] = {
+        "version": version,
+        "dockerfile": dockerfile_name(request),
+        "t": list(request.tags),
+        "buildargs": json.dumps({**proxies, **request.args}),
+        "labels": json.dumps(dict(request.labels)),
+        "rm": "1",
+        "forcerm": "1",
+    }
+    if request.target:
+        params["target"] = request.target
+    if request.platform:
+        params["platform"] = request.platform
+    if request.no_cache:
+        params["nocache"] = "1"
+    return params

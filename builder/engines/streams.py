@@ -1,0 +1,113 @@
+"""The engine's streams of JSON messages, which a run can break off at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    from requests import Response
+    from typing_extensions import Self
+
+# A threading.Event cannot be waited for together with a socket, so it is looked at this often.
+TICK_SECONDS = 0.1
+
+
+class Watch:
+    """Calls ``stop`` once when ``cancel`` is set or ``timeout`` seconds have gone by.
+
+    To be used as a context manager around what may have to be stopped; ``check`` afterwards says
+    whether it was.
+    """
+
+    def __init__(
+        self, stop: Callable[[], None], *, cancel: threading.Event, timeout: float | None
+    ) -> None:
+        self._stop = stop
+        self._cancel = cancel
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._cancelled = False
+        self._timed_out = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def stopped(self) -> bool:
+        return self._cancelled or self._timed_out
+
+    def check(self, doing: str, *, failed: bool = False) -> None:
+        """Raise what the stop means.
+
+        ``failed``: something went wrong, so that a cancel is taken for the cause even if it was not
+        acted upon yet.
+
+        Raises:
+            InterruptedRunError: if it was cancelled.
+            TimeoutError: if the time was up.
+
+        """
+        if self._cancelled or (failed and self._cancel.is_set()):
+            raise InterruptedRunError(f"{doing}: interrupted")
+        if self._timed_out:
+            raise TimeoutError(doing)
+
+    def _run(self) -> None:
+        while not self._done.wait(TICK_SECONDS):
+            self._cancelled = self._cancel.is_set()
+            late = self._deadline is not None and time.monotonic() >= self._deadline
+            self._timed_out = late and not self._cancelled
+            if self.stopped:
+                self._stop()
+                return
+
+
+def break_off(response: Response) -> None:
+    """End a response that another thread reads from; the engine then stops what it was doing."""
+    connection = getattr(response.raw, "connection", None)
+    connected = getattr(connection, "sock", None)
+    if connected is not None:
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+
+def messages(response: Response) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a response, one a line, as they come."""
+    rest = b""
+    for chunk in response.iter_content(chunk_size=None):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield _object(line)
+    if rest.strip():
+        yield _object(rest)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        decoded = json.loads(line)
+    except ValueError as error:
+        raise ConnectionError(f"unreadable answer {line[:80]!r}") from error
+    if not isinstance(decoded, dict):
+        raise ConnectionError(f"unreadable answer {line[:80]!r}")
+    return decoded

@@ -1,0 +1,210 @@
+"""The connection to a Docker Engine: opened once, shared by all threads, errors translated."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from builder.engines.endpoint import Endpoint
+from builder.engines.sdk import Explain, translated, unreachable
+from builder.engines.streams import Watch, break_off, messages
+from builder.errors import BuildError, EngineUnavailableError, OcbuildError, PublishError
+from builder.reference import Reference
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+# Docker 18.09, the first engine with BuildKit.
+OLDEST_API = (1, 39)
+# As many connections as are kept; more are opened when they are needed.
+_CONNECTIONS = 64
+_CONNECT_SECONDS = 60
+_BLOCK = 1 << 20
+
+
+class Wire:
+    """Talks to one engine by way of the docker SDK."""
+
+    def __init__(self, api: APIClient, endpoint: Endpoint) -> None:
+        self.api = api
+        self.endpoint = endpoint
+
+    @classmethod
+    def open(
+        cls, endpoint: Endpoint, *, config_file: Path, headers: Mapping[str, str] | None = None
+    ) -> Wire:
+        """Connect; ``config_file`` holds the logins for registries.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        _knock(endpoint)
+        with translated(
+            "cannot use the Docker Engine", raises=EngineUnavailableError, endpoint=endpoint
+        ):
+            api = _client(endpoint)
+            if config_file.exists():
+                api.reload_config(str(config_file))
+        _require_api(api.api_version)
+        api.headers.update(headers or {})
+        return cls(api, endpoint)
+
+    @property
+    def untyped(self) -> Any:
+        """The client, for the methods that its type stubs leave out."""
+        return cast("Any", self.api)
+
+    @contextmanager
+    def errors(
+        self,
+        doing: str,
+        raises: type[OcbuildError] = BuildError,
+        explain: Explain | None = None,
+    ) -> Iterator[None]:
+        """Errors of SDK calls inside come out as ours: see ``translated``."""
+        with translated(doing, raises=raises, endpoint=self.endpoint, explain=explain):
+            yield
+
+    @contextmanager
+    def post(
+        self,
+        doing: str,
+        path: str,
+        *,
+        params: Mapping[str, Any],
+        raises: type[OcbuildError],
+        explain: Explain | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
+        body: IO[bytes] | None = None,
+        cancel: threading.Event | None = None,
+        timeout: float | None = None,
+        silence: float | None = None,
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """POST something and give the messages of the answer; ``silence`` is the longest pause.
+
+        Raises:
+            InterruptedRunError: once ``cancel`` is set.
+            TimeoutError: after ``timeout`` seconds.
+
+        """
+        cancel = cancel or threading.Event()
+        with self.errors(doing, raises, explain):
+            response = self.api.post(
+                f"{self.api.base_url}/v{self.api.api_version}{path}",
+                params=params,
+                headers={"Content-Type": "application/x-tar", **(headers or {})},
+                data=_blocks(body, cancel) if body is not None else b"",
+                stream=True,
+                timeout=(_CONNECT_SECONDS, silence),
+            )
+        with response:
+            with self.errors(doing, raises, explain):
+                _raise_for_status(response)
+            with Watch(lambda: break_off(response), cancel=cancel, timeout=timeout) as watch:
+                yield self._watched(doing, raises, messages(response), watch)
+            watch.check(doing)
+
+    def login(self, name: Reference) -> bytes:
+        """The login for the registry of a reference, as the engine wants it in a header."""
+        from docker import auth  # noqa: PLC0415
+
+        with self.errors(f"cannot get the login for {name.repository}", PublishError):
+            host, _ = auth.resolve_repository_name(name.repository)
+            found = auth.get_config_header(self.api, host)
+        # Older engines insist on the header even where there is no login.
+        return found or base64.urlsafe_b64encode(b"{}")
+
+    def logins(self) -> bytes:
+        """All logins, as POST /build wants them; none where a helper fails, as the CLI does it."""
+        from docker.errors import DockerException  # noqa: PLC0415
+
+        found: dict[str, Any] = {}
+        with suppress(DockerException):
+            found = self.untyped._auth_configs.get_all_credentials()  # noqa: SLF001 - no other way
+        return base64.urlsafe_b64encode(json.dumps(found).encode())
+
+    def _watched(
+        self,
+        doing: str,
+        raises: type[OcbuildError],
+        received: Iterator[dict[str, Any]],
+        watch: Watch,
+    ) -> Iterator[dict[str, Any]]:
+        while True:
+            try:
+                with self.errors(doing, raises):
+                    message = next(received, None)
+            except OcbuildError:
+                watch.check(doing, failed=True)
+                raise
+            if message is None:
+                return
+            yield message
+
+
+def _knock(endpoint: Endpoint) -> None:
+    """Fail at once where nobody is behind a Unix socket.
+
+    That is before 170 ms of imports, and without the socket that the SDK would leave open.
+    """
+    if endpoint.socket is None:
+        return
+    with socket.socket(socket.AF_UNIX) as knocking:
+        try:
+            knocking.connect(str(endpoint.socket))
+        except OSError as error:
+            found = unreachable(error, endpoint)
+            if found is None:
+                found = EngineUnavailableError(f"cannot open {endpoint.url}: {error}")
+            raise found from error
+
+
+def _client(endpoint: Endpoint) -> APIClient:
+    from docker import APIClient  # noqa: PLC0415 - 170 ms
+    from docker.tls import TLSConfig  # noqa: PLC0415
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    tls: bool | TLSConfig = False
+    if endpoint.certificates is not None:
+        parts = {name: endpoint.certificates / f"{name}.pem" for name in ("cert", "key", "ca")}
+        pair = (str(parts["cert"]), str(parts["key"])) if parts["cert"].exists() else None
+        authority = str(parts["ca"]) if parts["ca"].exists() else None
+        tls = TLSConfig(client_cert=pair, ca_cert=authority, verify=endpoint.verify)
+    api = APIClient(endpoint.url, version="auto", tls=tls, max_pool_size=_CONNECTIONS)
+    if endpoint.url.startswith(("tcp:", "http:", "https:")):
+        for scheme in ("http://", "https://"):
+            api.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return api
+
+
+def _require_api(version: str) -> None:
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    if numbers < OLDEST_API:
+        oldest = ".".join(map(str, OLDEST_API))
+        raise EngineUnavailableError(
+            f"the Docker Engine speaks API {version}, ocbuild needs {oldest}",
+            hint="upgrade the Docker Engine to 18.09 or later",
+        )
+
+
+def _raise_for_status(response: Any) -> None:
+    from docker.errors import create_api_error_from_http_exception  # noqa: PLC0415
+    from requests.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        response.raise_for_status()
+    except HTTPError as error:
+        create_api_error_from_http_exception(error)
+
+
+def _blocks(source: IO[bytes], cancel: threading.Event) -> Iterator[bytes]:
+    """A file in blocks; it ends early once ``cancel`` is set."""
+    while not cancel.is_set() and (block := source.read(_BLOCK)):
+        yield block

@@ -1,0 +1,78 @@
+"""Proxies and certificates of this machine reach a build once, and only where they help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from builder.engines.host import ca_bundle, config_proxies, proxy_args
+from builder.errors import ConfigError
+
+
+def test_proxies_of_the_environment_become_build_args(tmp_path: Path) -> None:
+    environ = {
+        "HOME": str(tmp_path),
+        "HTTP_PROXY": "http://proxy:3128",
+        "no_proxy": "localhost,.example",
+        "https_proxy": "",
+        "OTHER": "x",
+    }
+
+    assert proxy_args(environ) == {
+        "HTTP_PROXY": "http://proxy:3128",
+        "no_proxy": "localhost,.example",
+    }
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:3128", "localhost:3128", "http://[::1]:1"])
+def test_a_proxy_on_the_loopback_is_left_out(tmp_path: Path, address: str) -> None:
+    assert proxy_args({"HOME": str(tmp_path), "HTTP_PROXY": address}) == {}
+
+
+def test_what_the_docker_command_adds_by_itself_is_not_added_again(tmp_path: Path) -> None:
+    proxies = {"proxies": {"default": {"httpProxy": "http://theirs:1"}}}
+    (tmp_path / "config.json").write_text(json.dumps(proxies), encoding="utf-8")
+    environ = {
+        "DOCKER_CONFIG": str(tmp_path),
+        "HTTP_PROXY": "http://ours:1",
+        "HTTPS_PROXY": "http://ours:2",
+    }
+
+    assert proxy_args(environ) == {"HTTPS_PROXY": "http://ours:2"}
+
+
+def test_the_docker_config_may_name_proxies_for_one_engine() -> None:
+    config = {
+        "proxies": {
+            "default": {"httpProxy": "http://d:1"},
+            "tcp://build:2375": {"noProxy": "x"},
+        }
+    }
+
+    assert config_proxies(config, "tcp://build:2375") == {"no_proxy": "x", "NO_PROXY": "x"}
+    assert config_proxies(config, "") == {"http_proxy": "http://d:1", "HTTP_PROXY": "http://d:1"}
+    assert config_proxies({}, "") == {}
+
+
+def test_no_setting_means_no_bundle() -> None:
+    assert ca_bundle(None, {}) is None
+
+
+def test_a_bundle_may_be_named(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.crt"
+    bundle.write_text("x", encoding="utf-8")
+
+    assert ca_bundle(str(bundle), {}) == bundle
+    with pytest.raises(ConfigError, match="there is no file"):
+        ca_bundle(str(tmp_path / "missing"), {})
+
+
+def test_the_hosts_bundle_is_what_the_environment_names_first(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.crt"
+    bundle.write_text("x", encoding="utf-8")
+
+    assert ca_bundle("host", {"SSL_CERT_FILE": str(bundle)}) == bundle
+    found = ca_bundle("host", {"SSL_CERT_FILE": "/nonexistent", "CURL_CA_BUNDLE": str(bundle)})
+    assert found == bundle
