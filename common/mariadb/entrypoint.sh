@@ -1,0 +1,50 @@
+#!/bin/sh
+# Required: MARIADB_ROOT_PASSWORD.
+# Optional: MARIADB_DATABASES, a list of DATABASE[:USER] (the user is by default the database's name). The password of
+# user nova is NOVA_DATABASE_PASSWORD, or else DATABASE_PASSWORD. Databases, users and passwords are put right at every
+# start, so a new service needs one more word here and a restart.
+. /usr/local/lib/ocbuild/entrypoint-lib.sh
+
+# As the inside of an SQL string.
+escaped() {
+    printf %s "$1" | sed "s/[\\\\']/\\\\&/g"
+}
+
+# allow USER PASSWORD PRIVILEGES: one statement per line, for mariadbd stops reading its init file at any other break.
+allow() {
+    printf "CREATE USER IF NOT EXISTS '%s'@'%%';\n" "$1"
+    printf "ALTER USER '%s'@'%%' IDENTIFIED BY '%s';\n" "$1" "$(escaped "$2")"
+    printf "GRANT %s TO '%s'@'%%'%s;\n" "$3" "$1" "${4:-}"
+}
+
+databases() {
+    for entry in ${MARIADB_DATABASES:-}; do
+        database=${entry%:*}
+        user=${entry#*:}
+        variable=$(printf %s "$user" | tr '[:lower:]-' '[:upper:]_')_DATABASE_PASSWORD
+        if given "$variable"; then
+            eval "password=\$$variable"
+        else
+            given DATABASE_PASSWORD || die "variable $variable (or DATABASE_PASSWORD) is required, but not set"
+            password=$DATABASE_PASSWORD
+        fi
+        printf "CREATE DATABASE IF NOT EXISTS \`%s\`;\n" "$database"
+        allow "$user" "$password" "ALL ON \`$database\`.*"
+    done
+}
+
+if [ "${1:-}" = mariadbd ]; then
+    require MARIADB_ROOT_PASSWORD
+    writable /var/lib/mysql /run/mysqld
+
+    if [ ! -d /var/lib/mysql/mysql ]; then
+        mariadb-install-db --skip-test-db --auth-root-socket-user=mysql > /dev/null
+    fi
+    {
+        allow root "$MARIADB_ROOT_PASSWORD" 'ALL ON *.*' ' WITH GRANT OPTION'
+        databases
+    } > /run/mysqld/init.sql
+    set -- "$@" --init-file=/run/mysqld/init.sql
+fi
+
+exec "$@"
