@@ -56,7 +56,7 @@ class ContextSource:
 class ContextListing:
     """``files`` are sorted by path, each once; ``sources`` tell for each read what it stands for.
 
-    ``ignore_file`` is the ignore file in force, as messages name it.
+    ``ignore_file`` is the ignore file in force, relative to the context.
     """
 
     files: tuple[ContextFile, ...]
@@ -91,7 +91,7 @@ def read_context(
     return ContextListing(
         files=tuple(files[path] for path in sorted(files)),
         sources=tuple(sources),
-        ignore_file=tree.ignore.path or None,
+        ignore_file=tree.ignore_file,
     )
 
 
@@ -106,10 +106,13 @@ def open_context(directory: Path, dockerfile: Path, *, shown: str | None = None)
     if not directory.is_dir():
         raise ContextError(f"the build context {name} is no folder")
     own = dockerfile.with_name(f"{dockerfile.name}{IGNORE_FILE}")
-    ignore = _read_ignore(own, _shown_beside(directory, name, own))
-    if ignore is None:
-        ignore = _read_ignore(directory / IGNORE_FILE, f"{name}/{IGNORE_FILE}")
-    return ContextTree(root=directory, ignore=ignore or Ignore(path=""), shown=name)
+    for path in (own, directory / IGNORE_FILE):
+        relative = _beside(directory, path)
+        outside = relative.startswith("../")
+        ignore = _read_ignore(path, printable(str(path) if outside else f"{name}/{relative}"))
+        if ignore is not None:
+            return ContextTree(root=directory, shown=name, ignore=ignore, ignore_file=relative)
+    return ContextTree(root=directory, shown=name, ignore=Ignore(path=""))
 
 
 def unread_files(
@@ -122,7 +125,7 @@ def unread_files(
     """
     tree = open_context(directory, dockerfile, shown=shown)
     read = {file.path for file in listing.files}
-    beside = os.path.relpath(dockerfile, directory).replace(os.sep, "/")
+    beside = _beside(directory, dockerfile)
     read.update((beside, f"{beside}{IGNORE_FILE}", IGNORE_FILE))
     files = tree.below("", Narrow(base=""))
     return tuple(sorted(f.path for f in files if f.kind == "file" and f.path not in read))
@@ -150,7 +153,7 @@ def file_digest(directory: Path, file: ContextFile) -> str:
 
 
 def _read_ignore(path: Path, shown: str) -> Ignore | None:
-    folder = ContextTree(root=path.parent, ignore=Ignore(path=""), shown=str(Path(shown).parent))
+    folder = ContextTree(root=path.parent, shown=str(Path(shown).parent), ignore=Ignore(path=""))
     file = folder.entry(path.name)
     if file is not None and file.kind == "link":
         target = folder.follow(path.name).path  # one that leads outside would not be obeyed
@@ -164,11 +167,8 @@ def _read_ignore(path: Path, shown: str) -> Ignore | None:
     return Ignore.parse(text, shown)
 
 
-def _shown_beside(directory: Path, shown: str, path: Path) -> str:
-    try:
-        return f"{shown}/{printable(path.relative_to(directory).as_posix())}"
-    except ValueError:
-        return printable(str(path))
+def _beside(directory: Path, path: Path) -> str:
+    return os.path.relpath(path, directory).replace(os.sep, "/")
 
 
 # -- sources ------------------------------------------------------------------------------------

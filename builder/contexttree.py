@@ -80,11 +80,12 @@ class Narrow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextTree:
-    """``shown`` is how messages name the folder."""
+    """``shown`` is how messages name the folder; ``ignore_file`` is relative to the folder too."""
 
     root: Path
-    ignore: Ignore
     shown: str
+    ignore: Ignore
+    ignore_file: str | None = None
 
     # -- single paths --
 

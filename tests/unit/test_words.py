@@ -255,3 +255,11 @@ def test_quotes_are_text_in_a_document(text: str, expected: str) -> None:
 def test_bytes_that_are_no_utf8_come_out_as_buildkit_gives_them() -> None:
     assert expand("caf\udce9", {}).text == "caf\ufffd"
     assert expand("'caf\udce9'", {}).text == "caf\ufffd"
+
+
+def test_a_pattern_of_many_wildcards_is_no_trap() -> None:
+    value, pattern = "a" * 3000, "*a" * 12
+    assert expand(f"${{V#{pattern}b}}", {"V": value}).text == value
+    assert expand(f"${{V##{pattern}}}", {"V": value}).text == ""
+    assert expand(f"${{V#{pattern}}}", {"V": value}).text == value[12:]
+    assert expand(f"${{V/{pattern}b/x}}", {"V": value[:200]}).text == value[:200]

@@ -76,3 +76,8 @@ function filtered(value, filter) {
     }
     print out rest
 }'
+
+# To tell its version a program needs no configuration.
+case "${2:-}" in
+    --version | --help) exec "$@" ;;
+esac
