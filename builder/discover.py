@@ -76,13 +76,15 @@ def _source(folder: Path, group: Group, config: Config) -> Source | None:
         raise TreeError(error.message, where=Location(label), hint=error.hint) from error
     except OSError as error:
         raise TreeError(f"cannot be read: {error.strerror}", where=Location(label)) from error
+    context = _context(folder, settings, label)
     args = {**config.project.args, **group.args, **(settings.args if settings else {})}
     return Source(
         name=name,
         group=group.name,
         directory=os.path.relpath(folder, config.root),
         label=label,
-        context=_context(folder, settings, label),
+        context_label=os.path.relpath(context, config.root),
+        context=context,
         dockerfile=dockerfile,
         parsed=parse(data, label),
         args=args,

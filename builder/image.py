@@ -15,14 +15,15 @@ from builder.reference import Reference
 class Source:
     """One image directory as it lies in the tree, its Dockerfile read but not yet understood.
 
-    ``directory`` and ``label`` (the Dockerfile) are relative to build.toml, for messages and JSON;
-    ``context`` and ``dockerfile`` are where they really are.
+    ``directory``, ``label`` (the Dockerfile) and ``context_label`` are relative to build.toml, for
+    messages and JSON; ``context`` and ``dockerfile`` are where they really are.
     """
 
     name: str
     group: str
     directory: str
     label: str
+    context_label: str
     context: Path
     dockerfile: Path
     parsed: Dockerfile

@@ -12,7 +12,7 @@ from builder.config import Config
 from builder.context import ContextListing, file_digest
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
-from builder.errors import OcbuildError
+from builder.errors import Location, OcbuildError, TreeError
 from builder.image import Image
 from builder.keys import FileIdentity, content_key, key_tag
 from builder.labels import oci_labels
@@ -206,7 +206,7 @@ def _request(
         dockerfile=image.source.dockerfile,
         dockerfile_label=image.source.label,
         tags=step.refs,
-        target=image.source.target,
+        target=_target(image),
         args={**proxies, **image.source.args},
         labels=_labels(tree, image, step, contexts),
         contexts=contexts,

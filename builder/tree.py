@@ -178,17 +178,16 @@ def _changed_images(tree: Tree, since: str | None) -> frozenset[str]:
     if config.path.relative_to(config.root).as_posix() in changed:
         return frozenset(tree.graph.images)
     return frozenset(
-        image.name for image in tree.graph.images.values() if _reads_any(image, config, changed)
+        image.name for image in tree.graph.images.values() if _reads_any(image, changed)
     )
 
 
-def _reads_any(image: Image, config: Config, changed: frozenset[str]) -> bool:
+def _reads_any(image: Image, changed: frozenset[str]) -> bool:
     """Whether a changed path is an input of the image; a deleted one counts if it lay in reach."""
     source = image.source
     if source.label in changed:
         return True
-    context = source.context.relative_to(config.root).as_posix()
-    prefix = "" if context == "." else f"{context}/"
+    prefix = "" if source.context_label == "." else f"{source.context_label}/"
     near = {path.removeprefix(prefix) for path in changed if path.startswith(prefix)}
     if not near:
         return False
@@ -210,6 +209,7 @@ def context_of(image: Image) -> ContextListing:
         image.source.context,
         image.source.dockerfile,
         image.needs.reads,
+        shown=image.source.context_label,
     )
 
 

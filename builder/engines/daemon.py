@@ -26,6 +26,8 @@ from builder.reference import Reference
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900
+# How the engine says that containerd keeps its images.
+_CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]
 
 Amounts = Callable[[int, int], None]
 
@@ -62,6 +64,7 @@ class EngineInfo:
     os: str
     architecture: str
     storage_driver: str
+    containerd_store: bool
     root: str
     cpus: int
     memory: int
@@ -118,6 +121,7 @@ class Daemon:
             os=info.get("OSType", ""),
             architecture=info.get("Architecture", ""),
             storage_driver=info.get("Driver", ""),
+            containerd_store=_CONTAINERD in (info.get("DriverStatus") or ()),
             root=info.get("DockerRootDir", ""),
             cpus=info.get("NCPU", 0),
             memory=info.get("MemTotal", 0),

@@ -5,6 +5,7 @@ BuildKit has no session with us there, so it can ask us neither for secrets nor 
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from builder.engines import BuildRequest, BuildResult, Sink
@@ -19,6 +20,9 @@ from builder.engines.solve import PlainText, Progress, command_of
 from builder.engines.trace import BadTraceError, statuses
 
 _LACKS = ("secret", "ssh", "syntax", "ignore-file")
+# Docker 28, the first where BuildKit finds the posted context with the containerd store, too
+# (moby issue 47717).
+_MENDED_API = (1, 48)
 
 
 class EngineApi:
@@ -29,15 +33,29 @@ class EngineApi:
     def __init__(self, daemon: Daemon, names: BorrowedNames) -> None:
         self._daemon = daemon
         self._names = names
+        self._lock = threading.Lock()
 
     def refusal(self, request: BuildRequest) -> str | None:
-        reason = lacking(request, _LACKS) or awkward(request)
+        with self._lock:
+            unusable = self._unusable
+        reason = unusable or lacking(request, _LACKS) or awkward(request)
         if reason is not None:
             return reason
         name = hidden(request)
         if name is not None:
             return f"the ignore file leaves out {name}, which it would show to COPY all the same"
         return self._names.refusal(request.contexts)
+
+    @functools.cached_property
+    def _unusable(self) -> str | None:
+        """Why this Docker Engine cannot be asked at all; found out once."""
+        info = self._daemon.info()
+        if info.os != "linux":
+            return f"the Docker Engine runs on {info.os}, where it has no BuildKit"
+        version = tuple(int(part) for part in info.api_version.split(".") if part.isdigit())
+        if info.containerd_store and version < _MENDED_API:
+            return "the Docker Engine has the containerd image store and is older than 28"
+        return None
 
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
         follower = _Follower(Progress(sink))

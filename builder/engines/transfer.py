@@ -40,7 +40,7 @@ _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = tuple(
     (fault, re.compile(pattern, re.IGNORECASE))
     for fault, pattern in (
-        (Fault.OTHER, r"does not exist locally|No such image"),
+        (Fault.OTHER, r"does not exist locally|No such image|tag does not exist"),
         (
             Fault.INSECURE,
             (
@@ -59,7 +59,7 @@ _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = tuple(
             Fault.MISSING,
             (
                 r"manifest unknown|name unknown|manifest for \S+ not found|does not exist"
-                r"|tag does not exist|\bnot found\b"
+                r"|\bnot found\b"
             ),
         ),
         (Fault.UNREACHABLE, r"no such host|connection refused"),

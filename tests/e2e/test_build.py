@@ -204,3 +204,20 @@ def test_secrets_reach_the_build_and_no_layer(ocbuild: Ocbuild, tree: Tree) -> N
     assert "twelve chars" not in docker("history", "--no-trunc", app)
     logs = "".join(p.read_text() for p in (tree.root / ".ocbuild").rglob("*.log"))
     assert "twelve chars" not in logs
+
+
+@pytest.mark.parametrize("engine", ["buildx", "engine-api", "classic"])
+def test_every_engine_builds_a_plain_tree(ocbuild: Ocbuild, tree: Tree, engine: str) -> None:
+    tree.image("app", 'FROM base\nRUN echo made > /made\nCMD ["cat", "/made"]\n')
+    tree.commit()
+    ended = ocbuild("all", "--engine", engine)
+    assert ended.code == 0, ended.err
+    assert docker("run", "--rm", ocbuild.report()["images"]["app"]["refs"][0]) == "made"
+
+
+def test_an_engine_that_cannot_says_so_and_why(ocbuild: Ocbuild, tree: Tree) -> None:
+    tree.image("app", "FROM base\nRUN <<EOF\necho made > /made\nEOF\n")
+    tree.commit()
+    ended = ocbuild("all", "--engine", "classic")
+    assert ended.code == 1
+    assert "here-documents" in ended.err

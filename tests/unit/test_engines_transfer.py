@@ -37,6 +37,8 @@ REFERENCE = Reference.parse("registry.example:5000/team/app:1")
         ('Get "http://r/v2/": dial tcp 1.2.3.4:1: connect: connection refused', Fault.UNREACHABLE),
         ('Get "https://r/v2/": dial tcp: lookup r on 1.2.3.4:53: no such host', Fault.UNREACHABLE),
         ("An image does not exist locally with the tag: r/x", Fault.OTHER),
+        # The same with the containerd image store.
+        ("tag does not exist: r/x:1", Fault.OTHER),
         ("unknown: ", Fault.OTHER),
     ],
 )
