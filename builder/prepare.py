@@ -218,6 +218,25 @@ def _request(
     )
 
 
+def _target(image: Image) -> str | None:
+    """The stage by name, for BuildKit knows no other; None for the last one.
+
+    Raises:
+        TreeError: the stage has no name.
+
+    """
+    if image.source.target is None:
+        return None
+    stage = image.source.parsed.stages[image.needs.target]
+    if not stage.name:
+        raise TreeError(
+            f"the target {image.source.target} is a stage without a name",
+            where=Location(image.source.label, stage.line),
+            hint=f"name it: FROM {stage.base} AS …",
+        )
+    return stage.name
+
+
 def _labels(tree: Tree, image: Image, step: Step, contexts: Mapping[str, str]) -> dict[str, str]:
     revision = tree.revision
     base = image.base or ""

@@ -31,9 +31,10 @@ _BLOCK = 1 << 20
 class Wire:
     """Talks to one engine by way of the docker SDK."""
 
-    def __init__(self, api: APIClient, endpoint: Endpoint) -> None:
+    def __init__(self, api: APIClient, endpoint: Endpoint, config_file: Path) -> None:
         self.api = api
         self.endpoint = endpoint
+        self._config_file = config_file
 
     @classmethod
     def open(
@@ -54,7 +55,7 @@ class Wire:
                 api.reload_config(str(config_file))
         _require_api(api.api_version)
         api.headers.update(headers or {})
-        return cls(api, endpoint)
+        return cls(api, endpoint, config_file)
 
     @property
     def untyped(self) -> Any:
@@ -123,11 +124,13 @@ class Wire:
 
     def logins(self) -> bytes:
         """All logins, as POST /build wants them; none where a helper fails, as the CLI does it."""
+        from docker import auth  # noqa: PLC0415
         from docker.errors import DockerException  # noqa: PLC0415
 
         found: dict[str, Any] = {}
         with suppress(DockerException):
-            found = self.untyped._auth_configs.get_all_credentials()  # noqa: SLF001 - no other way
+            known: Any = auth.load_config(str(self._config_file))
+            found = known.get_all_credentials()
         return base64.urlsafe_b64encode(json.dumps(found).encode())
 
     def _watched(

@@ -1,0 +1,151 @@
+"""build.toml, Dockerfiles and git read together: tags, dirt, what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from builder.errors import InputError, RevisionError, UsageError
+from builder.options import SelectOptions, TreeOptions
+from builder.tree import Tree as ReadTree, choose_images, read_tree
+from tests.support.tree import Tree
+
+TOML = """\
+[project]
+namespace = "acme"
+
+[groups.images]
+version = "1.0"
+also = ["{version}", "{branch}"]
+"""
+IMAGES: dict[str, str | Mapping[str, str]] = {
+    "base": {"Dockerfile": "FROM debian:12\nCOPY run lib /\n", "run": "", "lib/a": "", "x": ""},
+    "app": "FROM base\n",
+    "other": "FROM debian:12\n",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    tree = Tree(tmp_path, IMAGES, toml=TOML)
+    tree.commit()
+    return tree
+
+
+def read(tree: Tree, *sets: str, commit: str | None = None) -> ReadTree:
+    return read_tree(TreeOptions(config=tree.root / "build.toml", sets=sets, commit=commit))
+
+
+def changed(tree: Tree, target: str = "@changed", since: str | None = "HEAD") -> set[str]:
+    options = SelectOptions(targets=(target,), since=since)
+    return set(choose_images(read(tree), options).images)
+
+
+def test_a_clean_tree_is_tagged_by_version_and_commit(tree: Tree) -> None:
+    whole = read(tree)
+    short = tree.git("rev-parse", "HEAD")[:7]
+    assert whole.refs("app") == (
+        f"127.0.0.1:5000/acme/app:1.0-{short}",
+        "127.0.0.1:5000/acme/app:1.0",
+        "127.0.0.1:5000/acme/app:main",
+    )
+    assert not whole.dirty
+
+
+def test_a_dirty_tree_says_so_in_every_tag_and_moves_none(tree: Tree) -> None:
+    tree.write("images/app/Dockerfile", "FROM base\nLABEL a=b\n")
+    whole = read(tree)
+    assert whole.dirty
+    assert whole.tags["other"].endswith("-dirty")
+    assert whole.moving["other"] == ()
+
+
+def test_a_commit_can_be_given(tree: Tree) -> None:
+    assert read(tree, commit="1234567").tags["app"] == "1.0-1234567"
+
+
+def test_without_git_a_tag_that_needs_a_commit_is_an_error(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, IMAGES, toml=TOML)
+    with pytest.raises(RevisionError, match="--commit"):
+        read(tree)
+
+
+def test_registry_and_namespace_can_be_set_from_outside(tree: Tree) -> None:
+    options = TreeOptions(
+        config=tree.root / "build.toml", registry="r.example.org:5001", namespace="team/cloud"
+    )
+    repository = read_tree(options).graph["app"].repository
+    assert str(repository) == "r.example.org:5001/team/cloud/app"
+
+
+@pytest.mark.parametrize(
+    ("path", "images"),
+    [
+        ("images/base/run", {"base"}),
+        ("images/base/lib/new", {"base"}),
+        ("images/base/x", set()),
+        ("images/base/unknown", set()),
+        ("images/app/Dockerfile", {"app"}),
+        ("README", set()),
+    ],
+)
+def test_changed_is_what_an_image_reads(tree: Tree, path: str, images: set[str]) -> None:
+    content = "FROM base\nLABEL a=b\n" if path.endswith("Dockerfile") else "new"
+    tree.write(path, content)
+    assert changed(tree) == images
+
+
+def test_changed_plus_adds_what_is_built_on_it(tree: Tree) -> None:
+    tree.write("images/base/run", "new")
+    assert changed(tree, "@changed+") == {"base", "app"}
+
+
+def test_a_deleted_file_counts(tree: Tree) -> None:
+    (tree.root / "images/base/lib/a").unlink()
+    tree.write("images/base/lib/b", "")
+    assert changed(tree) == {"base"}
+
+
+def test_an_edited_build_toml_may_change_any_image(tree: Tree) -> None:
+    tree.write("build.toml", TOML + "# a word\n")
+    assert changed(tree) == set(IMAGES)
+
+
+def test_changes_of_earlier_commits_count_since_a_ref(tree: Tree) -> None:
+    first = tree.git("rev-parse", "HEAD")
+    tree.write("images/other/Dockerfile", "FROM debian:12\nLABEL a=b\n")
+    tree.commit()
+    assert changed(tree, since="HEAD") == set()
+    assert changed(tree, since=first) == {"other"}
+
+
+def test_settings_for_an_image_that_is_not_there_are_an_error(tree: Tree) -> None:
+    toml = TOML + "[images.ohter]\noptional = true\n"
+    tree.write("build.toml", toml)
+    with pytest.raises(InputError) as caught:
+        read(tree)
+    line = toml.splitlines().index("[images.ohter]") + 1
+    assert f"build.toml:{line}: there is no image ohter" in str(caught.value)
+    assert 'did you mean "other"?' in str(caught.value)
+
+
+def test_excluding_all_that_is_selected_is_an_error(tree: Tree) -> None:
+    with pytest.raises(UsageError, match="leaves nothing"):
+        choose_images(read(tree), SelectOptions(targets=("app",), exclude=("app",)))
+
+
+def test_retry_failed_needs_an_earlier_run(tree: Tree) -> None:
+    with pytest.raises(UsageError, match="no report of an earlier run"):
+        choose_images(read(tree), SelectOptions(retry_failed=True))
+
+
+def test_args_of_project_group_and_image_are_laid_over_each_other(tree: Tree) -> None:
+    whole = read(
+        tree,
+        'project.args={A="project",B="project",C="project"}',
+        'groups.images.args={B="group",C="group"}',
+        'images.app.args={C="image"}',
+    )
+    assert whole.graph["app"].source.args == {"A": "project", "B": "group", "C": "image"}
