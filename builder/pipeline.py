@@ -285,6 +285,8 @@ class _Run:
             engines=machine.engines,
             forced=options.engine or tree.config.build.engine,
             run_id=self.run_id,
+            # What is dirty has no commit to stand for it, so its tag is nobody's promise.
+            immutable=tree.config.publish.immutable and not tree.dirty,
         )
         return execute(
             self.steps,

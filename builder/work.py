@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
 from builder.engines.daemon import Daemon
-from builder.errors import Bug, BuildError, OcbuildError
+from builder.errors import Bug, BuildError, OcbuildError, PublishError
 from builder.events import (
     Built,
     Outcome,
@@ -73,12 +73,14 @@ class Worker:
         engines: Sequence[Engine],
         forced: str | None,
         run_id: str,
+        immutable: bool,
     ) -> None:
         self._jobs = jobs
         self._daemon = daemon
         self._engines = engines
         self._forced = forced
         self._run_id = run_id
+        self._immutable = immutable
 
     def __call__(self, step: StepId, context: Context) -> Outcome:
         job = self._jobs[step.image]
@@ -141,9 +143,23 @@ class Worker:
     def _push(self, job: Job, step: StepId, context: Context) -> Outcome:
         self._daemon.tag(job.release, job.staged)
         try:
-            return self._push_tag(job.staged, step, context)
+            pushed = self._push_tag(job.staged, step, context)
         finally:
             self._daemon.untag(job.staged)
+        if self._immutable:
+            self._refuse_other_content(job, pushed.digest)
+        return pushed
+
+    def _refuse_other_content(self, job: Job, digest: str) -> None:
+        """Seen before any tag of this release is set, so that all of them stay as they are."""
+        published = self._daemon.remote_digest(job.release)
+        if published not in (None, digest):
+            raise PublishError(
+                f"{job.release} is published already, and with other content:"
+                f" {published} there, {digest} here",
+                hint="a release tag never changes its content: make a new commit, or overwrite it"
+                " with --set publish.immutable=false",
+            )
 
     def _publish(self, job: Job, step: StepId, context: Context) -> Outcome:
         tags = (job.tag,) if step.phase is Phase.TAG else job.moving

@@ -101,6 +101,23 @@ def test_nothing_is_tagged_where_one_image_fails(
     assert release_tags(registry, f"{namespace}/base") == []
 
 
+def test_a_release_tag_never_changes_its_content(
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str
+) -> None:
+    tree.image("app", "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /random\n")
+    commit = tree.commit()
+    assert ocbuild("all", "--push").code == 0
+    first = digest(registry, f"{namespace}/app", f"1.0-{commit}")
+    assert ocbuild("all", "--push").code == 0
+    ended = ocbuild("app", "--push", "--no-cache")
+    assert ended.code == 4
+    assert "is published already, and with other content" in ended.err
+    assert digest(registry, f"{namespace}/app", f"1.0-{commit}") == first
+    ended = ocbuild("app", "--push", "--no-cache", "--set", "publish.immutable=false")
+    assert ended.code == 0, ended.err
+    assert digest(registry, f"{namespace}/app", f"1.0-{commit}") != first
+
+
 def test_a_dirty_tree_is_not_published_unless_asked(
     ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str
 ) -> None:
