@@ -10,7 +10,7 @@ escaped() {
     printf %s "$1" | sed "s/[\\\\']/\\\\&/g"
 }
 
-# allow USER PASSWORD PRIVILEGES: one statement per line, for mariadbd stops reading its init file at any other break.
+# allow USER PASSWORD PRIVILEGES [OPTION]: one statement per line, for mariadbd stops reading its init file at any other break.
 allow() {
     printf "CREATE USER IF NOT EXISTS '%s'@'%%';\n" "$1"
     printf "ALTER USER '%s'@'%%' IDENTIFIED BY '%s';\n" "$1" "$(escaped "$2")"
@@ -22,12 +22,9 @@ databases() {
         database=${entry%:*}
         user=${entry#*:}
         variable=$(printf %s "$user" | tr '[:lower:]-' '[:upper:]_')_DATABASE_PASSWORD
-        if given "$variable"; then
-            eval "password=\$$variable"
-        else
-            given DATABASE_PASSWORD || die "variable $variable (or DATABASE_PASSWORD) is required, but not set"
-            password=$DATABASE_PASSWORD
-        fi
+        given "$variable" || variable=DATABASE_PASSWORD
+        require "$variable"
+        eval "password=\$$variable"
         printf "CREATE DATABASE IF NOT EXISTS \`%s\`;\n" "$database"
         allow "$user" "$password" "ALL ON \`$database\`.*"
     done
@@ -40,10 +37,12 @@ if [ "${1:-}" = mariadbd ]; then
     if [ ! -d /var/lib/mysql/mysql ]; then
         mariadb-install-db --skip-test-db --auth-root-socket-user=mysql > /dev/null
     fi
-    {
+    (
+        umask 077
+        exec > /run/mysqld/init.sql
         allow root "$MARIADB_ROOT_PASSWORD" 'ALL ON *.*' ' WITH GRANT OPTION'
         databases
-    } > /run/mysqld/init.sql
+    )
     set -- "$@" --init-file=/run/mysqld/init.sql
 fi
 

@@ -2,20 +2,26 @@
 # Subcommands: "db-sync" makes or upgrades the tables and the cells, "register" enters nova in keystone; both may be
 # repeated.
 #
-# Required: DATABASE_PASSWORD, RABBIT_PASSWORD, SERVICE_PASSWORD (of nova and of the services that it calls), and for
-# register ADMIN_PASSWORD.
+# Required: RABBIT_PASSWORD; SERVICE_PASSWORD, of nova and of the services that it calls; DATABASE_PASSWORD, which only
+# nova-compute does without; and for register ADMIN_PASSWORD.
 # Optional: DATABASE_HOST, DATABASE_USER, DATABASE_NAME (names of the other two databases begin with it), RABBIT_HOST,
-# RABBIT_PORT, RABBIT_USER, KEYSTONE_URL, REGION, MEMCACHED_SERVERS, METADATA_SECRET, NOVNC_URL, INTERNAL_URL, PUBLIC_URL.
+# RABBIT_PORT, RABBIT_USER, KEYSTONE_URL, REGION, MEMCACHED_SERVERS, METADATA_SECRET, NOVNC_URL, INTERNAL_URL, PUBLIC_URL;
+# for nova-compute COMPUTE_HOST, COMPUTE_DRIVER, VIRT_TYPE, CPU_MODE.
 . /usr/local/lib/ocbuild/openstack-lib.sh
 
 configure() {
     require SERVICE_PASSWORD
-    database nova
     broker
     identity
     default METADATA_SECRET ''
     default NOVNC_URL http://127.0.0.1:6080/vnc_lite.html
     render /etc/nova/nova.conf
+}
+
+configure_with_database() {
+    database nova
+    configure
+    render /etc/nova/nova.conf.d/database.conf
 }
 
 # Cells keep these patterns and not the URLs: nova fills them from [database] and transport_url, so that no password
@@ -38,7 +44,7 @@ db_sync() {
 
 case "${1:-}" in
     db-sync)
-        configure
+        configure_with_database
         db_sync
         exit
         ;;
@@ -46,7 +52,7 @@ case "${1:-}" in
         register nova compute http://nova-api:8774/v2.1
         ;;
     uwsgi | nova-conductor | nova-scheduler | nova-novncproxy)
-        configure
+        configure_with_database
         ;;
     nova-compute)
         default COMPUTE_HOST "$(uname -n)"
@@ -60,7 +66,7 @@ case "${1:-}" in
         ;;
     *)
         # nova-manage, or a shell: with the configuration if there is enough for one.
-        if given DATABASE_PASSWORD RABBIT_PASSWORD SERVICE_PASSWORD; then configure; fi
+        if given DATABASE_PASSWORD RABBIT_PASSWORD SERVICE_PASSWORD; then configure_with_database; fi
         ;;
 esac
 

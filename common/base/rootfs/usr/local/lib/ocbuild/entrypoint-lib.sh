@@ -1,9 +1,6 @@
 # Sourced by every entrypoint.sh. POSIX shell. The Dockerfile of each image names it in OCBUILD_IMAGE.
 set -eu
 
-# What is rendered holds passwords.
-umask 027
-
 log() {
     printf '%s: %s\n' "$OCBUILD_IMAGE" "$*" >&2
 }
@@ -49,7 +46,8 @@ writable() {
 # its place: {{NAME|oslo}} to an option that oslo.config would expand "$" in, {{NAME|quoted}} to a string in double quotes.
 render() {
     for _target in "$@"; do
-        LC_ALL=C awk -v image="$OCBUILD_IMAGE" "$_render" "$_target.in" > "$_target" || exit 64
+        # A subshell, for only what is rendered holds passwords: the service keeps its own umask.
+        (umask 077 && LC_ALL=C awk -v image="$OCBUILD_IMAGE" "$_render" "$_target.in" > "$_target") || exit 64
     done
 }
 
