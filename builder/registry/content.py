@@ -1,0 +1,235 @@
+"""What a registry stores, as values: digests, descriptors and manifests, kept byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from builder.registry.faults import DigestMismatchError, ProtocolError
+
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+INDEXES = (DOCKER_LIST, OCI_INDEX)
+MANIFESTS = (DOCKER_MANIFEST, OCI_MANIFEST, *INDEXES)
+
+# All algorithms that the specification registers, with the length of their hexadecimal digits.
+_ALGORITHMS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_HEX = re.compile(r"[0-9a-f]+")
+# Servers that do not know the type of what they were given fall back to these.
+_VAGUE = ("", "application/json", "application/octet-stream", "text/plain")
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """What a manifest says about a blob or another manifest; ``platform`` is os/arch[/variant]."""
+
+    media_type: str
+    digest: str
+    size: int
+    platform: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def distributable(self) -> bool:
+        """False for layers that a licence keeps out of registries: they stay where they are."""
+        return "nondistributable" not in self.media_type and ".foreign." not in self.media_type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest or an index: ``body`` is what counts, the rest was read from it.
+
+    ``config`` and ``layers`` are those of a manifest, ``manifests`` those of an index.
+    """
+
+    media_type: str
+    digest: str
+    body: bytes = field(repr=False)
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+    manifests: tuple[Descriptor, ...] = ()
+    artifact_type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(
+        cls, body: bytes, media_type: str = "", *, digest: str = "", name: str = "the manifest"
+    ) -> Manifest:
+        """Read a manifest; ``media_type`` is the server's word for it, ``name`` is for messages.
+
+        Raises:
+            DigestMismatchError: if it does not have the digest that was asked for.
+            ProtocolError: if it is none, or of a kind that we do not know.
+
+        """
+        actual = digest_of(body, algorithm(digest, name) if digest else "sha256")
+        if digest and actual != digest:
+            raise DigestMismatchError(f"{name} has the digest {actual} instead of {digest}")
+        content = _object(body, name)
+        kind = _kind(content, media_type, name)
+        is_index = kind in INDEXES
+        config = content.get("config")
+        return cls(
+            media_type=kind,
+            digest=actual,
+            body=body,
+            config=None if is_index or config is None else _descriptor(config, name),
+            layers=() if is_index else _descriptors(content, "layers", name),
+            manifests=_descriptors(content, "manifests", name) if is_index else (),
+            artifact_type=str(content.get("artifactType") or ""),
+            annotations=_texts(content.get("annotations")),
+        )
+
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in INDEXES
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The blobs that must be in the repository before the manifest may be, each one once."""
+        all_blobs = (*self.layers, *(() if self.config is None else (self.config,)))
+        return tuple({blob.digest: blob for blob in all_blobs if blob.distributable}.values())
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """The bytes of a blob; ``open`` gives them from the start, as often as a retry needs them."""
+
+    digest: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+    @classmethod
+    def of(cls, data: bytes) -> Content:
+        return cls(digest=digest_of(data), size=len(data), open=lambda: io.BytesIO(data))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Content:
+        """A file, which is read once now for its digest and again for each upload."""
+        hasher, size = hashlib.sha256(), 0
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                hasher.update(block)
+                size += len(block)
+        return cls(digest=f"sha256:{hasher.hexdigest()}", size=size, open=lambda: path.open("rb"))
+
+
+class Verifier:
+    """Sees bytes go by and says at the end whether they were the right ones."""
+
+    def __init__(self, digest: str, name: str) -> None:
+        self._hasher = hashlib.new(algorithm(digest, name))
+        self._digest = digest
+        self._name = name
+
+    def feed(self, block: bytes) -> None:
+        self._hasher.update(block)
+
+    def finish(self) -> None:
+        """Raise DigestMismatchError unless all bytes were seen and are what the digest says."""
+        actual = f"{self._hasher.name}:{self._hasher.hexdigest()}"
+        if actual != self._digest:
+            raise DigestMismatchError(
+                f"{self._name} has the digest {actual} instead of {self._digest}"
+            )
+
+
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
+def algorithm(digest: str, name: str) -> str:
+    """The algorithm of a digest that is well formed.
+
+    Raises:
+        ProtocolError: it is not; nothing else may become part of an address.
+
+    """
+    word, _, digits = digest.partition(":")
+    if _ALGORITHMS.get(word) != len(digits) or not _HEX.fullmatch(digits):
+        raise ProtocolError(f'{name}: "{digest}" is no digest that we can verify')
+    return word
+
+
+def _object(body: bytes, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise ProtocolError(f"{name} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ProtocolError(f"{name} is no JSON object")
+    return content
+
+
+def _kind(content: Mapping[str, Any], said: str, name: str) -> str:
+    """The media type, on which header and content must agree: one digest has one meaning."""
+    if content.get("schemaVersion") != 2:  # noqa: PLR2004 - all four kinds have this number
+        raise ProtocolError(
+            f"{name} is of the obsolete schema {content.get('schemaVersion')}",
+            hint="push the image again with a current docker",
+        )
+    if "manifests" in content and ("layers" in content or "config" in content):
+        raise ProtocolError(f"{name} is a manifest and an index at once")
+    inside = content.get("mediaType") or ""
+    header = "" if said in _VAGUE else said
+    if inside and header and inside != header:
+        raise ProtocolError(f'{name} is called "{header}" and calls itself "{inside}"')
+    kind = header or inside or (OCI_INDEX if "manifests" in content else OCI_MANIFEST)
+    if kind not in MANIFESTS:
+        raise ProtocolError(f'{name} is of the kind "{kind}", which is no image manifest')
+    if kind in INDEXES and "manifests" not in content:
+        raise ProtocolError(f"{name} is an index without manifests")
+    if kind not in INDEXES and "manifests" in content:
+        raise ProtocolError(f'{name} is called "{kind}", but is an index')
+    return str(kind)
+
+
+def _descriptors(content: Mapping[str, Any], key: str, name: str) -> tuple[Descriptor, ...]:
+    found = content.get(key)
+    if found is None:
+        return ()
+    if not isinstance(found, list):
+        raise ProtocolError(f'{name}: "{key}" is no list')
+    return tuple(_descriptor(each, name) for each in found)
+
+
+def _descriptor(found: object, name: str) -> Descriptor:
+    if not isinstance(found, dict):
+        raise ProtocolError(f"{name} holds a descriptor that is no object")
+    digest, size = found.get("digest"), found.get("size")
+    if not isinstance(digest, str) or not isinstance(size, int) or size < 0:
+        raise ProtocolError(f"{name} holds a descriptor without digest or size")
+    algorithm(digest, name)
+    return Descriptor(
+        media_type=str(found.get("mediaType") or ""),
+        digest=digest,
+        size=size,
+        platform=_platform(found.get("platform")),
+        annotations=_texts(found.get("annotations")),
+    )
+
+
+def _platform(found: object) -> str:
+    if not isinstance(found, dict):
+        return ""
+    parts = (found.get("os"), found.get("architecture"), found.get("variant"))
+    return "/".join(str(part) for part in parts if part)
+
+
+def _texts(found: object) -> dict[str, str]:
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): str(value) for key, value in found.items()}

@@ -1,0 +1,126 @@
+"""Logins for registries, from docker's config.json and the credential helpers that it names."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from builder.engines.endpoint import docker_config
+from builder.errors import EngineUnavailableError
+from builder.process import ProgramMissingError, ProgramTimeoutError, run
+from builder.reference import HUB
+from builder.registry.faults import CredentialsError
+
+HUB_KEY = "https://index.docker.io/v1/"
+_HELPER = "docker-credential-"
+_HELPER_SECONDS = 60.0
+# What a helper calls the user whose secret is an identity token.
+_TOKEN_USER = "<token>"  # noqa: S105 - a name, no secret
+_NONE_FOUND = b"credentials not found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who we are at a registry: a user with a password, or an identity token."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The value of an Authorization header."""
+        pair = f"{self.username}:{self.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+class DockerLogins:
+    """What `docker login` left behind, looked up once per registry and only when it is needed."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._found: dict[str, Login | None] = {}
+
+    def login(self, host: str) -> Login | None:
+        """The login for a registry as references name it; None if there is none.
+
+        Raises:
+            CredentialsError: if the config or a helper cannot be used.
+
+        """
+        # Under the lock, too: a helper may ask the user, and is to ask him once.
+        with self._lock:
+            if host not in self._found:
+                self._found[host] = self._look_up(host)
+            return self._found[host]
+
+    def _look_up(self, host: str) -> Login | None:
+        try:
+            config = docker_config(self._environ)
+        except EngineUnavailableError as error:
+            raise CredentialsError(error.message, hint=error.hint) from error
+        key = HUB_KEY if host == HUB else host
+        helpers = config.get("credHelpers") or {}
+        # An empty helper for one registry says that its login is in the file itself.
+        helper = helpers.get(host, helpers.get(key, config.get("credsStore")))
+        found = self._ask(str(helper), key) if helper else None
+        return found or _from_file(config.get("auths") or {}, host)
+
+    def _ask(self, helper: str, key: str) -> Login | None:
+        argv = [_HELPER + helper, "get"]
+        try:
+            done = run(argv, input=key.encode(), env=self._environ, timeout=_HELPER_SECONDS)
+        except ProgramMissingError as error:
+            raise CredentialsError(
+                f"docker's config.json names the credential helper {argv[0]}, which cannot be"
+                " started",
+                hint=f"install it, or remove it from config.json and log in to {key} again",
+            ) from error
+        except ProgramTimeoutError as error:
+            raise CredentialsError(error.message, transient=True) from error
+        if done.returncode != 0:
+            if _NONE_FOUND in done.stdout + done.stderr:
+                return None
+            raise CredentialsError(f"{argv[0]} gives no login for {key}: {done.complaint(lines=1)}")
+        try:
+            answer = json.loads(done.stdout)
+            user, secret = str(answer["Username"]), str(answer["Secret"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CredentialsError(f"{argv[0]} gives an answer that is no login") from error
+        if user == _TOKEN_USER:
+            return Login(identity_token=secret)
+        return Login(username=user, password=secret) if user or secret else None
+
+
+def _from_file(auths: Mapping[str, Any], host: str) -> Login | None:
+    wanted = {HUB_KEY, HUB, "index.docker.io"} if host == HUB else {host}
+    for key, entry in auths.items():
+        # Older versions of docker wrote whole addresses, e.g. https://host/v1/.
+        bare = key.partition("://")[2] or key
+        if (key in wanted or bare.partition("/")[0] in wanted) and isinstance(entry, dict):
+            return _entry(entry, key)
+    return None
+
+
+def _entry(entry: Mapping[str, Any], key: str) -> Login | None:
+    if token := entry.get("identitytoken"):
+        return Login(identity_token=str(token))
+    if not entry.get("auth"):
+        user, password = entry.get("username"), entry.get("password")
+        return Login(username=str(user), password=str(password)) if user and password else None
+    try:
+        text = base64.b64decode(str(entry["auth"]), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise CredentialsError(
+            f"docker's config.json holds a broken login for {key}",
+            hint=f"log in again: `docker login {key}`",
+        ) from error
+    user, _, password = text.partition(":")
+    # Docker for Windows pads with NUL.
+    return Login(username=user, password=password.rstrip("\0"))

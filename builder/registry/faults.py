@@ -1,0 +1,322 @@
+"""All that can go wrong between us and a registry, with the remedy where we know one.
+
+The tree::
+
+    RegistryError                   what was tried and why it failed; exit code 4
+    +-- UnreachableError                nobody answers, or the connection broke
+    +-- TlsError                        the certificate is not trusted, or there is no TLS
+    +-- UnauthorisedError               it wants to know who we are
+    +-- ForbiddenError                  it knows, and still refuses
+    +-- NotFoundError                   no such repository, tag, manifest or blob
+    +-- BlobsMissingError               a manifest names blobs that its repository lacks
+    +-- QuotaError                      too large, or no room left
+    +-- BusyError                       429: too many requests
+    +-- ServerFaultError                5xx
+    +-- RefusedError                    any other 4xx
+    +-- ProtocolError                   it does not keep to the protocol
+    |   +-- DigestMismatchError             other content than was asked for
+    +-- CredentialsError                docker's config or a credential helper cannot be used
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from builder.errors import PublishError
+from builder.reference import HUB
+
+if TYPE_CHECKING:
+    from urllib3.exceptions import HTTPError
+
+_FULL = re.compile(
+    r"\bquota\b|no space left on device|disk (?:is )?full|storage limit"
+    r"|exceed(?:s|ed)?\b.{0,60}\b(?:limit|size)|too large",
+    re.IGNORECASE,
+)
+_BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+_TOO_LARGE = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.INSUFFICIENT_STORAGE)
+# What no repetition of the same request changes.
+_LASTING = (
+    HTTPStatus.NOT_IMPLEMENTED,
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+    HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED,
+)
+_ABSENT = {
+    "NAME_UNKNOWN": "the registry has no such repository",
+    "MANIFEST_UNKNOWN": "the registry has no such tag or manifest",
+    "BLOB_UNKNOWN": "the repository has no such blob",
+    "BLOB_UPLOAD_UNKNOWN": "the registry no longer knows the upload",
+}
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+_BLOBS_MISSING = "MANIFEST_BLOB_UNKNOWN"
+_MOST_ERRORS = 3
+
+
+class RegistryError(PublishError):
+    """``status`` and ``codes`` are the registry's own words, where it said something.
+
+    ``retry_after`` are the seconds it asks us to wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        transient: bool = False,
+        status: int | None = None,
+        codes: tuple[str, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, transient=transient)
+        self.status = status
+        self.codes = codes
+        self.retry_after = retry_after
+
+
+class UnreachableError(RegistryError):
+    pass
+
+
+class TlsError(RegistryError):
+    pass
+
+
+class UnauthorisedError(RegistryError):
+    pass
+
+
+class ForbiddenError(RegistryError):
+    pass
+
+
+class NotFoundError(RegistryError):
+    pass
+
+
+class BlobsMissingError(RegistryError):
+    pass
+
+
+class QuotaError(RegistryError):
+    pass
+
+
+class BusyError(RegistryError):
+    pass
+
+
+class ServerFaultError(RegistryError):
+    pass
+
+
+class RefusedError(RegistryError):
+    pass
+
+
+class ProtocolError(RegistryError):
+    pass
+
+
+class DigestMismatchError(ProtocolError):
+    pass
+
+
+class CredentialsError(RegistryError):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """What a registry said about a request that it did not grant."""
+
+    codes: tuple[str, ...] = ()
+    text: str = ""
+
+    @classmethod
+    def parse(cls, body: bytes) -> Complaint:
+        """The ``errors`` of a registry's reply; empty for anything else, e.g. a proxy's page."""
+        try:
+            errors = json.loads(body)["errors"]
+            pairs = [(str(error.get("code", "")), _said(error)) for error in errors]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls()
+        shown = [": ".join(part for part in pair if part) for pair in pairs[:_MOST_ERRORS]]
+        return cls(codes=tuple(code for code, _ in pairs), text="; ".join(shown))
+
+
+def _said(error: dict[str, object]) -> str:
+    message, detail = error.get("message") or "", error.get("detail")
+    # A file system's complaint stands in the detail, and so does the digest of a missing blob.
+    return f"{message} ({detail})" if detail and isinstance(detail, str) else str(message)
+
+
+def refusal(
+    what: str,
+    host: str,
+    status: int,
+    body: bytes,
+    *,
+    logged_in: bool = False,
+    retry_after: float | None = None,
+) -> RegistryError:
+    """The error for a reply that is not what was asked for; ``what`` follows "cannot"."""
+    said = Complaint.parse(body)
+    kind, fact, hint = _judge(host, status, said, logged_in=logged_in)
+    return kind(
+        f"cannot {what}: {fact}" + (f" ({said.text})" if said.text else ""),
+        hint=hint,
+        transient=kind in (BusyError, ServerFaultError) and status not in _LASTING,
+        status=status,
+        codes=said.codes,
+        retry_after=retry_after,
+    )
+
+
+_Verdict = tuple[type[RegistryError], str, str | None]
+
+
+def _judge(host: str, status: int, said: Complaint, *, logged_in: bool) -> _Verdict:
+    if _is_full(status, said.text):
+        remedy = f"free space or raise the limit at {host}; `ocbuild prune` removes old releases"
+        return QuotaError, f"it is too large for {host}, or there is no room left", remedy
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return _denied(host, status, logged_in=logged_in)
+    if status == HTTPStatus.NOT_FOUND or _BLOBS_MISSING in said.codes:
+        return _missing(said)
+    if status in _BUSY or "TOOMANYREQUESTS" in said.codes:
+        return BusyError, f"{host} is busy: {_phrase(status)}", None
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ServerFaultError, f"{host} has a fault: {_phrase(status)}", None
+    return RefusedError, f"{host} refuses: {_phrase(status)}", None
+
+
+def _is_full(status: int, text: str) -> bool:
+    may_mean_it = status in (HTTPStatus.FORBIDDEN, HTTPStatus.PRECONDITION_FAILED)
+    may_mean_it |= status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return status in _TOO_LARGE or (may_mean_it and bool(_FULL.search(text)))
+
+
+def _denied(host: str, status: int, *, logged_in: bool) -> _Verdict:
+    if status == HTTPStatus.FORBIDDEN:
+        return ForbiddenError, f"{host} does not allow it", login_hint(host)
+    if logged_in:
+        fact = f"{host} does not accept the login that docker's config has for it"
+    else:
+        fact = f"{host} wants a login, and docker's config has none for it"
+    return UnauthorisedError, fact, login_hint(host)
+
+
+def _missing(said: Complaint) -> _Verdict:
+    if _BLOBS_MISSING in said.codes:
+        return BlobsMissingError, "the repository lacks blobs that the manifest names", None
+    facts = (_ABSENT[code] for code in said.codes if code in _ABSENT)
+    return NotFoundError, next(facts, "it is not there"), None
+
+
+def unauthorised(what: str, host: str, *, logged_in: bool) -> RegistryError:
+    """The error where the registry leaves us no way to prove who we are."""
+    return refusal(what, host, HTTPStatus.UNAUTHORIZED, b"", logged_in=logged_in)
+
+
+def login_hint(host: str) -> str:
+    command = "docker login" if host == HUB else f"docker login {host}"
+    return (
+        f"log in with `{command}`, and check that the name is right: registries say the same of "
+        "what does not exist and of what is not yours"
+    )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def translated(error: HTTPError, what: str, host: str) -> RegistryError:
+    """The error for an exchange that did not come to its end."""
+    from urllib3 import exceptions  # noqa: PLC0415 - 70 ms that a run without a registry need not pay
+
+    causes = _causes(error)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
+        ):
+            return _tls(cause, what, host)
+    if isinstance(error, exceptions.LocationValueError):
+        return ProtocolError(f"cannot {what}: {host} gives an address that is none: {error}")
+    if isinstance(error, exceptions.ProxyError):
+        return UnreachableError(
+            f"cannot {what}: the proxy on the way to {host} fails: {_root(causes)}",
+            hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
+            transient=True,
+        )
+    # To urllib3 a refused connection is a kind of timeout.
+    late = not isinstance(error, exceptions.NewConnectionError)
+    late = late and isinstance(error, exceptions.TimeoutError)
+    if late or any(isinstance(cause, TimeoutError) for cause in causes):
+        return UnreachableError(f"cannot {what}: {host} does not answer in time", transient=True)
+    return _no_connection(causes, what, host)
+
+
+def _no_connection(causes: Sequence[BaseException], what: str, host: str) -> UnreachableError:
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return UnreachableError(
+                f"cannot {what}: the name {host} cannot be resolved",
+                hint="check its spelling, DNS and the proxy",
+                transient=cause.errno == socket.EAI_AGAIN,
+            )
+        if isinstance(cause, ConnectionRefusedError):
+            return UnreachableError(
+                f"cannot {what}: nothing listens at {host}", hint="is the registry running?"
+            )
+    return UnreachableError(
+        f"cannot {what}: the connection to {host} broke: {_root(causes)}", transient=True
+    )
+
+
+def _tls(error: ssl.SSLError, what: str, host: str) -> TlsError:
+    reason = getattr(error, "reason", None) or str(error)
+    if reason in _NO_TLS:
+        return TlsError(
+            f"cannot {what}: {host} does not speak TLS",
+            hint=f"if it is to be reached by plain HTTP, name {host} in [publish] plain-http; "
+            "else give it a certificate",
+        )
+    reason = getattr(error, "verify_message", None) or reason
+    return TlsError(
+        f"cannot {what}: the TLS certificate of {host} is not accepted: {reason}",
+        hint=f"if an authority of your own signed it, put the CA into "
+        f"/etc/docker/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE",
+    )
+
+
+def _causes(error: BaseException) -> Sequence[BaseException]:
+    """The error and all that it was raised from or that it wraps, outermost first."""
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        each = todo.pop(0)
+        if each is None or each in found:
+            continue
+        found.append(each)
+        wrapped = (value for value in each.args if isinstance(value, BaseException))
+        todo += [*wrapped, each.__cause__, each.__context__]
+    return found
+
+
+def _root(causes: Sequence[BaseException]) -> str:
+    for cause in reversed(causes):
+        if isinstance(cause, OSError) and cause.errno in errno.errorcode and cause.strerror:
+            return cause.strerror.lower()
+    return str(causes[-1]) or type(causes[-1]).__name__

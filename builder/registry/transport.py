@@ -1,0 +1,257 @@
+"""Kept connections to registries: one exchange at a time, counted, with its faults translated."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from builder import __version__
+from builder.registry.content import Content
+from builder.registry.faults import ProtocolError, UnreachableError, translated
+from builder.registry.proxies import proxy_for
+from builder.registry.trust import Trust
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What went over the wire so far; ``sent`` and ``received`` are bytes of bodies."""
+
+    requests: int = 0
+    retries: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+class Meter:
+    """Counts for all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._traffic = Traffic()
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._traffic
+
+    def count(
+        self, *, requests: int = 0, retries: int = 0, sent: int = 0, received: int = 0
+    ) -> None:
+        with self._lock:
+            before = self._traffic
+            self._traffic = Traffic(
+                requests=before.requests + requests,
+                retries=before.retries + retries,
+                sent=before.sent + sent,
+                received=before.received + received,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One HTTP request; ``what`` follows "cannot" in messages about it."""
+
+    method: str
+    url: str
+    what: str
+    headers: Mapping[str, str]
+    body: Content | None = None
+    read_seconds: float = READ_SECONDS
+
+    @property
+    def authority(self) -> str:
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+
+class Answer:
+    """A reply whose body is still to be read; it holds its connection until it is closed."""
+
+    def __init__(self, response: BaseHTTPResponse, exchange: Exchange, meter: Meter) -> None:
+        self._response = response
+        self._exchange = exchange
+        self._meter = meter
+        self.status = response.status
+        self.url = exchange.url
+
+    def header(self, name: str) -> str | None:
+        return self._response.headers.get(name)
+
+    def headers(self, name: str) -> list[str]:
+        """All values of a header that may be there more than once."""
+        return list(self._response.headers.getlist(name))
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        with _translating(self._exchange):
+            block = self._response.read(size, decode_content=False)
+        self._meter.count(received=len(block))
+        return block
+
+    def read_all(self, limit: int) -> bytes:
+        """The whole body; with its last byte the connection is free again.
+
+        Raises:
+            ProtocolError: if it is longer than ``limit``.
+
+        """
+        blocks, left = [], limit
+        with self:
+            while block := self.read(min(left + 1, _BLOCK)):
+                blocks.append(block)
+                left -= len(block)
+                if left < 0:
+                    exchange = self._exchange
+                    raise ProtocolError(
+                        f"cannot {exchange.what}: {exchange.authority} sends more than {limit}"
+                        " bytes where so much cannot be"
+                    )
+        return b"".join(blocks)
+
+    def close(self) -> None:
+        """Give up what was not read; its connection cannot be used again."""
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # After a body that was read to its end nothing is left to close: the pool has it.
+        if not self._response.closed:
+            self.close()
+
+
+class Transport:
+    """The connections to all registries: up to ``connections`` are kept for each of them."""
+
+    def __init__(self, trust: Trust, environ: Mapping[str, str], *, connections: int) -> None:
+        self.trust = trust
+        self.meter = Meter()
+        self._environ = environ
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, str], PoolManager] = {}
+
+    def open(self, exchange: Exchange) -> Answer:
+        """Send a request and read the head of its reply, whatever its status is.
+
+        Raises:
+            UnreachableError: nobody answered.
+            TlsError: the certificate is not trusted.
+            ProtocolError: the address may not be spoken to by plain HTTP.
+
+        """
+        if not self.trust.allows(exchange.url):
+            raise ProtocolError(
+                f"cannot {exchange.what}: {exchange.authority} would have to be spoken to without"
+                " TLS, which is allowed for this machine only",
+                hint=f"name {exchange.authority} in [publish] plain-http if that is meant",
+            )
+        pool = self._pool(exchange.url)
+        self.meter.count(requests=1)
+        with _translating(exchange), _body(exchange, self.meter) as body:
+            response = pool.urlopen(
+                exchange.method,
+                exchange.url,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+                body=body,
+                headers=_headers(exchange),
+                timeout=_timeout(exchange),
+            )
+        return Answer(response, exchange, self.meter)
+
+    def close(self) -> None:
+        """Close all connections that are not in use."""
+        with self._lock:
+            pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            pool.clear()
+
+    def _pool(self, url: str) -> PoolManager:
+        parts = urlsplit(url)
+        with self._lock:
+            key = (parts.scheme, parts.netloc)
+            if key not in self._pools:
+                self._pools[key] = self._new_pool(*key)
+            return self._pools[key]
+
+    def _new_pool(self, scheme: str, authority: str) -> PoolManager:
+        from urllib3 import PoolManager, ProxyManager  # noqa: PLC0415 - 70 ms, see faults
+
+        options: dict[str, Any] = {
+            "num_pools": 1,
+            "maxsize": self._connections,
+            # A thread that copies holds one connection while it asks for a second one, so to wait
+            # for a free one could be to wait for ever.
+            "block": False,
+            "blocksize": _BLOCK,
+        }
+        if scheme == "https":
+            options["ssl_context"] = self.trust.context(authority)
+        proxy = proxy_for(scheme, authority, self._environ)
+        return ProxyManager(proxy, **options) if proxy else PoolManager(**options)
+
+
+def _headers(exchange: Exchange) -> dict[str, str]:
+    length = {} if exchange.body is None else {"Content-Length": str(exchange.body.size)}
+    return {
+        "User-Agent": f"ocbuild/{__version__}",
+        # A digest is that of the bytes as they are stored.
+        "Accept-Encoding": "identity",
+        **length,
+        **exchange.headers,
+    }
+
+
+def _timeout(exchange: Exchange) -> Any:
+    from urllib3 import Timeout  # noqa: PLC0415 - 70 ms, see faults
+
+    return Timeout(connect=CONNECT_SECONDS, read=exchange.read_seconds)
+
+
+@contextmanager
+def _body(exchange: Exchange, meter: Meter) -> Iterator[Iterator[bytes] | None]:
+    if exchange.body is None:
+        yield None
+    else:
+        with exchange.body.open() as source:
+            yield _blocks(source, exchange, meter)
+
+
+def _blocks(source: IO[bytes], exchange: Exchange, meter: Meter) -> Iterator[bytes]:
+    """All bytes of a body, and not one more or less than was promised.
+
+    With fewer of them both sides would wait for each other.
+    """
+    left = cast("Content", exchange.body).size
+    while left and (block := source.read(min(left, _BLOCK))):
+        left -= len(block)
+        meter.count(sent=len(block))
+        yield block
+    if left:
+        raise UnreachableError(
+            f"cannot {exchange.what}: its source ended {left} bytes too early", transient=True
+        )
+
+
+@contextmanager
+def _translating(exchange: Exchange) -> Iterator[None]:
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - 70 ms, see faults
+
+    try:
+        yield
+    except HTTPError as error:
+        raise translated(error, exchange.what, exchange.authority) from error
