@@ -93,7 +93,7 @@ def _missing(text: str) -> ResolvedBase:
     )
 
 
-def _wanted(text: str, config: Config) -> str:
+def wanted_reference(text: str, config: Config) -> str:
     """The reference to look for, after [contexts] and the mirror of [bases]."""
     redirect = config.contexts.get(text)
     if redirect is not None:
@@ -110,7 +110,7 @@ def _present(text: str, config: Config, images: Images) -> ResolvedBase | None:
     redirect = config.contexts.get(text)
     if redirect is not None and not redirect.startswith(IMAGE_SCHEME):
         return _not_an_image(text, redirect, config.root)
-    reference = _wanted(text, config)
+    reference = wanted_reference(text, config)
     found = images.inspect(reference)
     if found is not None:
         return _frozen(text, reference, found)
@@ -123,7 +123,7 @@ def _present(text: str, config: Config, images: Images) -> ResolvedBase | None:
 
 
 def _fetch(text: str, config: Config, means: Means) -> ResolvedBase:
-    reference = _wanted(text, config)
+    reference = wanted_reference(text, config)
     settings = _settings(text, config)
     means.tell(
         f"base {text}: pulling {reference}" if reference != text else f"base {text}: pulling"

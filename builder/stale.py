@@ -7,7 +7,7 @@ makes that one stale, and this one is made anew because it is built on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from builder.packages.inventory import ALL, Inventory, Package, Source
@@ -92,20 +92,23 @@ def judge(
     *,
     now: Mapping[str, str],
     offers: Candidates,
+    among: frozenset[str] | None = None,
 ) -> Verdict:
     """Decide for all images; ``now`` are the digests of those external bases that could be asked.
 
-    A base or a source that could not be asked makes nothing stale.
+    A base or a source that could not be asked makes nothing stale. Only the images of ``among`` are
+    looked at, but whatever is built on a stale one is made anew with it.
     """
-    found = {name: _staleness(name, images, now, offers) for name in images}
+    asked = sorted(images if among is None else among & images.keys())
+    found = {name: _staleness(name, images, now, offers) for name in asked}
     stale = {name: one for name, one in found.items() if one}
     return Verdict(
         stale=stale,
         above=_above(images, frozenset(stale)),
         held={name: one.held for name, one in found.items() if one.held},
-        without_packages=_those(images, lambda facts: _has(facts) and not _lists(facts)),
-        without_inventory=_those(images, lambda facts: not _has(facts)),
-        pinned=_those(images, lambda facts: facts.inventory is not None and facts.inventory.pinned),
+        without_packages=_those(images, asked, _empty),
+        without_inventory=_those(images, asked, _unknown),
+        pinned=_those(images, asked, _pinned),
     )
 
 
@@ -163,13 +166,19 @@ def _above(images: Mapping[str, Facts], stale: frozenset[str]) -> dict[str, tupl
     }
 
 
-def _those(images: Mapping[str, Facts], condition: Callable[[Facts], bool]) -> tuple[str, ...]:
-    return tuple(sorted(name for name, facts in images.items() if condition(facts)))
+def _those(
+    images: Mapping[str, Facts], names: Iterable[str], condition: Callable[[Facts], bool]
+) -> tuple[str, ...]:
+    return tuple(name for name in names if condition(images[name]))
 
 
-def _has(facts: Facts) -> bool:
-    return facts.inventory is not None
+def _unknown(facts: Facts) -> bool:
+    return facts.inventory is None
 
 
-def _lists(facts: Facts) -> bool:
-    return facts.inventory is not None and facts.inventory.dpkg
+def _empty(facts: Facts) -> bool:
+    return facts.inventory is not None and not facts.inventory.dpkg
+
+
+def _pinned(facts: Facts) -> bool:
+    return facts.inventory is not None and facts.inventory.pinned
