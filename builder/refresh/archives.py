@@ -128,9 +128,7 @@ class Archives:
         """
         if not source.uri.startswith(("http://", "https://")):
             scheme = source.uri.partition(":")[0]
-            raise ArchiveError(
-                f"cannot read {source.uri}: nobody outside of the image has {scheme}:"
-            )
+            raise ArchiveError(f"cannot read {source.uri}: only the image itself has {scheme}:")
         flat = source.suite.endswith("/")
         place = f"{source.uri.rstrip('/')}/{'' if flat else 'dists/'}{source.suite.rstrip('/')}"
         place = place.removesuffix("/.")
