@@ -16,8 +16,8 @@ from builder.release import Release
 # A deployment puts a tag of this form on the release that it runs: deployed-HOST.
 DEPLOYED = "deployed-"
 _KEY = re.compile(r"key-[0-9a-f]{40}")
-# How cosign and the referrers of the OCI specification attach something to a manifest.
-_ATTACHED = re.compile(r"(sha256)-([0-9a-f]{64})(?:\..*)?")
+# What is attached to a manifest names it in its tag: inventories, cosign's signatures, referrers.
+_ATTACHED = re.compile(r"(?:inventory|sha256)-([0-9a-f]{40,64})(?:\..*)?")
 _SAME_COMMIT = 7
 
 Place = tuple[str, str]  # a repository's path, and a digest in it
@@ -232,17 +232,19 @@ def _with_what_hangs_on_it(
 ) -> set[Place]:
     """The same with signatures and the like, and with the parts of indexes that nobody else has."""
     going = set(delete)
+    hexes = {(path, digest.partition(":")[2]) for path, digest in delete}
     for one in found:
         subjects = [_ATTACHED.fullmatch(tag) for tag in one.tags]
-        if subjects and all(
-            match is not None and (one.path, f"{match[1]}:{match[2]}") in going
-            for match in subjects
-        ):
+        if subjects and all(match and _is_prefix(one.path, match[1], hexes) for match in subjects):
             going.add(one.place)
     held = _children(one for one in found if one.place not in going) | needed
     tagged = {one.place for one in found if one.tags}
     going -= held
     return going | (_children(one for one in found if one.place in going) - held - tagged)
+
+
+def _is_prefix(path: str, start: str, hexes: set[Place]) -> bool:
+    return any(where == path and digits.startswith(start) for where, digits in hexes)
 
 
 def _freed(found: Sequence[Found], going: set[Place]) -> int:

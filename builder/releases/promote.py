@@ -25,6 +25,7 @@ from builder.retention import moment
 
 _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10
+_INVENTORY_DIGITS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +263,13 @@ def _opener(home: Home, source: Reference, blob: Descriptor) -> Callable[[], IO[
 def _put_manifests(target: Home, whole: Whole) -> None:
     for manifest in whole.manifests:
         target.registry.put(whole.target.at(manifest.digest), manifest)
+        if manifest.digest == whole.image.inventory:
+            # Without a tag of its own a registry may take it for rubbish.
+            target.registry.put(whole.target.with_tag(_inventory_tag(whole.image)), manifest)
+
+
+def _inventory_tag(image: ReleasedImage) -> str:
+    return f"inventory-{image.digest.partition(':')[2][:_INVENTORY_DIGITS]}"
 
 
 def _put_key(target: Home, image: ReleasedImage) -> None:
