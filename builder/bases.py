@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -147,18 +147,26 @@ def _present(text: str, config: Config, images: Images) -> ResolvedBase | None:
 
 def _pinned(text: str, pin: Pin, config: Config, images: Images) -> ResolvedBase | None:
     """The base as build.lock has it, if the engine does."""
-    reference = pin.digest if pin.local else str(_pinned_reference(text, pin, config))
-    if images.inspect(reference) is not None:
-        return ResolvedBase(
-            text=text, context=IMAGE_SCHEME + reference, reference=reference, digest=pin.digest
-        )
     if pin.local:
+        return _pinned_by_id(text, pin, config, images)
+    reference = str(_pinned_reference(text, pin, config))
+    if images.inspect(reference) is None:
+        return None
+    return ResolvedBase(
+        text=text, context=IMAGE_SCHEME + reference, reference=reference, digest=pin.digest
+    )
+
+
+def _pinned_by_id(text: str, pin: Pin, config: Config, images: Images) -> ResolvedBase:
+    found = _present(text, config, images)
+    image = images.inspect(found.reference) if found is not None and found.reference else None
+    if found is None or image is None or image.id != pin.digest:
         raise BuildError(
             f"the base {text} is locked to the image {pin.digest}, which this engine does not have",
             hint="no registry knows that image, so each machine makes its own: remove the line"
             " from build.lock, or give the base a `mirror` and lock that",
         )
-    return None
+    return replace(found, digest=pin.digest)
 
 
 def _pinned_reference(text: str, pin: Pin, config: Config) -> Reference:

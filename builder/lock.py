@@ -21,7 +21,7 @@ import tomli
 from builder.atomic import replace_file
 from builder.bases import IMAGE_SCHEME, Pin, Resolution, ResolvedBase
 from builder.config import Config
-from builder.errors import ConfigError, InputError, Location, raise_all
+from builder.errors import ConfigError, InputError, Location, OcbuildError, raise_all
 from builder.options import BuildOptions
 from builder.toml_lines import line_of, quoted_key
 
@@ -66,12 +66,12 @@ class Lock:
         """Write, with --lock, what was resolved; entries of bases that the ``tree`` lost go.
 
         Raises:
-            InputError: with --locked, for every base that is not had as it is locked.
+            InputError: with --locked, for every base that this machine would have to make anew.
             ConfigError: a base cannot be locked, or the file cannot be written.
 
         """
         if self.strict:
-            raise_all([_lost(text, found) for text, found in _failed(resolution)])
+            raise_all([*self._lost(resolution)])
         if not self.write:
             return
         raise_all([_unlockable(text, found, self.path) for text, found in _open(resolution)])
@@ -86,6 +86,12 @@ class Lock:
             raise ConfigError(
                 f"cannot be written: {error.strerror}", where=Location(str(self.path))
             ) from error
+
+    def _lost(self, resolution: Resolution) -> Iterable[InputError]:
+        """What no registry has. A pull that failed is a fault of the day, and no matter of this."""
+        for text, found in resolution.items():
+            if isinstance(found, OcbuildError) and text in self.pins and self.pins[text].local:
+                yield ConfigError(found.message, where=Location(self.path.name), hint=found.hint)
 
     def _unlocked(self, texts: Iterable[str], config: Config) -> Iterable[InputError]:
         for text in texts:
@@ -159,15 +165,6 @@ def _pin(found: object) -> Pin | None:
     if not isinstance(found, ResolvedBase) or not found.reference:
         return None
     return Pin(digest=found.digest, local="@" not in found.reference)
-
-
-def _failed(resolution: Resolution) -> Iterable[tuple[str, Exception]]:
-    return [(text, one) for text, one in resolution.items() if isinstance(one, Exception)]
-
-
-def _lost(text: str, found: Exception) -> InputError:
-    message = getattr(found, "message", str(found))
-    return ConfigError(message if text in message else f"{text}: {message}")
 
 
 def _open(resolution: Resolution) -> Iterable[tuple[str, object]]:

@@ -63,6 +63,8 @@ def build(
         sys.stderr.write("nothing is selected: no image has changed, or none had failed\n")
         return 0
     read_contexts(tree, selection.images)
+    lock = Lock.open(tree.config, options)
+    lock.check(_externals(tree, selection), tree.config)
     machine = Machine.connect(environ)
     known = durations.load(state_dir(environ) / DURATIONS)
     expected = durations.expected(known, tree.graph.order)
@@ -83,8 +85,6 @@ def build(
         report = fanout(logs, progress)
         if options.push:
             machine.open_registry(tree, report)
-        lock = Lock.open(tree.config, options)
-        lock.check(_externals(tree, selection), tree.config)
         resolution = bases.provide(
             _locked_externals(tree, selection, lock),
             tree.config,

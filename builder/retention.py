@@ -16,6 +16,8 @@ from builder.release import Release
 # A deployment puts a tag of this form on the release that it runs: deployed-HOST.
 DEPLOYED = "deployed-"
 _KEY = re.compile(r"key-[0-9a-f]{40}")
+# version-commit and what refreshes and dirty trees add: the tag of a release, there or gone.
+_RELEASE_TAG = re.compile(r"(?:.*-)?[0-9a-f]{7}(?:\.[0-9]{8}(?:\.[0-9]+)?)?(?:-dirty)?")
 # What is attached to a manifest names it in its tag: inventories, cosign's signatures, referrers.
 _ATTACHED = re.compile(r"(?:inventory|sha256)-([0-9a-f]{40,64})(?:\..*)?")
 _SAME_COMMIT = 7
@@ -176,8 +178,8 @@ def sweep(
     """What goes with the releases that go; ``shelf`` is the repository of the releases themselves.
 
     A manifest goes only if no release that stays names it, every tag of it is that of a key or of
-    a release that goes, and it was made before the policy's horizon: a run that is under way has
-    images in the registry of which no release speaks yet.
+    a release that goes or is gone, and it was made before the policy's horizon: a run that is under
+    way has images in the registry of which no release speaks yet.
     """
     needed, explained = _named(verdicts)
     needed |= _children(one for one in found if one.place in needed)
@@ -220,7 +222,11 @@ def _named(verdicts: Iterable[Verdict]) -> tuple[set[Place], dict[Place, set[str
 
 
 def _is_ours(tag: str, one: Found, explained: Mapping[Place, set[str]]) -> bool:
-    return bool(_KEY.fullmatch(tag)) or tag in explained.get(one.place, ())
+    if _KEY.fullmatch(tag) or tag in explained.get(one.place, ()):
+        return True
+    # An image that many releases shared outlives some of them, and a run may have been cut off
+    # before it wrote its release. Their tags look like it, and the image has a key: it is ours.
+    return bool(_RELEASE_TAG.fullmatch(tag)) and any(map(_KEY.fullmatch, one.tags))
 
 
 def _children(found: Iterable[Found]) -> set[Place]:
