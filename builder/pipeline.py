@@ -18,6 +18,7 @@ from builder.clock import Clock, SystemClock
 from builder.errors import EngineUnavailableError, InterruptedRunError, RevisionError
 from builder.events import Note, Phase, Report, RunFinished, RunStarted, Summary
 from builder.execute import Results, StepCrashedError, execute, signals
+from builder.lock import Lock
 from builder.machine import Machine
 from builder.options import BuildOptions, SelectOptions, TreeOptions
 from builder.plan import Action, Plan, make_plan
@@ -62,6 +63,8 @@ def build(
         sys.stderr.write("nothing is selected: no image has changed, or none had failed\n")
         return 0
     read_contexts(tree, selection.images)
+    lock = Lock.open(tree.config, options)
+    lock.check(_externals(tree, selection), tree.config)
     machine = Machine.connect(environ)
     known = durations.load(state_dir(environ) / DURATIONS)
     expected = durations.expected(known, tree.graph.order)
@@ -83,17 +86,19 @@ def build(
         if options.push:
             machine.open_registry(tree, report)
         resolution = bases.provide(
-            _externals(tree, selection),
+            _locked_externals(tree, selection, lock),
             tree.config,
             bases.Means(
                 images=machine.daemon,
                 bootstrap=machine.bootstrap,
                 tell=lambda text: report(Note(text=text)),
                 cancel=cancel,
+                pins=lock.pins,
             ),
         )
         if cancel.is_set():
             raise InterruptedRunError("interrupted before anything was built")
+        lock.record(resolution, _all_externals(tree))
         plan, existing = _plan(tree, selection, options, machine, resolution)
         jobs = make_jobs(
             tree,
@@ -131,13 +136,17 @@ def plan(
     tree = read_tree(tree_options)
     selection = choose_images(tree, select_options)
     read_contexts(tree, selection.images)
+    lock = Lock.open(tree.config, options)
+    lock.check(_externals(tree, selection), tree.config)
     try:
         machine = Machine.connect(environ)
     except EngineUnavailableError as error:
         sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
         made, _ = _plan(tree, selection, options, None, {})
     else:
-        resolution = bases.look_up(_externals(tree, selection), tree.config, machine.daemon)
+        wanted = _locked_externals(tree, selection, lock)
+        resolution = bases.look_up(wanted, tree.config, machine.daemon, lock.pins)
+        lock.record(resolution, _all_externals(tree))
         made, _ = _plan(tree, selection, options, machine, resolution)
     if as_json:
         sys.stdout.write(json.dumps(made.as_json(), indent=2) + "\n")
@@ -171,6 +180,15 @@ def _externals(tree: Tree, selection: Selection) -> frozenset[str]:
     """The external bases of the selected images and of all that they are built on."""
     names = {*selection.images, *tree.graph.ancestors(selection.images)}
     return frozenset(text for name in names for text in tree.graph[name].external)
+
+
+def _all_externals(tree: Tree) -> frozenset[str]:
+    return frozenset(text for image in tree.graph.images.values() for text in image.external)
+
+
+def _locked_externals(tree: Tree, selection: Selection, lock: Lock) -> frozenset[str]:
+    """Those that the run needs; a lock that is written has all of the tree."""
+    return _all_externals(tree) if lock.write else _externals(tree, selection)
 
 
 def _plan(

@@ -17,6 +17,7 @@ LONGEST_MODULE = 400
 CORE = {
     "backoff",
     "checks",
+    "difference",
     "dockerfile",
     "drawing",
     "errors",
@@ -33,6 +34,7 @@ CORE = {
     "plan",
     "reference",
     "release",
+    "retention",
     "schedule",
     "select",
     "steps",
@@ -61,7 +63,7 @@ HOMES = {
     "networkx": {"graph"},
     "rich": {"report"},
     "subprocess": {"process"},
-    "argparse": {"arguments"},
+    "argparse": {"arguments", "arguments_release", "arguments_shared"},
 }
 # Who may know the stages that introduce the others to each other.
 TOP = {
