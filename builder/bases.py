@@ -170,7 +170,7 @@ def _pinned_by_id(text: str, pin: Pin, config: Config, images: Images) -> Resolv
 
 
 def _pinned_reference(text: str, pin: Pin, config: Config) -> Reference:
-    return Reference.parse(_wanted(text, config)).at(pin.digest)
+    return Reference.parse(wanted_reference(text, config)).at(pin.digest)
 
 
 def _provide_pinned(text: str, pin: Pin, config: Config, means: Means) -> ResolvedBase:

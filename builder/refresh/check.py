@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from builder.bases import IMAGE_SCHEME, wanted_reference
+from builder.bases import IMAGE_SCHEME, Pin, wanted_reference
 from builder.config import Config
 from builder.errors import OcbuildError
 from builder.packages.inventory import Source
@@ -23,10 +23,11 @@ NOTHING = Market(indexes={}, faults={})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What a check found; ``now`` are the digests of the bases that could be asked.
+    """What a check found; ``now`` are the digests that the bases have now, or are locked to.
 
-    ``unchecked`` has a line for each base and source that could not be asked, ``made_here`` the
-    bases that no registry has: their packages are compared like all others.
+    ``unchecked`` has a line for each base and source that could not be asked. ``made_here`` are the
+    bases that no registry has: their packages are compared like all others. ``locked`` are those
+    that have moved, but that build.lock holds.
     """
 
     release: Release
@@ -35,6 +36,12 @@ class Check:
     now: Mapping[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
     made_here: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing at all could be asked."""
+        return bool(self.unchecked) and not self.now and not self.market.indexes
 
 
 def check(
@@ -44,43 +51,48 @@ def check(
     archives: Archives,
     *,
     host: str,
+    images: frozenset[str],
     among: frozenset[str],
+    pins: Mapping[str, Pin],
 ) -> Check:
     """Look for what is stale in the images of ``among``; ``host`` is the release's registry.
+
+    ``images`` are all that the tree has: what it no longer has is not made anew. ``pins`` are the
+    bases that must not move.
 
     Raises:
         RegistryError: the registry of the release cannot be asked.
 
     """
-    facts = _facts(release, Inventories(registry), host)
-    now: dict[str, str] = {}
-    unchecked: list[str] = []
-    made_here: list[str] = []
+    known = [image for image in release.images.values() if image.name in images]
+    facts = _facts(known, Inventories(registry), host)
+    asked = [facts[name] for name in facts if name in among]
+    bases: Mapping[str, str | OcbuildError | None] = {}
     if config.refresh.bases:
-        used = {text for name in among & facts.keys() for text in facts[name].bases}
-        for text, found in _ask_bases(used, config, registry).items():
-            if isinstance(found, str):
-                now[text] = found
-            elif _is_made_here(text, config):
-                made_here.append(text)
-            elif found is not None:
-                unchecked.append(f"base {text}: {found.message}")
-    market = NOTHING
-    if config.refresh.packages:
-        market = archives.read(_wanted(facts[name] for name in among & facts.keys()))
-        unchecked += [f"packages of {source}: {text}" for source, text in market.faults.items()]
-    verdict = judge(facts, now=now, offers=market.offers, among=among)
+        bases = _ask_bases({text for one in asked for text in one.bases}, config, registry)
+    market = archives.read(_wanted(asked)) if config.refresh.packages else NOTHING
+    found = {text: one for text, one in bases.items() if isinstance(one, str)}
+    silent = {text: one for text, one in bases.items() if isinstance(one, OcbuildError)}
+    made_here = tuple(text for text in silent if _is_made_here(text, config))
+    held = {text: pins[text].digest for text in found if text in pins and not pins[text].local}
+    now = {**found, **held}
     return Check(
         release=release,
-        verdict=verdict,
+        verdict=judge(facts, now=now, offers=market.offers, among=among),
         market=market,
         now=now,
-        unchecked=tuple(unchecked),
-        made_here=tuple(made_here),
+        unchecked=(
+            *(f"base {text}: {silent[text].message}" for text in silent if text not in made_here),
+            *(f"packages of {source}: {text}" for source, text in market.faults.items()),
+        ),
+        made_here=made_here,
+        locked=tuple(text for text, digest in held.items() if digest != found[text]),
     )
 
 
-def _facts(release: Release, inventories: Inventories, host: str) -> dict[str, Facts]:
+def _facts(
+    images: Sequence[ReleasedImage], inventories: Inventories, host: str
+) -> dict[str, Facts]:
     def one(image: ReleasedImage) -> Facts:
         record = None
         if image.inventory:
@@ -93,7 +105,6 @@ def _facts(release: Release, inventories: Inventories, host: str) -> dict[str, F
             held=record.held if record else {},
         )
 
-    images = list(release.images.values())
     with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
         return dict(zip((image.name for image in images), pool.map(one, images), strict=True))
 

@@ -83,6 +83,8 @@ def _notes(check: Check) -> Iterable[str]:
         yield f"not checked: {line}"
     for text in check.made_here:
         yield f"note: no registry has the base {text}, so only its packages are compared"
+    for text in check.locked:
+        yield f"note: the base {text} has moved, but build.lock holds it; --lock moves it, too"
     for name, held in verdict.held.items():
         texts = (f"{one.package.name} {one.package.version} (not {one.candidate})" for one in held)
         yield f"note: {name} keeps {', '.join(texts)}: the last refresh could not renew them"

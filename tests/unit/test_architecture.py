@@ -31,12 +31,15 @@ CORE = {
     "labels",
     "naming",
     "options",
+    "packages",
     "plan",
     "reference",
     "release",
+    "renewal",
     "retention",
     "schedule",
     "select",
+    "stale",
     "steps",
 }
 OUTSIDE = {
@@ -69,7 +72,8 @@ HOMES = {
 TOP = {
     "cli": {"__main__"},
     "arguments": {"cli"},
-    "pipeline": {"arguments"},
+    "pipeline": {"arguments", "refreshing"},
+    "refreshing": {"arguments"},
     "inspection": {"arguments"},
     "machine": {"pipeline"},
 }

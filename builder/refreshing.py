@@ -1,0 +1,109 @@
+"""The refresh as one story: read the last release, see what is stale, make that anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from builder.clock import Clock, SystemClock
+from builder.errors import PublishError
+from builder.lock import Lock
+from builder.options import BuildOptions, SelectOptions, TreeOptions
+from builder.refresh import show
+from builder.refresh.archives import Archives
+from builder.refresh.check import Check, check
+from builder.registry.embedded import EmbeddedRegistry
+from builder.release import LATEST
+from builder.releases.home import Home, choose, open_home
+from builder.renewal import Renewal, next_suffix, renewal
+from builder.state import state_dir
+from builder.tree import LOCAL, Tree, choose_images, read_tree
+
+APT = "apt"
+
+
+def refresh(
+    tree_options: TreeOptions,
+    select_options: SelectOptions,
+    options: BuildOptions,
+    environ: Mapping[str, str],
+    *,
+    as_json: bool,
+) -> int:
+    """Say what is stale in the last release, and unless only that was asked make it anew.
+
+    Raises:
+        PublishError: there is no release, or nothing at all could be checked.
+        OcbuildError: as for a build.
+
+    """
+    clock = SystemClock()
+    tree = read_tree(tree_options)
+    among = frozenset(choose_images(tree, select_options).images)
+    _start_registry(tree, environ)
+    with open_home(tree_options, environ) as home:
+        found = _check(tree, home, among, options, environ, clock)
+        suffix = _suffix(home, found, clock)
+    # With --json the text is talk, and goes where talk goes.
+    if as_json:
+        sys.stdout.write(json.dumps(show.as_json(found), indent=2) + "\n")
+    (sys.stderr if as_json else sys.stdout).write(show.as_text(found))
+    _refuse_blindness(found)
+    if options.dry_run or not found.verdict.stale:
+        return 0
+    from builder.pipeline import renew  # noqa: PLC0415 - a check needs no engine
+
+    return renew(tree_options, options, environ, _renewal(found, suffix))
+
+
+def _check(
+    tree: Tree,
+    home: Home,
+    among: frozenset[str],
+    options: BuildOptions,
+    environ: Mapping[str, str],
+    clock: Clock,
+) -> Check:
+    return check(
+        choose(home, LATEST),
+        tree.config,
+        home.registry,
+        Archives(state_dir(environ) / APT, environ, now=clock.now()),
+        host=home.host,
+        images=frozenset(tree.graph.images),
+        among=among,
+        pins={} if options.lock else Lock.open(tree.config, options).pins,
+    )
+
+
+def _renewal(found: Check, suffix: str) -> Renewal:
+    return renewal(found.verdict, now=found.now, suffix=suffix)
+
+
+def _suffix(home: Home, found: Check, clock: Clock) -> str:
+    """Today, counted if there was a refresh today."""
+    day = datetime.fromtimestamp(clock.now(), timezone.utc).strftime("%Y%m%d")
+    if not found.verdict.stale:
+        return day
+    # "abcdef0.20250131.2" is a refresh of "abcdef0".
+    return next_suffix(day, (tag.partition(".")[2] for tag in home.releases.tags()))
+
+
+def _refuse_blindness(found: Check) -> None:
+    """A nightly job must not stay green for ever where it sees nothing."""
+    if found.blind:
+        raise PublishError(
+            "nothing could be checked, so nobody knows what is stale",
+            hint="check the network and the proxies; the lines above say who does not answer",
+        )
+
+
+def _start_registry(tree: Tree, environ: Mapping[str, str]) -> None:
+    if tree.config.project.registry != LOCAL:
+        return
+    embedded = EmbeddedRegistry(state=state_dir(environ))
+    if not embedded.status().running:
+        sys.stderr.write(f"starting the embedded registry at {embedded.address}\n")
+        embedded.start()
