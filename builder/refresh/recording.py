@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from builder.packages.inventory import Inventory
+from builder.packages.inventory import Inventory, Package
 from builder.packages.versions import is_newer
 from builder.reference import Reference
 from builder.refresh.inventories import Inventories, Record
@@ -23,6 +23,17 @@ class Files(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """``digest`` is that of the inventory; ``held`` are the packages that stayed old in vain.
+
+    These are lines for people.
+    """
+
+    digest: str
+    held: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
     """Makes inventories; ``hoped_for`` are the versions that a refresh makes images anew for.
 
@@ -36,8 +47,8 @@ class Recorder:
 
     def record(
         self, image: str, published: Reference, manifest: Descriptor, *, local: str, base: str
-    ) -> tuple[str, Mapping[str, str]]:
-        """The digest of the image's inventory, and what of what was hoped for did not come true.
+    ) -> Recorded:
+        """Have the inventory of an image in the registry.
 
         ``published`` is where the image is, ``local`` what the engine calls it, and ``base`` the
         image of the tree that it starts from, or "". An image that is recorded already is not read
@@ -51,18 +62,26 @@ class Recorder:
         hoped_for = self.hoped_for.get(image, {})
         known = "" if hoped_for else self.inventories.find(published.at(manifest.digest))
         if known:
-            return known, {}
+            return Recorded(digest=known)
         files = self.engine.read_files(local, PATHS, run_id=self.run_id)
         inventory = inventory_of(files)
-        held = still_older(inventory, hoped_for)
+        older = still_older(inventory, hoped_for)
+        held = {package.id: hoped_for[package.id] for package in older}
         record = Record(inventory=inventory, base=base, held=held)
-        return self.inventories.write(published, manifest, record), held
+        return Recorded(
+            digest=self.inventories.write(published, manifest, record),
+            held=tuple(
+                f"{image} was made anew, and {package.name} is still {package.version},"
+                f" not {hoped_for[package.id]}: is it pinned? It is not tried again"
+                for package in older
+            ),
+        )
 
 
-def still_older(inventory: Inventory, hoped_for: Mapping[str, str]) -> dict[str, str]:
-    """Of the versions that were hoped for, those that are newer than what there is."""
-    return {
-        package.id: hoped_for[package.id]
+def still_older(inventory: Inventory, hoped_for: Mapping[str, str]) -> tuple[Package, ...]:
+    """The packages that are still older than what was hoped for."""
+    return tuple(
+        package
         for package in inventory.packages
         if package.id in hoped_for and is_newer(hoped_for[package.id], package.version)
-    }
+    )

@@ -98,9 +98,13 @@ def registry() -> Iterator[LocalRegistry]:
         yield running
 
 
-def ask(registry: LocalRegistry, path: str) -> tuple[Any, Mapping[str, str]]:
+def ask(
+    registry: LocalRegistry,
+    path: str,
+    kind: str = "application/vnd.docker.distribution.manifest.v2+json",
+) -> tuple[Any, Mapping[str, str]]:
     """What the registry answers under /v2/: the JSON and the headers."""
-    accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+    accept = {"Accept": kind}
     url = f"http://{registry.address}/v2/{path}"
     request = urllib.request.Request(url, headers=accept)
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - http

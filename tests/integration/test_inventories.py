@@ -158,12 +158,13 @@ def test_an_image_is_read_once_and_its_record_lies_beside_it(
     local = str(published.with_tag("1"))
     recorder = Recorder(inventories=inventories, engine=counting)
     assert inventories.find(published) == ""
-    digest, held = recorder.record("redis", published, manifest, local=local, base="base")
-    assert held == {}
+    recorded = recorder.record("redis", published, manifest, local=local, base="base")
+    digest = recorded.digest
+    assert recorded.held == ()
     assert inventories.find(published) == digest
     assert tag_for(published.digest) in list(client.tags(published))
-    again, _ = recorder.record("redis", published, manifest, local=local, base="base")
-    assert again == digest
+    again = recorder.record("redis", published, manifest, local=local, base="base")
+    assert again == recorded
     assert counting.read_files_of == [local]
     record = inventories.read(published.at(digest))
     assert record is not None
@@ -183,18 +184,22 @@ def test_what_was_hoped_for_in_vain_is_remembered(
     hoped_for = {"redis": {"redis-server:amd64": "1.1", "gone:amd64": "9"}, "other": {"x:all": "1"}}
     recorder = Recorder(inventories=inventories, engine=daemon, hoped_for=hoped_for)
     local = str(published.with_tag("1"))
-    digest, held = recorder.record("redis", published, manifest, local=local, base="")
-    assert held == {"redis-server:amd64": "1.1"}
-    record = inventories.read(published.at(digest))
+    recorded = recorder.record("redis", published, manifest, local=local, base="")
+    (line,) = recorded.held
+    assert "redis-server is still 1.0, not 1.1" in line
+    record = inventories.read(published.at(recorded.digest))
     assert record is not None
-    assert record.held == held
+    assert record.held == {"redis-server:amd64": "1.1"}
     came = Recorder(
         inventories=inventories,
         engine=daemon,
         hoped_for={"redis": {"redis-server:amd64": "1.0"}},
     )
-    _, held = came.record("redis", published, manifest, local=local, base="")
-    assert held == {}
+    recorded = came.record("redis", published, manifest, local=local, base="")
+    assert recorded.held == ()
+    record = inventories.read(published.at(recorded.digest))
+    assert record is not None
+    assert record.held == {}
 
 
 def test_a_record_that_is_gone_is_no_error(client: Registry, registry: LocalRegistry) -> None:

@@ -88,6 +88,10 @@ class AptRepository:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Answer no more."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
