@@ -36,8 +36,9 @@ def content_key(
     parents: Mapping[str, str],
     platform: str,
     engine_class: str,
+    generation: int = 0,
 ) -> str:
-    """The key as 64 hexadecimal digits.
+    """The key as 64 hexadecimal digits; ``generation`` counts how often it was refreshed.
 
     ``externals`` maps each external base, as written, to its digest; ``parents`` each in-tree image
     to its key. Commit, date, tag and the labels that ocbuild adds are left out on purpose: two
@@ -60,6 +61,8 @@ def content_key(
         "externals": {text: externals[text] for text in image.external},
         "parents": {text: parents[name] for text, name in image.links.items()},
     }
+    if generation:
+        document["generation"] = generation
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

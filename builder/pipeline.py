@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +24,11 @@ from builder.machine import Machine
 from builder.options import BuildOptions, SelectOptions, TreeOptions
 from builder.plan import Action, Plan, make_plan
 from builder.prepare import Existing, content_keys, default_jobs, known_images, make_jobs
+from builder.publication import Publication
+from builder.refresh import apply
+from builder.refresh.recording import Recorder
+from builder.registry.client import Registry
+from builder.renewal import Renewal
 from builder.report.choose import open_progress
 from builder.report.fanout import fanout
 from builder.report.json_report import write_report
@@ -46,8 +52,12 @@ def build(
     select_options: SelectOptions,
     options: BuildOptions,
     environ: Mapping[str, str],
+    *,
+    renewal: Renewal | None = None,
 ) -> int:
     """Make the selected images and publish them if asked; the exit code.
+
+    With ``renewal`` the images are those that a refresh makes anew, whatever is selected.
 
     Raises:
         OcbuildError: for all that is wrong before the first step starts; afterwards failures are
@@ -58,7 +68,11 @@ def build(
     tree = read_tree(tree_options)
     if options.push:
         _refuse_dirt(tree, options)
-    selection = choose_images(tree, select_options)
+    if renewal is None:
+        selection = choose_images(tree, select_options)
+    else:
+        tree = apply.renamed(tree, renewal)
+        selection = apply.selection(tree, renewal)
     if not selection.images:
         sys.stderr.write("nothing is selected: no image has changed, or none had failed\n")
         return 0
@@ -72,6 +86,7 @@ def build(
     log_dir = tree.config.root / RUNS / run_id
     cancel, kill = threading.Event(), threading.Event()
     with (
+        ExitStack() as stack,
         signals(cancel, kill),
         open_progress(
             options.progress,
@@ -83,8 +98,11 @@ def build(
         open_logs(log_dir) as logs,
     ):
         report = fanout(logs, progress)
+        publication = None
         if options.push:
             machine.open_registry(tree, report)
+            registry = stack.enter_context(_registry(tree, environ, clock, cancel))
+            publication = Publication.open(registry, tree, renewal)
         resolution = bases.provide(
             _locked_externals(tree, selection, lock),
             tree.config,
@@ -93,20 +111,25 @@ def build(
                 bootstrap=machine.bootstrap,
                 tell=lambda text: report(Note(text=text)),
                 cancel=cancel,
-                pins=lock.pins,
+                pins={**lock.pins, **apply.pins(renewal)},
             ),
         )
         if cancel.is_set():
             raise InterruptedRunError("interrupted before anything was built")
         lock.record(resolution, _all_externals(tree))
-        plan, existing = _plan(tree, selection, options, machine, resolution)
+        generations = publication.generations if publication else {}
+        plan, existing = _plan(
+            tree, selection, options, machine, resolution, generations=generations
+        )
+        if renewal is not None:
+            plan = apply.explained(plan, renewal)
         jobs = make_jobs(
             tree,
             plan,
             bases=resolution,
             existing=existing,
             environ=environ,
-            no_cache=options.no_cache,
+            no_cache=options.no_cache or frozenset(renewal.stale if renewal else ()),
         )
         run = _Run(
             run_id=run_id,
@@ -118,8 +141,12 @@ def build(
             log_dir=log_dir,
             cancel=cancel,
             kill=kill,
+            recorder=publication.recorder(machine.daemon, run_id) if publication else None,
         )
         summary = run.carry_out(tree, options, machine, report, clock)
+        if publication is not None and summary.exit_code == 0:
+            release = publication.write(summary, resolution, clock.now())
+            report(Note(text=f"published release {release.tag}"))
     durations.record(state_dir(environ) / DURATIONS, summary)
     return summary.exit_code
 
@@ -153,6 +180,13 @@ def plan(
     else:
         sys.stdout.write(_plan_text(made))
     return 0
+
+
+def _registry(
+    tree: Tree, environ: Mapping[str, str], clock: Clock, cancel: threading.Event
+) -> Registry:
+    plain = frozenset(tree.config.publish.plain_http)
+    return Registry.connect(environ, clock=clock, plain_http=plain, cancel=cancel)
 
 
 def _plan_text(made: Plan) -> str:
@@ -197,6 +231,8 @@ def _plan(
     options: BuildOptions,
     machine: Machine | None,
     resolution: bases.Resolution,
+    *,
+    generations: Mapping[str, int] | None = None,
 ) -> tuple[Plan, Mapping[str, Existing]]:
     graph = tree.graph
     names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
@@ -208,6 +244,7 @@ def _plan(
             bases=resolution,
             platform=machine.platform,
             engine_class=machine.engine_class(options.engine or tree.config.build.engine),
+            generations=generations,
         )
     ask = machine if machine is not None and not options.no_reuse else None
     known, existing = known_images(
@@ -266,6 +303,7 @@ class _Run:
     log_dir: Path
     cancel: threading.Event
     kill: threading.Event
+    recorder: Recorder | None = None
 
     def carry_out(
         self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
@@ -305,6 +343,7 @@ class _Run:
             run_id=self.run_id,
             # What is dirty has no commit to stand for it, so its tag is nobody's promise.
             immutable=tree.config.publish.immutable and not tree.dirty,
+            recorder=self.recorder,
         )
         return execute(
             self.steps,

@@ -45,6 +45,7 @@ def content_keys(
     bases: Resolution,
     platform: str,
     engine_class: str,
+    generations: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """The key of each image, parents first; "" where a base of it or of a parent is not known.
 
@@ -66,6 +67,7 @@ def content_keys(
             parents=keys,
             platform=image.source.platform or platform,
             engine_class=engine_class,
+            generation=(generations or {}).get(name, 0),
         )
     return keys
 
@@ -123,14 +125,21 @@ def make_jobs(
     bases: Resolution,
     existing: Mapping[str, Existing],
     environ: Mapping[str, str],
-    no_cache: bool,
+    no_cache: bool | frozenset[str],
 ) -> dict[str, Job]:
-    """One job per image of the plan."""
+    """One job per image of the plan; ``no_cache`` is for all, or for the images that it names."""
     return {
         step.image: (
             _reuse_job(tree, step, existing[step.image])
             if step.action is Action.REUSE
-            else _build_job(tree, step, bases, existing, environ, no_cache=no_cache)
+            else _build_job(
+                tree,
+                step,
+                bases,
+                existing,
+                environ,
+                no_cache=no_cache if isinstance(no_cache, bool) else step.image in no_cache,
+            )
         )
         for step in plan.steps
     }

@@ -17,7 +17,7 @@ from builder.refresh.check import Check, check
 from builder.registry.embedded import EmbeddedRegistry
 from builder.release import LATEST
 from builder.releases.home import Home, choose, open_home
-from builder.renewal import Renewal, next_suffix, renewal
+from builder.renewal import next_suffix, renewal
 from builder.state import state_dir
 from builder.tree import LOCAL, Tree, choose_images, read_tree
 
@@ -44,7 +44,16 @@ def refresh(
     among = frozenset(choose_images(tree, select_options).images)
     _start_registry(tree, environ)
     with open_home(tree_options, environ) as home:
-        found = _check(tree, home, among, options, environ, clock)
+        found = check(
+            choose(home, LATEST),
+            tree.config,
+            home.registry,
+            Archives(state_dir(environ) / APT, environ, now=clock.now()),
+            host=home.host,
+            images=frozenset(tree.graph.images),
+            among=among,
+            pins={} if options.lock else Lock.open(tree.config, options).pins,
+        )
         suffix = _suffix(home, found, clock)
     # With --json the text is talk, and goes where talk goes.
     if as_json:
@@ -53,33 +62,10 @@ def refresh(
     _refuse_blindness(found)
     if options.dry_run or not found.verdict.stale:
         return 0
-    from builder.pipeline import renew  # noqa: PLC0415 - a check needs no engine
+    from builder.pipeline import build  # noqa: PLC0415 - a check needs no engine
 
-    return renew(tree_options, options, environ, _renewal(found, suffix))
-
-
-def _check(
-    tree: Tree,
-    home: Home,
-    among: frozenset[str],
-    options: BuildOptions,
-    environ: Mapping[str, str],
-    clock: Clock,
-) -> Check:
-    return check(
-        choose(home, LATEST),
-        tree.config,
-        home.registry,
-        Archives(state_dir(environ) / APT, environ, now=clock.now()),
-        host=home.host,
-        images=frozenset(tree.graph.images),
-        among=among,
-        pins={} if options.lock else Lock.open(tree.config, options).pins,
-    )
-
-
-def _renewal(found: Check, suffix: str) -> Renewal:
-    return renewal(found.verdict, now=found.now, suffix=suffix)
+    wanted = renewal(found.verdict, now=found.now, suffix=suffix)
+    return build(tree_options, select_options, options, environ, renewal=wanted)
 
 
 def _suffix(home: Home, found: Check, clock: Clock) -> str:

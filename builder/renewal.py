@@ -35,6 +35,9 @@ class Renewal:
         """The tag of this refresh for what has ``tag`` otherwise."""
         return f"{tag}.{self.suffix}"
 
+    def reasons(self, image: str) -> tuple[str, ...]:
+        return self.stale.get(image) or self.above[image]
+
     def generation(self, image: str, before: int) -> int:
         return before + 1 if image in self.stale else before
 

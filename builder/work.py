@@ -11,6 +11,7 @@ from builder.engines.daemon import Daemon
 from builder.errors import Bug, BuildError, OcbuildError, PublishError
 from builder.events import (
     Built,
+    Note,
     Outcome,
     Phase,
     Pushed,
@@ -25,6 +26,7 @@ from builder.execute import Context
 from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
 from builder.reference import Reference
+from builder.refresh.recording import Recorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +76,10 @@ class Worker:
         forced: str | None,
         run_id: str,
         immutable: bool,
+        recorder: Recorder | None = None,
     ) -> None:
         self._jobs = jobs
+        self._recorder = recorder
         self._daemon = daemon
         self._engines = engines
         self._forced = forced
@@ -148,7 +152,17 @@ class Worker:
             self._daemon.untag(job.staged)
         if self._immutable:
             self._refuse_other_content(job, pushed.digest)
+        self._record(job, pushed.digest, context)
         return pushed
+
+    def _record(self, job: Job, digest: str, context: Context) -> None:
+        """Note what the image has of packages, so that nobody has to pull it to know."""
+        if self._recorder is not None:
+            recorded = self._recorder.record(
+                job.image, job.repository.at(digest), local=job.release, base=job.base or ""
+            )
+            for text in recorded.held:
+                context.emit(Note(text=text))
 
     def _refuse_other_content(self, job: Job, digest: str) -> None:
         """Seen before any tag of this release is set, so that all of them stay as they are."""

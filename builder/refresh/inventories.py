@@ -67,12 +67,20 @@ class Inventories:
             held=_held(manifest.annotations.get(HELD, "{}"), artifact),
         )
 
-    def write(self, image: Reference, descriptor: Descriptor, record: Record) -> str:
-        """Store what is known of an image; the digest of the artifact."""
-        manifest, parts = artifact(descriptor, record)
+    def write(self, image: Reference, record: Record) -> str:
+        """Store what is known of an image that is named by digest; the digest of the artifact.
+
+        Raises:
+            RegistryError: the registry does not take it, or does not have the image.
+
+        """
+        subject = self._registry.head(image)
+        if subject is None:
+            raise PublishError(f"{image} is not there, so nothing can be recorded of it")
+        manifest, parts = artifact(subject, record)
         for part in parts:
             self._registry.blobs.put(image, part)
-        return self._registry.put(image.with_tag(tag_for(descriptor.digest)), manifest).digest
+        return self._registry.put(image.with_tag(tag_for(image.digest)), manifest).digest
 
 
 def tag_for(digest: str) -> str:

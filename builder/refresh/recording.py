@@ -11,7 +11,6 @@ from builder.packages.versions import is_newer
 from builder.reference import Reference
 from builder.refresh.inventories import Inventories, Record
 from builder.refresh.reading import PATHS, inventory_of
-from builder.registry.content import Descriptor
 
 
 class Files(Protocol):
@@ -45,14 +44,12 @@ class Recorder:
     run_id: str = ""
     hoped_for: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def record(
-        self, image: str, published: Reference, manifest: Descriptor, *, local: str, base: str
-    ) -> Recorded:
+    def record(self, image: str, published: Reference, *, local: str, base: str) -> Recorded:
         """Have the inventory of an image in the registry.
 
-        ``published`` is where the image is, ``local`` what the engine calls it, and ``base`` the
-        image of the tree that it starts from, or "". An image that is recorded already is not read
-        again, as equal digests mean equal images.
+        ``published`` is where the image is, by digest, ``local`` what the engine calls it, and
+        ``base`` the image of the tree that it starts from, or "". An image that is recorded already
+        is not read again, as equal digests mean equal images.
 
         Raises:
             BuildError: the engine cannot read it.
@@ -60,7 +57,7 @@ class Recorder:
 
         """
         hoped_for = self.hoped_for.get(image, {})
-        known = "" if hoped_for else self.inventories.find(published.at(manifest.digest))
+        known = "" if hoped_for else self.inventories.find(published)
         if known:
             return Recorded(digest=known)
         files = self.engine.read_files(local, PATHS, run_id=self.run_id)
@@ -69,7 +66,7 @@ class Recorder:
         held = {package.id: hoped_for[package.id] for package in older}
         record = Record(inventory=inventory, base=base, held=held)
         return Recorded(
-            digest=self.inventories.write(published, manifest, record),
+            digest=self.inventories.write(published, record),
             held=tuple(
                 f"{image} was made anew, and {package.name} is still {package.version},"
                 f" not {hoped_for[package.id]}: is it pinned? It is not tried again"

@@ -39,13 +39,27 @@ def upstream(registry: LocalRegistry, namespace: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def tree(tree: Tree, upstream: str, apt: AptRepository) -> Tree:
+def tree(
+    tmp_path: Path, registry: LocalRegistry, namespace: str, upstream: str, apt: AptRepository
+) -> Tree:
     """A base with Debian's packages and our archive; ``toy`` and ``other`` stand on it."""
+    toml = f"""\
+    [project]
+    namespace = "{namespace}"
+    registry = "{registry.address}"
+
+    [groups.images]
+    version = "1.0"
+    """
     sources = f'rm -f /etc/apt/sources.list.d/* && echo "{apt.entry}" > /etc/apt/sources.list'
-    tree.image("base", f"FROM {upstream}\nRUN {sources}\n")
-    tree.image("toy", f"FROM base\n{INSTALL} toy\n")
-    tree.image("toy-api", "FROM toy\nRUN echo api > /api\n")
-    tree.image("other", f"FROM base\n{INSTALL} other\n")
+    images = {
+        "base": f"FROM {upstream}\nRUN {sources}\n",
+        "toy": f"FROM base\n{INSTALL} toy\n",
+        "toy-api": "FROM toy\nRUN echo api > /api\n",
+        "other": f"FROM base\n{INSTALL} other\n",
+    }
+    tree = Tree(tmp_path / "tree", images, toml=toml)
+    tree.write(".gitignore", ".ocbuild/\n")
     tree.commit()
     return tree
 
@@ -141,11 +155,27 @@ def test_an_outdated_package_is_found_and_only_its_subtree_is_made_anew(
         for tag in (image["tag"], "nightly"):
             _, headers = ask(registry, f"{namespace}/{name}/manifests/{tag}")
             assert headers["Docker-Content-Digest"] == new[name], f"{name}:{tag}"
+    assert not checked(ocbuild("refresh", "--dry-run", "--json"))["stale"]
 
-    # The refreshed images are what the next run of anybody finds by their keys.
+
+def test_the_next_run_of_anybody_takes_the_refreshed_images_by_their_keys(
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str, apt: AptRepository
+) -> None:
     assert ocbuild("all", "--push").code == 0
+    apt.add("toy", "1.1")
+    assert ocbuild("refresh", "--push").code == 0
+    refreshed = digests(release(registry, namespace, "latest"))
+    again = ocbuild("all", "--push")
+    assert again.code == 0, again.err
     assert "build" not in actions(ocbuild).values()
-    assert digests(release(registry, namespace, "latest")) == new
+    assert digests(release(registry, namespace, "latest")) == refreshed
+    tree.commit("nothing that an image could see")
+    ended = ocbuild("all", "--push")
+    assert ended.code == 0, ended.err
+    assert "build" not in actions(ocbuild).values()
+    found = release(registry, namespace, "latest")
+    assert digests(found) == refreshed
+    assert found["images"]["toy"]["generation"] == 1
     assert not checked(ocbuild("refresh", "--dry-run", "--json"))["stale"]
 
 
@@ -161,7 +191,7 @@ def test_a_second_refresh_on_a_day_gets_a_tag_of_its_own(
     assert found["images"]["other"]["generation"] == 2
 
 
-def test_a_moved_base_is_found_and_its_subtree_stands_on_the_new_one(
+def test_a_moved_base_is_found_and_its_subtree_stands_on_the_new_one(  # noqa: PLR0917
     ocbuild: Ocbuild,
     tree: Tree,
     registry: LocalRegistry,

@@ -152,18 +152,16 @@ def test_an_image_is_read_once_and_its_record_lies_beside_it(
     daemon: Daemon, registry: LocalRegistry, client: Registry, tmp_path: Path
 ) -> None:
     published = push(daemon, registry, tmp_path)
-    manifest = client.head(published)
-    assert manifest is not None
     counting, inventories = Counting(daemon), Inventories(client)
     local = str(published.with_tag("1"))
     recorder = Recorder(inventories=inventories, engine=counting)
     assert inventories.find(published) == ""
-    recorded = recorder.record("redis", published, manifest, local=local, base="base")
+    recorded = recorder.record("redis", published, local=local, base="base")
     digest = recorded.digest
     assert recorded.held == ()
     assert inventories.find(published) == digest
     assert tag_for(published.digest) in list(client.tags(published))
-    again = recorder.record("redis", published, manifest, local=local, base="base")
+    again = recorder.record("redis", published, local=local, base="base")
     assert again == recorded
     assert counting.read_files_of == [local]
     record = inventories.read(published.at(digest))
@@ -178,13 +176,11 @@ def test_what_was_hoped_for_in_vain_is_remembered(
     daemon: Daemon, registry: LocalRegistry, client: Registry, tmp_path: Path
 ) -> None:
     published = push(daemon, registry, tmp_path)
-    manifest = client.head(published)
-    assert manifest is not None
     inventories = Inventories(client)
     hoped_for = {"redis": {"redis-server:amd64": "1.1", "gone:amd64": "9"}, "other": {"x:all": "1"}}
     recorder = Recorder(inventories=inventories, engine=daemon, hoped_for=hoped_for)
     local = str(published.with_tag("1"))
-    recorded = recorder.record("redis", published, manifest, local=local, base="")
+    recorded = recorder.record("redis", published, local=local, base="")
     (line,) = recorded.held
     assert "redis-server is still 1.0, not 1.1" in line
     record = inventories.read(published.at(recorded.digest))
@@ -195,7 +191,7 @@ def test_what_was_hoped_for_in_vain_is_remembered(
         engine=daemon,
         hoped_for={"redis": {"redis-server:amd64": "1.0"}},
     )
-    recorded = came.record("redis", published, manifest, local=local, base="")
+    recorded = came.record("redis", published, local=local, base="")
     assert recorded.held == ()
     record = inventories.read(published.at(recorded.digest))
     assert record is not None

@@ -1,0 +1,134 @@
+"""What a run leaves in the registry beside its images: the release that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from builder.bases import Resolution, ResolvedBase
+from builder.events import ImageResult, ImageStatus, Summary
+from builder.refresh.inventories import Inventories
+from builder.refresh.recording import Files, Recorder
+from builder.registry.client import Registry
+from builder.registry.releases import Releases
+from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
+from builder.renewal import Renewal
+from builder.tree import Tree, registry_host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """The release of a run: ``previous`` is the one that it goes on from."""
+
+    registry: Registry
+    tree: Tree
+    previous: Release | None
+    renewal: Renewal | None = None
+
+    @classmethod
+    def open(cls, registry: Registry, tree: Tree, renewal: Renewal | None) -> Publication:
+        """Read the last release.
+
+        Raises:
+            RegistryError: the registry cannot be asked.
+
+        """
+        return cls(
+            registry=registry,
+            tree=tree,
+            previous=_releases(registry, tree).find(LATEST),
+            renewal=renewal,
+        )
+
+    @property
+    def generations(self) -> Mapping[str, int]:
+        """The generation of each image, after this refresh if it is one."""
+        before = self.previous.images if self.previous else {}
+        found = {name: image.generation for name, image in before.items()}
+        if self.renewal is None:
+            return found
+        return {name: self.renewal.generation(name, found.get(name, 0)) for name in self.tree.tags}
+
+    def recorder(self, engine: Files, run_id: str) -> Recorder:
+        """What notes which packages the images of the run have."""
+        return Recorder(
+            inventories=Inventories(self.registry),
+            engine=engine,
+            run_id=run_id,
+            hoped_for=self.renewal.hoped_for if self.renewal else {},
+        )
+
+    def write(self, summary: Summary, resolution: Resolution, now: float) -> Release:
+        """Store the release of what was made, and of all else as it was."""
+        tree, renewal = self.tree, self.renewal
+        made = {
+            name: self._image(result, resolution)
+            for name, result in summary.images.items()
+            if result.status is ImageStatus.OK and result.digest and result.action != "reuse"
+        }
+        kept = {
+            name: image
+            for name, image in (self.previous.images if self.previous else {}).items()
+            if name not in made and name in tree.tags
+        }
+        if renewal is not None:
+            kept = {name: self._taken_over(image) for name, image in kept.items()}
+        revision = tree.revision
+        short = revision.short if revision else "none"
+        tag = short if renewal is None else renewal.tag(short)
+        release = Release(
+            tag=f"{tag}-dirty" if tree.dirty else tag,
+            project=tree.config.project.name,
+            namespace=tree.config.project.namespace,
+            commit=revision.commit if revision else "",
+            created=datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds"),
+            branch=revision.branch if revision else "",
+            dirty=tree.dirty,
+            previous=self.previous.tag if self.previous else "",
+            images={**kept, **made},
+        )
+        tags = (LATEST,) if renewal is None else (NIGHTLY, LATEST)
+        _releases(self.registry, tree).write(release, tags)
+        return release
+
+    def _taken_over(self, image: ReleasedImage) -> ReleasedImage:
+        """Give an image that was not made anew the names of this refresh."""
+        reference = image.reference(registry_host(self.tree.config))
+        tag = self.tree.tags[image.name]
+        for name in (tag, *self.tree.moving[image.name]):
+            self.registry.retag(reference, name)
+        return replace(image, tag=tag)
+
+    def _image(self, result: ImageResult, resolution: Resolution) -> ReleasedImage:
+        image = self.tree.graph[result.image]
+        reference = image.repository.at(result.digest or "")
+        manifest = self.registry.manifest(reference)
+        bases = {text: resolution[text] for text in image.external}
+        return ReleasedImage(
+            name=image.name,
+            path=image.repository.path,
+            tag=self.tree.tags[image.name],
+            digest=manifest.digest,
+            key=result.key,
+            group=image.group,
+            size=sum(layer.size for layer in manifest.layers),
+            media_type=manifest.media_type,
+            generation=self.generations.get(image.name, 0),
+            inventory=Inventories(self.registry).find(reference),
+            inputs=Inputs(
+                recipe=result.key[:12],
+                bases={
+                    text: base.digest
+                    for text, base in bases.items()
+                    if isinstance(base, ResolvedBase)
+                },
+                parents=image.parents,
+            ),
+        )
+
+
+def _releases(registry: Registry, tree: Tree) -> Releases:
+    return Releases(
+        registry, host=registry_host(tree.config), namespace=tree.config.project.namespace
+    )
