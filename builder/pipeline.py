@@ -117,7 +117,8 @@ def build(
         if cancel.is_set():
             raise InterruptedRunError("interrupted before anything was built")
         lock.record(resolution, _all_externals(tree))
-        generations = publication.generations if publication else {}
+        known_by = publication or renewal
+        generations = known_by.generations if known_by else {}
         plan, existing = _plan(
             tree, selection, options, machine, resolution, generations=generations
         )

@@ -44,11 +44,9 @@ class Publication:
     @property
     def generations(self) -> Mapping[str, int]:
         """The generation of each image, after this refresh if it is one."""
-        before = self.previous.images if self.previous else {}
-        found = {name: image.generation for name, image in before.items()}
-        if self.renewal is None:
-            return found
-        return {name: self.renewal.generation(name, found.get(name, 0)) for name in self.tree.tags}
+        if self.renewal is not None:
+            return self.renewal.generations
+        return self.previous.generations if self.previous else {}
 
     def recorder(self, engine: Files, run_id: str) -> Recorder:
         """What notes which packages the images of the run have."""

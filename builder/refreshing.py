@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from builder.clock import Clock, SystemClock
-from builder.errors import PublishError
+from builder.errors import PublishError, RevisionError
 from builder.lock import Lock
 from builder.options import BuildOptions, SelectOptions, TreeOptions
 from builder.refresh import show
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
 from builder.registry.embedded import EmbeddedRegistry
-from builder.release import LATEST
+from builder.release import LATEST, Release
 from builder.releases.home import Home, choose, open_home
 from builder.renewal import next_suffix, renewal
 from builder.state import state_dir
@@ -64,7 +64,10 @@ def refresh(
         return 0
     from builder.pipeline import build  # noqa: PLC0415 - a check needs no engine
 
-    wanted = renewal(found.verdict, now=found.now, suffix=suffix)
+    _refuse_other_commit(tree, found.release)
+    wanted = renewal(
+        found.verdict, now=found.now, generations=found.release.generations, suffix=suffix
+    )
     return build(tree_options, select_options, options, environ, renewal=wanted)
 
 
@@ -83,6 +86,17 @@ def _refuse_blindness(found: Check) -> None:
         raise PublishError(
             "nothing could be checked, so nobody knows what is stale",
             hint="check the network and the proxies; the lines above say who does not answer",
+        )
+
+
+def _refuse_other_commit(tree: Tree, release: Release) -> None:
+    """What is not stale is taken over as it is, so it has to be what the tree says."""
+    at = tree.revision.commit if tree.revision else ""
+    if at and release.commit and not at.startswith(release.commit):
+        raise RevisionError(
+            f"the last release, {release.tag}, is of commit {release.commit[:7]}, and the tree is"
+            f" at {at[:7]}",
+            hint="publish the tree first (`ocbuild all --push`), or check out that commit",
         )
 
 

@@ -88,6 +88,11 @@ class Release:
     images: Mapping[str, ReleasedImage] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def generations(self) -> Mapping[str, int]:
+        """How often each image was made anew by a refresh."""
+        return {name: image.generation for name, image in self.images.items()}
+
     def as_bytes(self) -> bytes:
         """The JSON that is stored; equal releases give equal bytes."""
         document = {

@@ -17,14 +17,16 @@ class Renewal:
     """``stale`` images get a new generation and no layer cache; ``above`` are built on them.
 
     Both map an image to the reasons. ``suffix`` follows the tags of the release. ``bases`` are the
-    digests that external bases have to be taken at. ``hoped_for`` maps images to their packages'
-    ids, and these to the versions that the refresh is made for.
+    digests that external bases have to be taken at. ``generations`` count, for each image, how
+    often it was made anew, this time included. ``hoped_for`` maps images to their packages' ids,
+    and these to the versions that the refresh is made for.
     """
 
     stale: Mapping[str, tuple[str, ...]]
     above: Mapping[str, tuple[str, ...]]
     suffix: str
     bases: Mapping[str, str] = field(default_factory=dict)
+    generations: Mapping[str, int] = field(default_factory=dict)
     hoped_for: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -38,12 +40,11 @@ class Renewal:
     def reasons(self, image: str) -> tuple[str, ...]:
         return self.stale.get(image) or self.above[image]
 
-    def generation(self, image: str, before: int) -> int:
-        return before + 1 if image in self.stale else before
 
-
-def renewal(verdict: Verdict, *, now: Mapping[str, str], suffix: str) -> Renewal:
-    """What follows from what a check found."""
+def renewal(
+    verdict: Verdict, *, now: Mapping[str, str], generations: Mapping[str, int], suffix: str
+) -> Renewal:
+    """What follows from what a check found; ``generations`` are those of the last release."""
     return Renewal(
         stale={name: tuple(_reasons(found)) for name, found in verdict.stale.items()},
         above={
@@ -52,6 +53,7 @@ def renewal(verdict: Verdict, *, now: Mapping[str, str], suffix: str) -> Renewal
         },
         suffix=suffix,
         bases=now,
+        generations={name: count + (name in verdict.stale) for name, count in generations.items()},
         hoped_for={
             name: {
                 one.package.id: one.candidate

@@ -267,6 +267,33 @@ def test_the_section_refresh_says_what_counts(
     assert only["stale"] == {}
 
 
+def test_a_tree_that_has_gone_on_is_published_before_it_is_refreshed(
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str, apt: AptRepository
+) -> None:
+    assert ocbuild("all", "--push").code == 0
+    before = release(registry, namespace, "latest")
+    apt.add("toy", "1.1")
+    tree.commit("a change")
+    assert list(checked(ocbuild("refresh", "--dry-run", "--json"))["stale"]) == ["toy"]
+    ended = ocbuild("refresh", "--push")
+    assert ended.code == 2
+    assert "ocbuild all --push" in ended.err
+    assert release(registry, namespace, "latest") == before
+
+
+def test_without_a_push_the_images_are_made_and_nothing_is_published(
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str, apt: AptRepository
+) -> None:
+    assert ocbuild("all", "--push").code == 0
+    before = release(registry, namespace, "latest")
+    apt.add("toy", "1.1")
+    ended = ocbuild("refresh")
+    assert ended.code == 0, ended.err
+    (reference, _) = ocbuild.report()["images"]["toy"]["refs"]
+    assert docker("run", "--rm", reference, "cat", "/usr/share/toy/version") == "1.1"
+    assert release(registry, namespace, "latest") == before
+
+
 def test_without_a_release_there_is_nothing_to_refresh(ocbuild: Ocbuild, tree: Tree) -> None:
     ended = ocbuild("refresh", "--dry-run")
     assert ended.code == 4
