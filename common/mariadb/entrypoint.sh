@@ -24,6 +24,7 @@ databases() {
         variable=$(printf %s "$user" | tr '[:lower:]-' '[:upper:]_')_DATABASE_PASSWORD
         given "$variable" || variable=DATABASE_PASSWORD
         require "$variable"
+        password=
         eval "password=\$$variable"
         printf "CREATE DATABASE IF NOT EXISTS \`%s\`;\n" "$database"
         allow "$user" "$password" "ALL ON \`$database\`.*"
