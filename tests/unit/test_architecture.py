@@ -32,6 +32,7 @@ CORE = {
     "options",
     "plan",
     "reference",
+    "release",
     "schedule",
     "select",
     "steps",

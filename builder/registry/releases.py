@@ -1,0 +1,96 @@
+"""Releases in a registry: one small OCI artifact each, in a repository of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from builder.errors import PublishError, did_you_mean
+from builder.reference import Reference
+from builder.registry.client import Registry
+from builder.registry.content import OCI_MANIFEST, Content, Manifest
+from builder.registry.faults import NotFoundError
+from builder.release import ARTIFACT_TYPE, NAME, Release
+
+# What an artifact without a configuration has for one, by the OCI image specification.
+EMPTY = b"{}"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+
+
+class Releases:
+    """The releases of one namespace of one registry."""
+
+    def __init__(self, registry: Registry, *, host: str, namespace: str) -> None:
+        self._registry = registry
+        self.repository = Reference(path=f"{namespace}/{NAME}", registry=host)
+
+    def find(self, tag: str) -> Release | None:
+        """The release of this tag; None if there is none.
+
+        Raises:
+            RegistryError: the registry cannot be asked.
+            PublishError: what is there is no release.
+
+        """
+        reference = self.repository.with_tag(tag)
+        try:
+            manifest = self._registry.manifest(reference)
+        except NotFoundError:
+            return None
+        if manifest.artifact_type != ARTIFACT_TYPE or len(manifest.layers) != 1:
+            raise PublishError(
+                f"{reference} is no release of ocbuild",
+                hint="is the namespace the right one?",
+            )
+        content = self._registry.blobs.read(self.repository, manifest.layers[0])
+        return Release.from_bytes(content, str(reference))
+
+    def read(self, tag: str) -> Release:
+        """The release of this tag.
+
+        Raises:
+            PublishError: there is none; the hint has the nearest tags.
+
+        """
+        found = self.find(tag)
+        if found is None:
+            raise PublishError(
+                f"there is no release {tag} in {self.repository}",
+                hint=did_you_mean(tag, list(self.tags())) or "see: ocbuild release ls",
+            )
+        return found
+
+    def write(self, release: Release, tags: tuple[str, ...] = ()) -> Reference:
+        """Store it under its own tag and then under ``tags``; where it is, by digest."""
+        manifest, parts = artifact(release)
+        for part in parts:
+            self._registry.blobs.put(self.repository, part)
+        for tag in (release.tag, *tags):
+            self._registry.put(self.repository.with_tag(tag), manifest)
+        return self.repository.at(manifest.digest)
+
+    def tags(self) -> Iterator[str]:
+        """The tags of all releases, moving ones included; none where there is no release yet."""
+        try:
+            yield from self._registry.tags(self.repository)
+        except NotFoundError:
+            return
+
+
+def artifact(release: Release) -> tuple[Manifest, tuple[Content, ...]]:
+    """The manifest of a release, and the blobs that must be there before it."""
+    empty, layer = Content.of(EMPTY), Content.of(release.as_bytes())
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": ARTIFACT_TYPE,
+        "config": {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size},
+        "layers": [{"mediaType": ARTIFACT_TYPE, "digest": layer.digest, "size": layer.size}],
+        "annotations": {
+            "org.opencontainers.image.created": release.created,
+            "org.opencontainers.image.revision": release.commit,
+            "org.opencontainers.image.version": release.tag,
+        },
+    }
+    body = json.dumps(document, indent=2).encode()
+    return Manifest.of(body, OCI_MANIFEST), (empty, layer)
