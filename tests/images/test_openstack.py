@@ -50,7 +50,13 @@ def test_a_server_boots_and_its_console_can_be_read(cloud: Cloud) -> None:
     cloud.client.run("sh", "-c", "printf %b \"$1\" > /tmp/guest.img; truncate -s 1M /tmp/guest.img",
                      "sh", "".join(f"\\0{byte:03o}" for byte in GUEST))  # fmt: skip
     cloud.openstack(
-        "image", "create", "--file", "/tmp/guest.img", "--disk-format", "raw", "guest"  # noqa: S108
+        "image",
+        "create",
+        "--file",
+        "/tmp/guest.img",
+        "--disk-format",
+        "raw",
+        "guest",  # noqa: S108
     )
     cloud.openstack("flavor", "create", "--ram", "64", "--disk", "1", "--vcpus", "1", "small")
     cloud.openstack("network", "create", "net")
@@ -68,9 +74,7 @@ def test_a_server_boots_and_its_console_can_be_read(cloud: Cloud) -> None:
 
 def test_a_volume_is_made(cloud: Cloud) -> None:
     cloud.openstack("volume", "create", "--size", "1", "volume")
-    assert soon(
-        lambda: cloud.show("volume", "show", "volume")["status"] == "available", within=60
-    )
+    assert soon(lambda: cloud.show("volume", "show", "volume")["status"] == "available", within=60)
 
 
 def test_the_dashboard_shows_its_login(cloud: Cloud) -> None:
