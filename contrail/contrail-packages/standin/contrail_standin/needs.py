@@ -48,7 +48,7 @@ class Need:
                     self._probe(server.url, **self._login)
                 else:
                     self._probe(server.host, server.port, **self._login)
-            except (OSError, probes.NoAnswer, ValueError) as error:
+            except (OSError, probes.NoAnswerError, ValueError) as error:
                 problems.append(f"{server}: {error}")
             else:
                 return self._became("Up", str(server))

@@ -12,7 +12,7 @@ SECONDS = 5.0
 _OPTIONS, _SUPPORTED = 0x05, 0x06
 
 
-class NoAnswer(Exception):
+class NoAnswerError(Exception):
     """The server is not there, or does not say what it should."""
 
 
@@ -22,7 +22,7 @@ def cassandra(host: str, port: int, **_: str) -> None:
         connection.sendall(struct.pack(">BBhBi", 4, 0, 0, _OPTIONS, 0))
         header = _exactly(connection, 9)
     if header[4] != _SUPPORTED:
-        raise NoAnswer("it speaks no CQL")
+        raise NoAnswerError("it speaks no CQL")
 
 
 def redis(host: str, port: int, password: str = "", **_: str) -> None:
@@ -43,7 +43,7 @@ def zookeeper(host: str, port: int, **_: str) -> None:
         client.start(timeout=SECONDS)
         client.exists("/")
     except Exception as error:  # kazoo's errors have no common root but this
-        raise NoAnswer(str(error) or type(error).__name__) from error
+        raise NoAnswerError(str(error) or type(error).__name__) from error
     finally:
         client.stop()
         client.close()
@@ -61,7 +61,7 @@ def amqp(host: str, port: int, user: str = "guest", password: str = "guest", **_
     except OSError:
         raise
     except Exception as error:  # amqp's errors have no common root but this
-        raise NoAnswer(str(error) or type(error).__name__) from error
+        raise NoAnswerError(str(error) or type(error).__name__) from error
 
 
 def kafka(host: str, port: int, **_: str) -> None:
@@ -72,7 +72,7 @@ def kafka(host: str, port: int, **_: str) -> None:
         connection.sendall(struct.pack(">i", len(body)) + body)
         (answered,) = struct.unpack(">i", _exactly(connection, 8)[4:])
     if answered != 4711:
-        raise NoAnswer("it speaks no Kafka")
+        raise NoAnswerError("it speaks no Kafka")
 
 
 def http(host: str, port: int, **_: str) -> None:
@@ -117,7 +117,7 @@ def nodestatus(host: str, port: int, **_: str) -> None:
     """The daemon whose status is asked for there is functional."""
     page = _get(f"http://{host}:{port}/Snh_SandeshUVECacheReq?x=NodeStatus")
     if b">Functional<" not in page:
-        raise NoAnswer("it is not functional")
+        raise NoAnswerError("it is not functional")
 
 
 def _get(request, context=None) -> bytes:
@@ -125,7 +125,7 @@ def _get(request, context=None) -> bytes:
         with urllib.request.urlopen(request, timeout=SECONDS, context=context) as reply:
             return reply.read()
     except urllib.error.HTTPError as error:
-        raise NoAnswer(f"it answers {error.code} {error.reason}") from error
+        raise NoAnswerError(f"it answers {error.code} {error.reason}") from error
 
 
 def _resp(*words: str) -> bytes:
@@ -139,7 +139,7 @@ def _resp(*words: str) -> bytes:
 def _expect(connection: socket.socket, wanted: bytes) -> None:
     line = connection.recv(512).split(b"\r\n")[0]
     if line != wanted:
-        raise NoAnswer(line.decode(errors="replace"))
+        raise NoAnswerError(line.decode(errors="replace"))
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
@@ -147,6 +147,6 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     while len(data) < size:
         block = connection.recv(size - len(data))
         if not block:
-            raise NoAnswer("it closed the connection")
+            raise NoAnswerError("it closed the connection")
         data += block
     return data

@@ -44,6 +44,7 @@ daemons() {
     default CONFIG_API_HOST config-api
     default ANALYTICS_API_HOST analytics-api
     for _name in DISCOVERY_HOST COLLECTORS CONFIG_API_HOST ANALYTICS_API_HOST; do
+        _value=
         eval "_value=\$$_name"
         if [ "$_value" = none ]; then export "$_name="; fi
     done
