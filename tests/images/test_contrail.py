@@ -1,4 +1,4 @@
-"""Contrail's processes, started from their published images, need what they are configured to need."""
+"""Contrail's processes, from their published images, need what they are configured to need."""
 
 from __future__ import annotations
 

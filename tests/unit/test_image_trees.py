@@ -14,7 +14,7 @@ from builder.tree import Tree, read_tree
 
 ROOT = Path(__file__).parents[2]
 # What others are built from and no container runs.
-BASES = {"base", "openstackbase", "contrail-packages"}
+BASES = {"base", "contrail-packages", "contrailbase", "javabase", "mavenbase", "openstackbase"}
 # Files alone: there is no shell that could run a test.
 NO_SHELL = {"contrail-packages"}
 # A client, which ends with its command.
