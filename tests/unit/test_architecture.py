@@ -33,6 +33,7 @@ CORE = {
     "plan",
     "reference",
     "release",
+    "remarks",
     "schedule",
     "select",
     "steps",
