@@ -33,10 +33,11 @@ registry: venv engine ## the private registry on loopback
 images: registry ## build every image and push it to the registry
 	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push
 
-check: venv-dev ## style and types
+check: venv-dev ## style and types, of Python and shell
 	@$(STEP) "ruff check" $(PYTHON) -m ruff check .
 	@$(STEP) "ruff format --check" $(PYTHON) -m ruff format --check .
 	@$(STEP) "mypy" $(PYTHON) -m mypy
+	@$(STEP) "shellcheck" scripts/lint-shell
 
 unit: venv-dev ## tests that need no engine
 	@$(STEP) "unit and property tests" $(PYTHON) -m pytest tests/unit tests/property

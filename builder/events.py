@@ -219,6 +219,7 @@ class Summary:
     exit_code: int
     images: Mapping[str, ImageResult] = field(default_factory=dict)
     release: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

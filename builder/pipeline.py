@@ -199,6 +199,7 @@ def _plan_text(made: Plan) -> str:
     builds = sum(step.action is Action.BUILD for step in made.steps)
     at = f", at {made.commit[:7]}" if made.commit else ""
     dirt = " with uncommitted edits" if made.dirty else ""
+    lines += [f"note: {remark}" for remark in made.remarks]
     lines.append(f"{len(made.steps)} images, {builds} to build{at}{dirt}")
     return "\n".join(lines) + "\n"
 
@@ -261,6 +262,7 @@ def _plan(
         commit=tree.revision.commit if tree.revision else "",
         dirty=tree.dirty,
         no_reuse=options.no_reuse,
+        remarks=tree.config.remarks,
     )
     return made, existing
 

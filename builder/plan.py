@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from builder.graph import ImageGraph
+from builder.remarks import remarks_on
 from builder.select import Selection
 
 
@@ -43,11 +44,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps in build order; ``commit`` is "" where no revision is known."""
+    """The steps in build order; ``commit`` is "" where no revision is known.
+
+    ``remarks``: what whoever uses these images should know of them, a line each.
+    """
 
     commit: str
     dirty: bool
     steps: tuple[Step, ...]
+    remarks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """The contract of ``ocbuild plan --json``."""
@@ -108,6 +113,7 @@ def make_plan(
     commit: str,
     dirty: bool,
     no_reuse: bool = False,
+    remarks: Mapping[str, str] | None = None,
 ) -> Plan:
     """Decide for every selected image, and for every ancestor that one of them needs."""
     names = wanted(graph, selection, known)
@@ -133,7 +139,12 @@ def make_plan(
                 optional=facts.optional,
             )
         )
-    return Plan(commit=commit, dirty=dirty, steps=tuple(steps))
+    return Plan(
+        commit=commit,
+        dirty=dirty,
+        steps=tuple(steps),
+        remarks=remarks_on(graph, names, remarks or {}),
+    )
 
 
 def _availability(facts: Known, *, no_reuse: bool) -> str:

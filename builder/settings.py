@@ -21,6 +21,7 @@ from builder.settings_forms import (
     GroupName,
     ImageKey,
     ImageReference,
+    LabelMatch,
     NameRule,
     Namespace,
     PackageWord,
@@ -227,6 +228,7 @@ class Document:
     images: Mapping[ImageKey, ImageSettings] = field(default_factory=dict)
     bases: Mapping[ReferenceKey, BaseSettings] = field(default_factory=dict)
     contexts: Mapping[ReferenceKey, ContextSource] = field(default_factory=dict)
+    remarks: Mapping[LabelMatch, AnyText] = field(default_factory=dict)
     build: BuildSettings = field(default_factory=BuildSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
     refresh: RefreshSettings = field(default_factory=RefreshSettings)

@@ -68,6 +68,7 @@ def summarise(
         exit_code=exit_code,
         images=images,
         release=release,
+        remarks=plan.remarks,
     )
 
 

@@ -24,6 +24,7 @@ databases() {
         variable=$(printf %s "$user" | tr '[:lower:]-' '[:upper:]_')_DATABASE_PASSWORD
         given "$variable" || variable=DATABASE_PASSWORD
         require "$variable"
+        password=
         eval "password=\$$variable"
         printf "CREATE DATABASE IF NOT EXISTS \`%s\`;\n" "$database"
         allow "$user" "$password" "ALL ON \`$database\`.*"
@@ -34,15 +35,16 @@ if [ "${1:-}" = mariadbd ]; then
     require MARIADB_ROOT_PASSWORD
     writable /var/lib/mysql /run/mysqld
 
-    if [ ! -d /var/lib/mysql/mysql ]; then
-        mariadb-install-db --skip-test-db --auth-root-socket-user=mysql > /dev/null
-    fi
+    # Before the data directory is made: what is missing is said at once, and alone.
     (
         umask 077
         exec > /run/mysqld/init.sql
         allow root "$MARIADB_ROOT_PASSWORD" 'ALL ON *.*' ' WITH GRANT OPTION'
         databases
-    )
+    ) || exit
+    if [ ! -d /var/lib/mysql/mysql ]; then
+        mariadb-install-db --skip-test-db --auth-root-socket-user=mysql > /dev/null
+    fi
     set -- "$@" --init-file=/run/mysqld/init.sql
 fi
 

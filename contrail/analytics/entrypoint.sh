@@ -1,24 +1,17 @@
 #!/bin/sh
-# Optional: REDIS_HOST, REDIS_PORT; for webdis REDIS_PASSWORD (collectd has no way to say one).
-. /usr/local/lib/ocbuild/entrypoint-lib.sh
+# Optional: REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, CASSANDRA_SERVERS, ZOOKEEPER_SERVERS, KAFKA_SERVERS, COLLECTORS,
+# DISCOVERY_HOST, CONFIG_API_HOST, ANALYTICS_API_HOST (the last four may be "none").
+. /usr/local/lib/ocbuild/contrail-lib.sh
 
-default REDIS_HOST redis
-default REDIS_PORT 6379
+databases
+redis
+daemons
+default KAFKA_SERVERS kafka
+KAFKA_SERVERS=$(with_port 9092 "$KAFKA_SERVERS")
+export KAFKA_SERVERS
 
 case "${1:-}" in
-    webdis)
-        # An empty password is one for webdis, and no password is null.
-        if given REDIS_PASSWORD; then
-            default REDIS_AUTH "\"$(printf %s "$REDIS_PASSWORD" | sed 's/["\\]/\\&/g')\""
-        else
-            default REDIS_AUTH null
-        fi
-        render /etc/webdis/webdis.json
-        ;;
-    collectd)
-        writable /var/lib/collectd
-        render /etc/collectd/collectd.conf
-        ;;
+    contrail-*) render "/etc/contrail/$1.conf" ;;
 esac
 
 exec "$@"

@@ -49,6 +49,22 @@ class Container:
         ok = soon(lambda: self.attempt(*words).returncode == 0, within=within)
         assert ok, f"{words} in {self.name}: {self.attempt(*words)}\n{self.logs()}"
 
+    @property
+    def address(self) -> str:
+        """Its IP address, which this machine reaches."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return docker("inspect", "--format", form, self.id)
+
+    def wait_unhealthy(self, within: float = 60.0) -> None:
+        assert soon(lambda: self._health() == "unhealthy", within=within), self.logs()
+
+    def restart(self) -> None:
+        docker("restart", "--time", "20", self.id)
+
+    def signal(self, name: str) -> None:
+        """Send a signal to its first process."""
+        docker("kill", "--signal", name, self.id)
+
     def exit_code(self) -> int:
         """Wait for the end of its process."""
         return int(docker("wait", self.id))

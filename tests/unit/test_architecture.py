@@ -35,6 +35,7 @@ CORE = {
     "plan",
     "reference",
     "release",
+    "remarks",
     "renewal",
     "retention",
     "schedule",

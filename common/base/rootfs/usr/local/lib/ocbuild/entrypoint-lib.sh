@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by every entrypoint.sh. POSIX shell. The Dockerfile of each image names it in OCBUILD_IMAGE.
 set -eu
 

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by the entrypoints of the OpenStack services: the variables that have one meaning in all of them.
 . /usr/local/lib/ocbuild/entrypoint-lib.sh
 
@@ -5,6 +6,7 @@
 # over a "%", and kombu over a "/".
 url_safe() {
     require "$1"
+    _value=
     eval "_value=\$$1"
     case $_value in
         *[!A-Za-z0-9._~-]*) die "variable $1 may have only letters, digits and . _ ~ -" ;;

@@ -1,0 +1,1 @@
+"""Stand-ins for the daemons of OpenContrail: real configuration, ports and dependencies, and nothing else."""
