@@ -86,9 +86,14 @@ class Publication:
             previous=self.previous.tag if self.previous else "",
             images={**kept, **made},
         )
-        tags = (LATEST,) if renewal is None else (NIGHTLY, LATEST)
-        _releases(self.registry, tree).write(release, tags)
+        _releases(self.registry, tree).write(release, self._moving())
         return release
+
+    def _moving(self) -> tuple[str, ...]:
+        """What is set last; a tree with edits has no commit to stand for it, so it moves nothing."""
+        if self.tree.dirty:
+            return ()
+        return (LATEST,) if self.renewal is None else (NIGHTLY, LATEST)
 
     def _taken_over(self, image: ReleasedImage) -> ReleasedImage:
         """Give an image that was not made anew the names of this refresh."""

@@ -18,7 +18,7 @@ SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.release.v1+json"
 # The repository of releases, beside those of the images.
 NAME = "release"
-# The moving tag of the newest release that is no refresh, and that of the newest refresh.
+# The moving tag of the newest release, be it a refresh or not, and that of the newest refresh.
 LATEST = "latest"
 NIGHTLY = "nightly"
 

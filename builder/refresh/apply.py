@@ -13,11 +13,12 @@ from builder.tree import Tree
 
 
 def renamed(tree: Tree, renewal: Renewal) -> Tree:
-    """The tree under the names of a refresh."""
+    """The tree under the names of a refresh; one with edits moves no tag."""
+    moving = () if tree.dirty else (MOVING,)
     return replace(
         tree,
         tags={name: renewal.tag(tag) for name, tag in tree.tags.items()},
-        moving=dict.fromkeys(tree.moving, (MOVING,)),
+        moving=dict.fromkeys(tree.moving, moving),
     )
 
 

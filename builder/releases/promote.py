@@ -15,6 +15,7 @@ from typing import IO, cast
 from builder.errors import PublishError
 from builder.keys import key_tag
 from builder.reference import Reference
+from builder.refresh.inventories import tag_for
 from builder.registry.blobs import Stored
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.releases import Releases, artifact
@@ -25,7 +26,6 @@ from builder.retention import moment
 
 _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10
-_INVENTORY_DIGITS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,11 +265,7 @@ def _put_manifests(target: Home, whole: Whole) -> None:
         target.registry.put(whole.target.at(manifest.digest), manifest)
         if manifest.digest == whole.image.inventory:
             # Without a tag of its own a registry may take it for rubbish.
-            target.registry.put(whole.target.with_tag(_inventory_tag(whole.image)), manifest)
-
-
-def _inventory_tag(image: ReleasedImage) -> str:
-    return f"inventory-{image.digest.partition(':')[2][:_INVENTORY_DIGITS]}"
+            target.registry.put(whole.target.with_tag(tag_for(whole.image.digest)), manifest)
 
 
 def _put_key(target: Home, image: ReleasedImage) -> None:
@@ -286,7 +282,9 @@ def _put_tag(target: Home, image: ReleasedImage) -> None:
 
 
 def _is_newest(releases: Releases, goal: Release) -> bool:
-    """Whether no newer release is the latest there."""
+    """Whether no newer release is the latest there; one of a tree with edits never is."""
+    if goal.dirty:
+        return False
     latest = releases.find(LATEST)
     if latest is None or latest.tag == goal.tag:
         return True
