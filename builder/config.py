@@ -68,6 +68,11 @@ class Origin:
     text: str = ""
     overrides: tuple[Override, ...] = ()
 
+    @property
+    def lock_path(self) -> Path:
+        """Where the digests of external bases are, if they are locked."""
+        return self.path.with_suffix(".lock")
+
     def locate(self, *path: Key) -> Location:
         """The ``--set`` option that gives the value at the path, else the line in the file."""
         for override in reversed(self.overrides):
@@ -156,8 +161,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def inputs(config: Config) -> tuple[Path, ...]:
-    """All that belongs to the tree: the folders of the groups and build.toml itself."""
-    return (*(group.path for group in config.groups.values()), config.path)
+    """All that belongs to the tree: the folders of the groups, build.toml itself and its lock."""
+    return (*(group.path for group in config.groups.values()), config.path, config.lock_path)
 
 
 def _read(path: Path) -> str:

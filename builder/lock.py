@@ -54,7 +54,7 @@ class Lock:
             ConfigError: it cannot be read or understood.
 
         """
-        path = config.path.with_suffix(".lock")
+        path = config.lock_path
         return cls(path=path, pins=_read(path), write=options.lock, strict=options.locked)
 
     def check(self, texts: Iterable[str], config: Config) -> None:

@@ -90,7 +90,7 @@ class Publication:
         return release
 
     def _moving(self) -> tuple[str, ...]:
-        """What is set last; a tree with edits has no commit to stand for it, so it moves nothing."""
+        """What is set last; a tree with edits moves nothing, as no commit stands for it."""
         if self.tree.dirty:
             return ()
         return (LATEST,) if self.renewal is None else (NIGHTLY, LATEST)

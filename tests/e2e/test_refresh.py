@@ -244,6 +244,37 @@ def test_a_moved_base_is_found_and_its_subtree_stands_on_the_new_one(  # noqa: P
     assert not checked(ocbuild("refresh", "--dry-run", "--json"))["stale"]
 
 
+def test_a_locked_base_stays_until_the_lock_is_moved(  # noqa: PLR0917
+    ocbuild: Ocbuild,
+    tree: Tree,
+    registry: LocalRegistry,
+    namespace: str,
+    upstream: str,
+    tmp_path: Path,
+) -> None:
+    unlocked = ocbuild("all", "--locked")
+    assert unlocked.code == 2
+    assert f"the base {upstream} is not locked" in unlocked.err
+    assert ocbuild("base", "--lock").code == 0
+    assert ocbuild("all", "--push").code == 2, "a lock that is not committed is an edit"
+    tree.commit("lock the base")
+    locked = (tree.root / "build.lock").read_text()
+    move(upstream, tmp_path / "newer")
+    ended = ocbuild("all", "--push", "--locked")
+    assert ended.code == 0, ended.err
+    built_on = release(registry, namespace, "latest")["images"]["base"]["inputs"]["bases"][upstream]
+    assert built_on in locked
+    check = ocbuild("refresh", "--dry-run", "--json")
+    assert checked(check)["stale"] == {}
+    assert "build.lock holds it" in check.err
+    assert (tree.root / "build.lock").read_text() == locked
+    moved = ocbuild("refresh", "--lock")
+    assert moved.code == 0, moved.err
+    now = (tree.root / "build.lock").read_text()
+    assert built_on not in now
+    assert ocbuild.report()["images"]["base"]["action"] == "build"
+
+
 def test_a_package_that_stays_old_is_tried_once_and_then_only_told_of(
     ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str, apt: AptRepository
 ) -> None:
