@@ -68,11 +68,6 @@ class Origin:
     text: str = ""
     overrides: tuple[Override, ...] = ()
 
-    @property
-    def lock_path(self) -> Path:
-        """Where the digests of external bases are, if they are locked."""
-        return self.path.with_suffix(".lock")
-
     def locate(self, *path: Key) -> Location:
         """The ``--set`` option that gives the value at the path, else the line in the file."""
         for override in reversed(self.overrides):
@@ -92,6 +87,11 @@ class Config(Document):
     path: Path
     root: Path
     origin: Origin = field(default=Origin(label=FILE_NAME), repr=False, compare=False)
+
+    @property
+    def lock_path(self) -> Path:
+        """Where the digests of external bases are, if they are locked."""
+        return self.path.with_suffix(".lock")
 
     def locate(self, *path: Key) -> Location:
         """Where a key stands, for messages: ``locate("images", "foo")``.
