@@ -38,6 +38,11 @@ class ResolvedBase:
     reference: str
     digest: str
 
+    @property
+    def promised(self) -> bool:
+        """Whether only its digest is known: enough for keys, but nothing can be built on it."""
+        return not self.context
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
@@ -84,6 +89,18 @@ def look_up(
         return _present(text, config, images) or _missing(text)
 
     return _resolve(texts, one)
+
+
+def remembered(pins: Mapping[str, Pin], config: Config, images: Images) -> Resolution:
+    """Bases as a release has them: those of the engine if they are the same, else promises."""
+
+    def one(text: str) -> ResolvedBase:
+        found = _present(text, config, images)
+        if found is not None and (found.digest == pins[text].digest or text in config.contexts):
+            return found
+        return ResolvedBase(text=text, context="", reference="", digest=pins[text].digest)
+
+    return _resolve(pins, one)
 
 
 def provide(texts: Iterable[str], config: Config, means: Means) -> Resolution:

@@ -74,11 +74,11 @@ class Machine:
             return None
         return Existing(reference=str(image.repository.at(digest)), place="the registry")
 
-    def open_registry(self, tree: Tree, report: Report) -> None:
-        """Make sure, before anything is built, that there is a registry to publish to.
+    def start_registry(self, tree: Tree, report: Report) -> None:
+        """Start the embedded registry, if that is the one to publish to.
 
         Raises:
-            PublishError: it cannot be started or reached, or refuses us.
+            PublishError: it cannot be started.
 
         """
         if tree.config.project.registry == LOCAL:
@@ -86,6 +86,14 @@ class Machine:
             if not embedded.status().running:
                 report(Note(text=f"starting the embedded registry at {embedded.address}"))
                 embedded.start()
+
+    def check_registry(self, tree: Tree) -> None:
+        """Make sure, before anything is built, that the engine can publish to the registry.
+
+        Raises:
+            PublishError: it cannot be reached from there, or refuses us.
+
+        """
         probe = Reference(
             path=f"{tree.config.project.namespace}/ocbuild-probe",
             registry=registry_host(tree.config),

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
@@ -16,18 +16,25 @@ from typing import TextIO
 from builder import bases, durations
 from builder.backoff import RetryPolicy
 from builder.clock import Clock, SystemClock
-from builder.errors import EngineUnavailableError, InterruptedRunError, RevisionError
+from builder.errors import (
+    EngineUnavailableError,
+    InterruptedRunError,
+    OcbuildError,
+    PublishError,
+    RevisionError,
+)
 from builder.events import Note, Phase, Report, RunFinished, RunStarted, Summary
 from builder.execute import Results, StepCrashedError, execute, signals
 from builder.lock import Lock
 from builder.machine import Machine
 from builder.options import BuildOptions, SelectOptions, TreeOptions
-from builder.plan import Action, Plan, make_plan
-from builder.prepare import Existing, content_keys, default_jobs, known_images, make_jobs
+from builder.plan import Action, Plan
+from builder.planning import Planner, all_externals, externals
+from builder.prepare import default_jobs, make_jobs
 from builder.publication import Publication
 from builder.refresh import apply
-from builder.refresh.recording import Recorder
 from builder.registry.client import Registry
+from builder.release import Inputs
 from builder.renewal import Renewal
 from builder.report.choose import open_progress
 from builder.report.fanout import fanout
@@ -78,7 +85,7 @@ def build(
         return 0
     read_contexts(tree, selection.images)
     lock = Lock.open(tree.config, options)
-    lock.check(_externals(tree, selection), tree.config)
+    lock.check(externals(tree, selection), tree.config)
     machine = Machine.connect(environ)
     known = durations.load(state_dir(environ) / DURATIONS)
     expected = durations.expected(known, tree.graph.order)
@@ -100,28 +107,39 @@ def build(
         report = fanout(logs, progress)
         publication = None
         if options.push:
-            machine.open_registry(tree, report)
+            machine.start_registry(tree, report)
             registry = stack.enter_context(_registry(tree, environ, clock, cancel))
             publication = Publication.open(registry, tree, renewal)
-        resolution = bases.provide(
-            _locked_externals(tree, selection, lock),
-            tree.config,
-            bases.Means(
+
+        def provide(texts: frozenset[str], pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+            means = bases.Means(
                 images=machine.daemon,
                 bootstrap=machine.bootstrap,
                 tell=lambda text: report(Note(text=text)),
                 cancel=cancel,
-                pins={**lock.pins, **apply.pins(renewal)},
-            ),
-        )
-        if cancel.is_set():
-            raise InterruptedRunError("interrupted before anything was built")
-        lock.record(resolution, _all_externals(tree))
+                pins=pins,
+            )
+            found = bases.provide(texts, tree.config, means)
+            if cancel.is_set():
+                raise InterruptedRunError("interrupted before anything was built")
+            return found
+
         known_by = publication or renewal
-        generations = known_by.generations if known_by else {}
-        plan, existing = _plan(
-            tree, selection, options, machine, resolution, generations=generations
+        planner = Planner(
+            tree=tree,
+            selection=selection,
+            options=options,
+            machine=machine,
+            # A lock that is written has what the bases are now, not what they were.
+            publication=publication,
+            generations=known_by.generations if known_by else {},
         )
+        locked = {**lock.pins, **apply.pins(renewal)}
+        planned = planner.plan(_locked_externals(tree, selection, lock), locked, provide)
+        plan, existing, resolution = planned.plan, planned.existing, planned.resolution
+        lock.record(resolution, all_externals(tree))
+        if options.push and any(step.action is Action.BUILD for step in plan.steps):
+            machine.check_registry(tree)
         if renewal is not None:
             plan = apply.explained(plan, renewal)
         jobs = make_jobs(
@@ -142,12 +160,10 @@ def build(
             log_dir=log_dir,
             cancel=cancel,
             kill=kill,
-            recorder=publication.recorder(machine.daemon, run_id) if publication else None,
+            publication=publication,
+            inputs=planned.inputs,
         )
         summary = run.carry_out(tree, options, machine, report, clock)
-        if publication is not None and summary.exit_code == 0:
-            release = publication.write(summary, resolution, clock.now())
-            report(Note(text=f"published release {release.tag}"))
     durations.record(state_dir(environ) / DURATIONS, summary)
     return summary.exit_code
 
@@ -165,22 +181,40 @@ def plan(
     selection = choose_images(tree, select_options)
     read_contexts(tree, selection.images)
     lock = Lock.open(tree.config, options)
-    lock.check(_externals(tree, selection), tree.config)
-    try:
-        machine = Machine.connect(environ)
-    except EngineUnavailableError as error:
-        sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
-        made, _ = _plan(tree, selection, options, None, {})
-    else:
+    lock.check(externals(tree, selection), tree.config)
+    machine = _engine_if_any(environ)
+    with ExitStack() as stack:
+        publication = None
+        if options.push:
+            registry = _registry(tree, environ, SystemClock(), threading.Event())
+            publication = Publication.open(stack.enter_context(registry), tree, None)
+        planner = Planner(
+            tree=tree,
+            selection=selection,
+            options=options,
+            machine=machine,
+            publication=publication,
+            generations=publication.generations if publication else {},
+        )
+        resolution: bases.Resolution = {}
         wanted = _locked_externals(tree, selection, lock)
-        resolution = bases.look_up(wanted, tree.config, machine.daemon, lock.pins)
-        lock.record(resolution, _all_externals(tree))
-        made, _ = _plan(tree, selection, options, machine, resolution)
+        if machine is not None:
+            resolution = bases.look_up(wanted, tree.config, machine.daemon, lock.pins)
+            lock.record(resolution, all_externals(tree))
+        made = planner.look_ahead(resolution, wanted - lock.pins.keys()).plan
     if as_json:
         sys.stdout.write(json.dumps(made.as_json(), indent=2) + "\n")
     else:
         sys.stdout.write(_plan_text(made))
     return 0
+
+
+def _engine_if_any(environ: Mapping[str, str]) -> Machine | None:
+    try:
+        return Machine.connect(environ)
+    except EngineUnavailableError as error:
+        sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
+        return None
 
 
 def _registry(
@@ -212,59 +246,9 @@ def _refuse_dirt(tree: Tree, options: BuildOptions) -> None:
         )
 
 
-def _externals(tree: Tree, selection: Selection) -> frozenset[str]:
-    """The external bases of the selected images and of all that they are built on."""
-    names = {*selection.images, *tree.graph.ancestors(selection.images)}
-    return frozenset(text for name in names for text in tree.graph[name].external)
-
-
-def _all_externals(tree: Tree) -> frozenset[str]:
-    return frozenset(text for image in tree.graph.images.values() for text in image.external)
-
-
 def _locked_externals(tree: Tree, selection: Selection, lock: Lock) -> frozenset[str]:
     """Those that the run needs; a lock that is written has all of the tree."""
-    return _all_externals(tree) if lock.write else _externals(tree, selection)
-
-
-def _plan(
-    tree: Tree,
-    selection: Selection,
-    options: BuildOptions,
-    machine: Machine | None,
-    resolution: bases.Resolution,
-    *,
-    generations: Mapping[str, int] | None = None,
-) -> tuple[Plan, Mapping[str, Existing]]:
-    graph = tree.graph
-    names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
-    keys = dict.fromkeys(names, "")
-    if machine is not None:
-        keys = content_keys(
-            tree,
-            names,
-            bases=resolution,
-            platform=machine.platform,
-            engine_class=machine.engine_class(options.engine or tree.config.build.engine),
-            generations=generations,
-        )
-    ask = machine if machine is not None and not options.no_reuse else None
-    known, existing = known_images(
-        tree,
-        frozenset(selection.images),
-        keys,
-        lambda image, key: ask.existing(image, key, tree.refs(image.name)[0]) if ask else None,
-    )
-    made = make_plan(
-        graph,
-        selection,
-        known,
-        commit=tree.revision.commit if tree.revision else "",
-        dirty=tree.dirty,
-        no_reuse=options.no_reuse,
-        remarks=tree.config.remarks,
-    )
-    return made, existing
+    return all_externals(tree) if lock.write else externals(tree, selection)
 
 
 def _phases(jobs: Mapping[str, Job], *, push: bool) -> dict[str, list[Phase]]:
@@ -273,14 +257,18 @@ def _phases(jobs: Mapping[str, Job], *, push: bool) -> dict[str, list[Phase]]:
     for name, job in jobs.items():
         phases[name] = [Phase.BUILD]
         if job.reused is not None:
+            if job.digest:
+                phases[name] = [] if job.tagged else _tagging(job)
             continue
         if job.tests:
             phases[name].append(Phase.TEST)
         if push:
-            phases[name] += [Phase.PUSH, Phase.TAG]
-            if job.moving:
-                phases[name].append(Phase.MOVE)
+            phases[name] += [Phase.PUSH, *_tagging(job)]
     return phases
+
+
+def _tagging(job: Job) -> list[Phase]:
+    return [Phase.TAG, Phase.MOVE] if job.moving else [Phase.TAG]
 
 
 def _progress_stream(options: BuildOptions) -> TextIO:
@@ -306,7 +294,8 @@ class _Run:
     log_dir: Path
     cancel: threading.Event
     kill: threading.Event
-    recorder: Recorder | None = None
+    publication: Publication | None
+    inputs: Mapping[str, Inputs]
 
     def carry_out(
         self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
@@ -331,6 +320,15 @@ class _Run:
         finally:
             machine.daemon.remove_leftovers(self.run_id)
         summary = self._sum_up(results, clock.monotonic() - begun)
+        if self.publication is not None and summary.exit_code == 0:
+            try:
+                release = self.publication.write(self.plan, summary, self.inputs, clock.now())
+            except OcbuildError:
+                failed = replace(summary, status="failed", exit_code=PublishError.exit_code)
+                self._write(failed, tree, options)
+                raise
+            where = self.publication.repository.with_tag(release.tag)
+            summary = replace(summary, release=str(where))
         self._write(summary, tree, options)
         report(RunFinished(summary=summary, at=clock.now()))
         return summary
@@ -346,7 +344,10 @@ class _Run:
             run_id=self.run_id,
             # What is dirty has no commit to stand for it, so its tag is nobody's promise.
             immutable=tree.config.publish.immutable and not tree.dirty,
-            recorder=self.recorder,
+            registry=self.publication.registry if self.publication else None,
+            recorder=(
+                self.publication.recorder(machine.daemon, self.run_id) if self.publication else None
+            ),
         )
         return execute(
             self.steps,

@@ -1,52 +1,115 @@
-"""What a run leaves in the registry beside its images: the release that they are."""
+"""What a run finds and leaves in the registry beside its images: the releases."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from builder.bases import Resolution, ResolvedBase
+from builder.bases import Pin
+from builder.difference import input_changes
 from builder.events import ImageResult, ImageStatus, Summary
+from builder.plan import Action, Plan, Step
+from builder.published import AT_ONCE, Published, Wanted, look_up
+from builder.reference import Reference
 from builder.refresh.inventories import Inventories
 from builder.refresh.recording import Files, Recorder
 from builder.registry.client import Registry
 from builder.registry.releases import Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.renewal import Renewal
+from builder.report.outcome import failure_line
 from builder.tree import Tree, registry_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """The release of a run: ``previous`` is the one that it goes on from."""
+    """The releases that a run goes on from.
+
+    ``same`` is the one of this run's tag, if an earlier run has published it; ``last`` is the
+    newest one.
+    """
 
     registry: Registry
     tree: Tree
-    previous: Release | None
+    last: Release | None
+    same: Release | None
     renewal: Renewal | None = None
 
     @classmethod
     def open(cls, registry: Registry, tree: Tree, renewal: Renewal | None) -> Publication:
-        """Read the last release.
+        """Read the releases.
 
         Raises:
             RegistryError: the registry cannot be asked.
 
         """
-        return cls(
-            registry=registry,
-            tree=tree,
-            previous=_releases(registry, tree).find(LATEST),
-            renewal=renewal,
-        )
+        releases = _releases(registry, tree)
+        last = releases.find(LATEST)
+        tag = release_tag(tree, renewal)
+        same = last if last is not None and last.tag == tag else releases.find(tag)
+        return cls(registry=registry, tree=tree, last=last, same=same, renewal=renewal)
+
+    @property
+    def before(self) -> Release | None:
+        """What this release goes on from: itself, where it has been published in part."""
+        return self.same or self.last
 
     @property
     def generations(self) -> Mapping[str, int]:
         """The generation of each image, after this refresh if it is one."""
         if self.renewal is not None:
             return self.renewal.generations
-        return self.previous.generations if self.previous else {}
+        return self.before.generations if self.before else {}
+
+    @property
+    def pins(self) -> Mapping[str, Pin]:
+        """The external bases of the release: a refresh moves them, and nothing else does."""
+        images = self.before.images.values() if self.before else ()
+        return {
+            text: Pin(digest=digest)
+            for image in images
+            for text, digest in image.inputs.bases.items()
+        }
+
+    def look_up(self, names: Iterable[str], keys: Mapping[str, str]) -> dict[str, Published]:
+        """Which of these images the registry has.
+
+        Raises:
+            PublishError: a release tag would have to change what it names.
+
+        """
+        tree = self.tree
+        return look_up(
+            self.registry,
+            [Wanted(image=tree.graph[name], key=keys[name], tag=tree.tags[name]) for name in names],
+            (self.same, self.last) if self.same else (self.last,),
+            own=self.same is not None,
+            immutable=tree.config.publish.immutable and not tree.dirty,
+        )
+
+    def reasons(
+        self, name: str, inputs: Inputs | None, published: Mapping[str, Published]
+    ) -> tuple[str, ...]:
+        """Why the image has to be built, as a person would say it."""
+        last = self.before
+        if last is None:
+            return ("nothing is published yet",)
+        image = last.images.get(name)
+        if image is None:
+            return (f"not in the last release, {last.tag}",)
+        since = image.tag
+        changes = input_changes(image.inputs, inputs) if inputs is not None else ()
+        found = [f"{change} since {since}" for change in changes]
+        if self.generations.get(name, 0) != image.generation:
+            found.append("a refresh makes it anew")
+        found += [
+            f"parent {parent} is rebuilt"
+            for parent in self.tree.graph[name].parents
+            if parent not in published
+        ]
+        return tuple(found or ["not in the registry"])
 
     def recorder(self, engine: Files, run_id: str) -> Recorder:
         """What notes which packages the images of the run have."""
@@ -57,40 +120,69 @@ class Publication:
             hoped_for=self.renewal.hoped_for if self.renewal else {},
         )
 
-    def write(self, summary: Summary, resolution: Resolution, now: float) -> Release:
-        """Store the release of what was made, and of all else as it was."""
-        tree, renewal = self.tree, self.renewal
-        made = {
-            name: self._image(result, resolution)
-            for name, result in summary.images.items()
-            if result.status is ImageStatus.OK and result.digest and result.action != "reuse"
-        }
-        kept = {
-            name: image
-            for name, image in (self.previous.images if self.previous else {}).items()
-            if name not in made and name in tree.tags
-        }
-        if renewal is not None:
-            kept = {name: self._taken_over(image) for name, image in kept.items()}
-        revision = tree.revision
-        short = revision.short if revision else "none"
-        tag = short if renewal is None else renewal.tag(short)
-        release = Release(
-            tag=f"{tag}-dirty" if tree.dirty else tag,
+    @property
+    def repository(self) -> Reference:
+        """Where the releases are."""
+        return _releases(self.registry, self.tree).repository
+
+    def write(
+        self, plan: Plan, summary: Summary, inputs: Mapping[str, Inputs], now: float
+    ) -> Release:
+        """Store the release of what was published, and of all else as it was.
+
+        Where that is what is stored already, nothing is written.
+        """
+        tree = self.tree
+        results = [
+            result
+            for step in plan.steps
+            if _is_published(step, result := summary.images[step.image])
+        ]
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
+            made = dict(
+                zip(
+                    (result.image for result in results),
+                    threads.map(lambda each: self._image(each, inputs[each.image]), results),
+                    strict=True,
+                )
+            )
+            missing = {
+                result.image: failure_line(result.error) if result.error else result.status.value
+                for result in summary.images.values()
+                if result.optional and result.status is not ImageStatus.OK
+            }
+            kept = {
+                name: image
+                for name, image in (self.before.images if self.before else {}).items()
+                if name not in made and name not in missing and name in tree.tags
+            }
+            if self.renewal is not None:
+                kept = dict(zip(kept, threads.map(self._taken_over, kept.values()), strict=True))
+        release = self._release({**kept, **made}, missing, now)
+        if self.same is not None and replace(release, created=self.same.created) == self.same:
+            return self.same
+        _releases(self.registry, tree).write(release, self._moving())
+        return release
+
+    def _release(
+        self, images: Mapping[str, ReleasedImage], missing: Mapping[str, str], now: float
+    ) -> Release:
+        tree, revision = self.tree, self.tree.revision
+        return Release(
+            tag=release_tag(tree, self.renewal),
             project=tree.config.project.name,
             namespace=tree.config.project.namespace,
             commit=revision.commit if revision else "",
             created=datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds"),
             branch=revision.branch if revision else "",
             dirty=tree.dirty,
-            previous=self.previous.tag if self.previous else "",
-            images={**kept, **made},
+            previous=self.same.previous if self.same else self.last.tag if self.last else "",
+            images=dict(sorted(images.items())),
+            missing=missing,
         )
-        _releases(self.registry, tree).write(release, self._moving())
-        return release
 
     def _moving(self) -> tuple[str, ...]:
-        """What is set last; a tree with edits moves nothing, as no commit stands for it."""
+        """What is set last; a tree with edits has no commit behind it, so it moves nothing."""
         if self.tree.dirty:
             return ()
         return (LATEST,) if self.renewal is None else (NIGHTLY, LATEST)
@@ -103,15 +195,19 @@ class Publication:
             self.registry.retag(reference, name)
         return replace(image, tag=tag)
 
-    def _image(self, result: ImageResult, resolution: Resolution) -> ReleasedImage:
+    def _image(self, result: ImageResult, inputs: Inputs) -> ReleasedImage:
+        tag = self.tree.tags[result.image]
+        for release in (self.same, self.last):
+            known = release.images.get(result.image) if release else None
+            if known is not None and (known.digest, known.key) == (result.digest, result.key):
+                return replace(known, tag=tag, inputs=inputs)
         image = self.tree.graph[result.image]
         reference = image.repository.at(result.digest or "")
         manifest = self.registry.manifest(reference)
-        bases = {text: resolution[text] for text in image.external}
         return ReleasedImage(
             name=image.name,
             path=image.repository.path,
-            tag=self.tree.tags[image.name],
+            tag=tag,
             digest=manifest.digest,
             key=result.key,
             group=image.group,
@@ -119,16 +215,23 @@ class Publication:
             media_type=manifest.media_type,
             generation=self.generations.get(image.name, 0),
             inventory=Inventories(self.registry).find(reference),
-            inputs=Inputs(
-                recipe=result.key[:12],
-                bases={
-                    text: base.digest
-                    for text, base in bases.items()
-                    if isinstance(base, ResolvedBase)
-                },
-                parents=image.parents,
-            ),
+            labels=dict(image.needs.labels),
+            inputs=inputs,
         )
+
+
+def release_tag(tree: Tree, renewal: Renewal | None) -> str:
+    """The tag of the release itself: the short commit, with what is odd about the run behind it."""
+    short = tree.revision.short if tree.revision else "none"
+    tag = short if renewal is None else renewal.tag(short)
+    return f"{tag}-dirty" if tree.dirty else tag
+
+
+def _is_published(step: Step, result: ImageResult) -> bool:
+    """Whether it has its release tag: an ancestor that was only built upon has not."""
+    if result.status is not ImageStatus.OK or not result.digest:
+        return False
+    return step.selected or step.action is not Action.REUSE
 
 
 def _releases(registry: Registry, tree: Tree) -> Releases:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
 from builder.engines.daemon import Daemon
-from builder.errors import Bug, BuildError, OcbuildError, PublishError
+from builder.errors import Bug, BuildError, OcbuildError
 from builder.events import (
     Built,
     Note,
@@ -25,8 +25,10 @@ from builder.events import (
 from builder.execute import Context
 from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
+from builder.published import other_content
 from builder.reference import Reference
 from builder.refresh.recording import Recorder
+from builder.registry.client import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class Job:
     which its children find it, and ``reused_id`` the engine's image that still has to be given
     that name, if it is the engine that has it. ``obstacle`` is an error that was found before the
     run (a base that cannot be had): the image fails with it, and the others go on.
+    ``digest`` is set where the registry has the image already and only a tag is missing.
     ``moving`` are the tags that are set last of all. ``base`` is the in-tree image that the target
     stage starts from.
     """
@@ -50,6 +53,8 @@ class Job:
     request: BuildRequest | None = None
     reused: str | None = None
     reused_id: str = ""
+    digest: str = ""
+    tagged: bool = False
     tests: tuple[str, ...] = ()
     timeout: float | None = None
     obstacle: OcbuildError | None = None
@@ -76,9 +81,11 @@ class Worker:
         forced: str | None,
         run_id: str,
         immutable: bool,
+        registry: Registry | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self._jobs = jobs
+        self._registry = registry
         self._recorder = recorder
         self._daemon = daemon
         self._engines = engines
@@ -166,23 +173,26 @@ class Worker:
 
     def _refuse_other_content(self, job: Job, digest: str) -> None:
         """Seen before any tag of this release is set, so that all of them stay as they are."""
-        published = self._daemon.remote_digest(job.release)
-        if published not in (None, digest):
-            raise PublishError(
-                f"{job.release} is published already, and with other content:"
-                f" {published} there, {digest} here",
-                hint="a release tag never changes its content: make a new commit, or overwrite it"
-                " with --set publish.immutable=false",
-            )
+        there = self._remote.head(job.repository.with_tag(job.tag))
+        if there is not None and there.digest != digest:
+            raise other_content(job.release, there.digest, digest)
 
     def _publish(self, job: Job, step: StepId, context: Context) -> Outcome:
+        """Set tags with a request each: what they name is in the registry already."""
+        pushed = context.needed.get(StepId(Phase.PUSH, job.image))
+        digest = pushed.digest if isinstance(pushed, Pushed) else job.digest
+        manifest = self._remote.manifest(job.repository.at(digest))
         tags = (job.tag,) if step.phase is Phase.TAG else job.moving
-        references = tuple(str(job.repository.with_tag(tag)) for tag in tags)
+        references = tuple(job.repository.with_tag(tag) for tag in tags)
         for reference in references:
-            if reference != job.release:
-                self._daemon.tag(job.release, reference)
-            self._push_tag(reference, step, context)
-        return Tagged(references=references)
+            self._remote.put(reference, manifest)
+        return Tagged(references=tuple(str(reference) for reference in references))
+
+    @property
+    def _remote(self) -> Registry:
+        if self._registry is None:
+            raise Bug("there is no registry to publish to")
+        return self._registry
 
     def _push_tag(self, reference: str, step: StepId, context: Context) -> Pushed:
         def progress(current: int, total: int) -> None:

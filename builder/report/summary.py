@@ -99,7 +99,7 @@ def _image_result(step: Step, ends: _Ends, log_dir: Path | None) -> ImageResult:
         status=status,
         reasons=step.reasons,
         key=step.key,
-        digest=_digest(outcomes),
+        digest=_digest(outcomes) or step.digest or None,
         refs=_refs(step, ends, status),
         seconds=sum(end.seconds for phase, end in ends.items() if phase in _MAKING),
         size=built.size if built else None,

@@ -76,7 +76,8 @@ TOP = {
     "pipeline": {"arguments", "refreshing"},
     "refreshing": {"arguments"},
     "inspection": {"arguments"},
-    "machine": {"pipeline"},
+    "machine": {"pipeline", "planning"},
+    "planning": {"pipeline"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
