@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
@@ -148,6 +148,7 @@ def build(
         if publication is not None and summary.exit_code == 0:
             release = publication.write(summary, resolution, clock.now())
             report(Note(text=f"published release {release.tag}"))
+            run.write(replace(summary, release=publication.reference(release)), tree, options)
     durations.record(state_dir(environ) / DURATIONS, summary)
     return summary.exit_code
 
@@ -326,12 +327,12 @@ class _Run:
         try:
             results = self._execute(tree, options, machine, report, clock)
         except StepCrashedError as error:
-            self._write(self._sum_up(error.results, clock.monotonic() - begun), tree, options)
+            self.write(self._sum_up(error.results, clock.monotonic() - begun), tree, options)
             raise
         finally:
             machine.daemon.remove_leftovers(self.run_id)
         summary = self._sum_up(results, clock.monotonic() - begun)
-        self._write(summary, tree, options)
+        self.write(summary, tree, options)
         report(RunFinished(summary=summary, at=clock.now()))
         return summary
 
@@ -375,7 +376,8 @@ class _Run:
         )
 
     @staticmethod
-    def _write(summary: Summary, tree: Tree, options: BuildOptions) -> None:
+    def write(summary: Summary, tree: Tree, options: BuildOptions) -> None:
+        """Write the report, or write it anew."""
         write_report(tree.config.root / LAST_REPORT, summary)
         if options.report is not None:
             write_report(options.report, summary)

@@ -65,29 +65,50 @@ class Publication:
             for name, result in summary.images.items()
             if result.status is ImageStatus.OK and result.digest and result.action != "reuse"
         }
+        missing = _missing(summary)
         kept = {
             name: image
             for name, image in (self.previous.images if self.previous else {}).items()
-            if name not in made and name in tree.tags
+            if name not in made and name not in missing and name in tree.tags
         }
         if renewal is not None:
             kept = {name: self._taken_over(image) for name, image in kept.items()}
         revision = tree.revision
         short = revision.short if revision else "none"
         tag = short if renewal is None else renewal.tag(short)
+        tag = f"{tag}-dirty" if tree.dirty else tag
         release = Release(
-            tag=f"{tag}-dirty" if tree.dirty else tag,
+            tag=tag,
             project=tree.config.project.name,
             namespace=tree.config.project.namespace,
             commit=revision.commit if revision else "",
             created=datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds"),
             branch=revision.branch if revision else "",
             dirty=tree.dirty,
-            previous=self.previous.tag if self.previous else "",
+            previous=self._before(tag),
             images={**kept, **made},
+            missing={**self._still_missing(made), **missing},
         )
         _releases(self.registry, tree).write(release, self._moving())
         return release
+
+    def reference(self, release: Release) -> str:
+        """Where a release of this namespace is."""
+        return str(_releases(self.registry, self.tree).repository.with_tag(release.tag))
+
+    def _before(self, tag: str) -> str:
+        """The release before this one, which may have been published in part already."""
+        previous = self.previous
+        if previous is None:
+            return ""
+        return previous.previous if previous.tag == tag else previous.tag
+
+    def _still_missing(self, made: Mapping[str, ReleasedImage]) -> Mapping[str, str]:
+        """What the release before lacked, and this run did not make either."""
+        lacked = self.previous.missing if self.previous else {}
+        return {
+            name: why for name, why in lacked.items() if name not in made and name in self.tree.tags
+        }
 
     def _moving(self) -> tuple[str, ...]:
         """What is set last; a tree with edits moves nothing, as no commit stands for it."""
@@ -119,6 +140,7 @@ class Publication:
             media_type=manifest.media_type,
             generation=self.generations.get(image.name, 0),
             inventory=Inventories(self.registry).find(reference),
+            labels=image.needs.labels,
             inputs=Inputs(
                 recipe=result.key[:12],
                 bases={
@@ -129,6 +151,17 @@ class Publication:
                 parents=image.parents,
             ),
         )
+
+
+def _missing(summary: Summary) -> dict[str, str]:
+    """The optional images that failed, each with the reason in one line."""
+    return {
+        name: result.error.message.partition("\n")[0]
+        if result.error
+        else f"{result.blocked_by} failed"
+        for name, result in summary.images.items()
+        if result.optional and result.status is not ImageStatus.OK
+    }
 
 
 def _releases(registry: Registry, tree: Tree) -> Releases:
