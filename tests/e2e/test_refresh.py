@@ -30,7 +30,7 @@ def apt(tmp_path: Path) -> Iterator[AptRepository]:
 @pytest.fixture
 def upstream(registry: LocalRegistry, namespace: str) -> Iterator[str]:
     """Debian as an external base in the registry, which can be moved there."""
-    require(docker("images", "--quiet", DEBIAN), f"the image {DEBIAN} (`make bases` makes it)")
+    require(docker("images", "--quiet", DEBIAN), f"the image {DEBIAN} (`ocbuild base` makes it)")
     name = f"{registry.address}/upstream-{namespace}/debian:1"
     docker("tag", DEBIAN, name)
     docker("push", "--quiet", name)
