@@ -147,5 +147,5 @@ def test_the_stand_ins_are_named_in_the_plan() -> None:
     assert re.search(
         r"^note: \d+ images with net\.juniper\.package-source=standin: .*stand-ins",
         done.stdout,
-        re.M,
+        re.MULTILINE,
     )
