@@ -19,7 +19,6 @@ from builder.registry.client import Registry
 from builder.registry.releases import Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.renewal import Renewal
-from builder.report.outcome import failure_line
 from builder.tree import Tree, registry_host
 
 
@@ -146,11 +145,7 @@ class Publication:
                     strict=True,
                 )
             )
-            missing = {
-                result.image: failure_line(result.error) if result.error else result.status.value
-                for result in summary.images.values()
-                if result.optional and result.status is not ImageStatus.OK
-            }
+            missing = _missing(summary)
             kept = {
                 name: image
                 for name, image in (self.before.images if self.before else {}).items()
@@ -158,11 +153,19 @@ class Publication:
             }
             if self.renewal is not None:
                 kept = dict(zip(kept, threads.map(self._taken_over, kept.values()), strict=True))
+        missing = {**self._still_missing(made), **missing}
         release = self._release({**kept, **made}, missing, now)
         if self.same is not None and replace(release, created=self.same.created) == self.same:
             return self.same
         _releases(self.registry, tree).write(release, self._moving())
         return release
+
+    def _still_missing(self, made: Mapping[str, ReleasedImage]) -> Mapping[str, str]:
+        """What the release before lacked, and this run did not make either."""
+        lacked = self.before.missing if self.before else {}
+        return {
+            name: why for name, why in lacked.items() if name not in made and name in self.tree.tags
+        }
 
     def _release(
         self, images: Mapping[str, ReleasedImage], missing: Mapping[str, str], now: float
@@ -232,6 +235,17 @@ def _is_published(step: Step, result: ImageResult) -> bool:
     if result.status is not ImageStatus.OK or not result.digest:
         return False
     return step.selected or step.action is not Action.REUSE
+
+
+def _missing(summary: Summary) -> dict[str, str]:
+    """The optional images that failed, each with the reason in one line."""
+    return {
+        name: result.error.message.partition("\n")[0]
+        if result.error
+        else f"{result.blocked_by} failed"
+        for name, result in summary.images.items()
+        if result.optional and result.status is not ImageStatus.OK
+    }
 
 
 def _releases(registry: Registry, tree: Tree) -> Releases:

@@ -30,7 +30,7 @@ def apt(tmp_path: Path) -> Iterator[AptRepository]:
 @pytest.fixture
 def upstream(registry: LocalRegistry, namespace: str) -> Iterator[str]:
     """Debian as an external base in the registry, which can be moved there."""
-    require(docker("images", "--quiet", DEBIAN), f"the image {DEBIAN} (`make bases` makes it)")
+    require(docker("images", "--quiet", DEBIAN), f"the image {DEBIAN} (`ocbuild base` makes it)")
     name = f"{registry.address}/upstream-{namespace}/debian:1"
     docker("tag", DEBIAN, name)
     docker("push", "--quiet", name)
@@ -178,9 +178,6 @@ def test_a_new_commit_goes_on_from_the_refreshed_images(
     assert not checked(ocbuild("refresh", "--dry-run", "--json"))["stale"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a selected image is always built: no plan takes it from the registry yet"
-)
 def test_the_next_run_of_anybody_takes_the_refreshed_images_by_their_keys(
     ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str, apt: AptRepository
 ) -> None:

@@ -158,3 +158,24 @@ def test_a_tree_with_edits_is_a_release_that_is_never_the_latest(
     listed = {one["tag"]: one["latest"] for one in ocbuild("release", "ls", "--json").json}
     assert listed[second] is True
     assert listed[f"{second}-dirty"] is False
+
+
+def test_an_optional_image_that_fails_is_missing_and_not_the_old_one(
+    ocbuild: Ocbuild, commits: tuple[str, str], tree: Tree, registry: LocalRegistry, namespace: str
+) -> None:
+    toml = (tree.root / "build.toml").read_text()
+    tree.write("build.toml", toml + "[images.app]\noptional = true\n")
+    tree.image("app", "FROM base\nRUN false\n")
+    third = tree.commit("break it")
+    ended = ocbuild("all", "--push")
+    assert ended.code == 0, ended.err
+    repository = f"{registry.address}/{namespace}/release"
+    assert ocbuild.report()["release"] == f"{repository}:{third}"
+    shown = ocbuild("release", "show", "--json").json
+    assert list(shown["images"]) == ["base"]
+    assert "false" in shown["missing"]["app"]
+    # It stays missing when others are published alone.
+    assert ocbuild("base", "--push").code == 0
+    again = ocbuild("release", "show", "--json").json
+    assert again["missing"] == shown["missing"]
+    assert again["previous"] == commits[1]
