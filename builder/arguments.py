@@ -211,6 +211,9 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     _target_options(parser, required=True)
     tree_options(parser)
     _build_options(parser)
+    parser.add_argument(
+        "--push", action="store_true", help="ask the registry, as a run that publishes does"
+    )
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -219,7 +222,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
         return plan(
             read_tree(arguments, environ),
             _read_selection(arguments),
-            _read_build(arguments),
+            replace(_read_build(arguments), push=arguments.push),
             environ,
             as_json=arguments.json,
         )

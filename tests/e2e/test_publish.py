@@ -59,7 +59,8 @@ def test_only_the_selected_subtree_is_built_and_pushed(
     tree.image("glance", "FROM base\n")
     first = tree.commit()
     assert ocbuild("all", "--push").code == 0
-    second = tree.commit("nothing changed")
+    tree.image("nova", "FROM base\nRUN echo other > /nova\n")
+    second = tree.commit("only nova")
     ended = ocbuild("nova+", "--push")
     assert ended.code == 0, ended.err
     actions = {name: image["action"] for name, image in ocbuild.report()["images"].items()}
