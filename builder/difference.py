@@ -82,6 +82,8 @@ def input_changes(old: Inputs, new: Inputs) -> tuple[str, ...]:
     found += _bases(old.bases, new.bases)
     if old.setting != new.setting:
         found.append("engine or platform changed")
+    if old.tests != new.tests:
+        found.append("its tests changed")
     return tuple(found)
 
 

@@ -80,6 +80,7 @@ def inputs_of(
     externals: Mapping[str, str],
     platform: str,
     engine_class: str,
+    tests: Sequence[str] = (),
 ) -> Inputs:
     """What the key is made of, part by part, so that it can be said later which part changed."""
     needs = image.needs
@@ -101,6 +102,7 @@ def inputs_of(
         args={name: _short_hash(value) for name, value in needs.args.items()},
         bases={text: externals[text] for text in image.external},
         parents=image.parents,
+        tests=_short_hash(list(tests)) if tests else "",
     )
 
 

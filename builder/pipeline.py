@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
+import platform
 import secrets
 import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
 from builder import bases, durations
-from builder.backoff import RetryPolicy
 from builder.clock import Clock, SystemClock
 from builder.errors import (
     EngineUnavailableError,
     InterruptedRunError,
-    OcbuildError,
-    PublishError,
     RevisionError,
 )
-from builder.events import Note, Phase, Report, RunFinished, RunStarted, Summary
-from builder.execute import Results, StepCrashedError, execute, signals
+from builder.events import Note, Phase
+from builder.execute import signals
 from builder.lock import Lock
 from builder.machine import Machine
 from builder.options import BuildOptions, SelectOptions, TreeOptions
@@ -34,22 +31,17 @@ from builder.prepare import default_jobs, make_jobs
 from builder.publication import Publication
 from builder.refresh import apply
 from builder.registry.client import Registry
-from builder.release import Inputs
 from builder.renewal import Renewal
 from builder.report.choose import open_progress
 from builder.report.fanout import fanout
-from builder.report.json_report import write_report
 from builder.report.logs import open_logs
-from builder.report.summary import summarise
-from builder.room import Room, available_memory
-from builder.schedule import GATE, ScheduledStep
+from builder.run import Run
 from builder.select import Selection
 from builder.state import state_dir
-from builder.steps import BUILD_POOL, PUSH_POOL, connect
-from builder.tree import LAST_REPORT, Tree, choose_images, read_contexts, read_tree
-from builder.work import Job, Worker
+from builder.steps import connect
+from builder.tree import Tree, choose_images, read_contexts, read_tree
+from builder.work import Job
 
-PUSHES = 4
 RUNS = Path(".ocbuild/runs")
 DURATIONS = "durations.json"
 
@@ -109,7 +101,9 @@ def build(
         if options.push:
             machine.start_registry(tree, report)
             registry = stack.enter_context(_registry(tree, environ, clock, cancel))
-            publication = Publication.open(registry, tree, renewal)
+            publication = Publication.open(
+                registry, tree, renewal, holder=_holder(run_id), clock=clock, cancel=cancel
+            )
 
         def provide(texts: frozenset[str], pins: Mapping[str, bases.Pin]) -> bases.Resolution:
             means = bases.Means(
@@ -150,7 +144,7 @@ def build(
             environ=environ,
             no_cache=options.no_cache or frozenset(renewal.stale if renewal else ()),
         )
-        run = _Run(
+        run = Run(
             run_id=run_id,
             plan=plan,
             jobs=jobs,
@@ -186,8 +180,11 @@ def plan(
     with ExitStack() as stack:
         publication = None
         if options.push:
-            registry = _registry(tree, environ, SystemClock(), threading.Event())
-            publication = Publication.open(stack.enter_context(registry), tree, None)
+            clock, never = SystemClock(), threading.Event()
+            registry = stack.enter_context(_registry(tree, environ, clock, never))
+            publication = Publication.open(
+                registry, tree, None, holder="", clock=clock, cancel=never
+            )
         planner = Planner(
             tree=tree,
             selection=selection,
@@ -264,6 +261,10 @@ def _phases(jobs: Mapping[str, Job], *, push: bool) -> dict[str, list[Phase]]:
             phases[name].append(Phase.TEST)
         if push:
             phases[name] += [Phase.PUSH, *_tagging(job)]
+    # One claim is for all; an image that may fail must not be the one that takes it.
+    first = next((n for n, of in phases.items() if Phase.TAG in of and not jobs[n].optional), None)
+    if first is not None:
+        phases[first].append(Phase.CLAIM)
     return phases
 
 
@@ -276,107 +277,11 @@ def _progress_stream(options: BuildOptions) -> TextIO:
     return sys.stdout if options.progress == "json" else sys.stderr
 
 
+def _holder(run_id: str) -> str:
+    """What other runs are told of this one."""
+    return f"run {run_id} on {platform.node()}"
+
+
 def _run_id(clock: Clock) -> str:
     at = datetime.fromtimestamp(clock.now(), timezone.utc)
     return f"{at:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """A plan that is ready to be carried out."""
-
-    run_id: str
-    plan: Plan
-    jobs: Mapping[str, Job]
-    steps: tuple[ScheduledStep, ...]
-    parallel: int
-    started: float
-    log_dir: Path
-    cancel: threading.Event
-    kill: threading.Event
-    publication: Publication | None
-    inputs: Mapping[str, Inputs]
-
-    def carry_out(
-        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
-    ) -> Summary:
-        """Work off all steps; the report is written however the run ends."""
-        begun = clock.monotonic()
-        report(
-            RunStarted(
-                run_id=self.run_id,
-                plan=self.plan,
-                jobs=self.parallel,
-                log_dir=str(self.log_dir),
-                steps=tuple(step.id for step in self.steps if step.pool != GATE),
-                at=self.started,
-            )
-        )
-        try:
-            results = self._execute(tree, options, machine, report, clock)
-        except StepCrashedError as error:
-            self._write(self._sum_up(error.results, clock.monotonic() - begun), tree, options)
-            raise
-        finally:
-            machine.daemon.remove_leftovers(self.run_id)
-        summary = self._sum_up(results, clock.monotonic() - begun)
-        if self.publication is not None and summary.exit_code == 0:
-            try:
-                release = self.publication.write(self.plan, summary, self.inputs, clock.now())
-            except OcbuildError:
-                failed = replace(summary, status="failed", exit_code=PublishError.exit_code)
-                self._write(failed, tree, options)
-                raise
-            where = self.publication.repository.with_tag(release.tag)
-            summary = replace(summary, release=str(where))
-        self._write(summary, tree, options)
-        report(RunFinished(summary=summary, at=clock.now()))
-        return summary
-
-    def _execute(
-        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
-    ) -> Results:
-        worker = Worker(
-            self.jobs,
-            daemon=machine.daemon,
-            engines=machine.engines,
-            forced=options.engine or tree.config.build.engine,
-            run_id=self.run_id,
-            # What is dirty has no commit to stand for it, so its tag is nobody's promise.
-            immutable=tree.config.publish.immutable and not tree.dirty,
-            registry=self.publication.registry if self.publication else None,
-            recorder=(
-                self.publication.recorder(machine.daemon, self.run_id) if self.publication else None
-            ),
-        )
-        return execute(
-            self.steps,
-            worker,
-            limits={BUILD_POOL: self.parallel, PUSH_POOL: PUSHES},
-            clock=clock,
-            report=report,
-            cancel=self.cancel,
-            kill=self.kill,
-            retry=RetryPolicy(retries=tree.config.build.retries),
-            keep_going=options.keep_going,
-            room=Room(disk_free=machine.daemon.disk_free, memory_free=available_memory),
-        )
-
-    def _sum_up(self, results: Results, seconds: float) -> Summary:
-        return summarise(
-            self.plan,
-            results.finished,
-            run_id=self.run_id,
-            steps=self.steps,
-            jobs=self.parallel,
-            started=self.started,
-            seconds=seconds,
-            interrupted=results.interrupted,
-            log_dir=self.log_dir,
-        )
-
-    @staticmethod
-    def _write(summary: Summary, tree: Tree, options: BuildOptions) -> None:
-        write_report(tree.config.root / LAST_REPORT, summary)
-        if options.report is not None:
-            write_report(options.report, summary)

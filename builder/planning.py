@@ -103,7 +103,7 @@ class Planner:
         published: Mapping[str, Published] = {}
         reasons: dict[str, tuple[str, ...]] = {}
         if self.publication is not None and not self._anew:
-            published = self.publication.look_up(selection.images, known_as.keys)
+            published = self.publication.look_up(selection.images, known_as.keys, known_as.inputs)
             reasons = {
                 name: self.publication.reasons(name, known_as.inputs.get(name), published)
                 for name in selection.images

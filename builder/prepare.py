@@ -83,7 +83,12 @@ def identify(
             generation=(generations or {}).get(name, 0),
         )
         inputs[name] = inputs_of(
-            image, files=files, externals=externals, platform=of, engine_class=engine_class
+            image,
+            files=files,
+            externals=externals,
+            platform=of,
+            engine_class=engine_class,
+            tests=tree.config.image(name).test,
         )
     return Identities(keys=keys, inputs=inputs)
 
@@ -186,6 +191,7 @@ def _reuse_job(tree: Tree, step: Step, found: Existing) -> Job:
         reused_id=found.image_id,
         digest=step.digest,
         tagged=step.action is Action.REUSE,
+        optional=step.optional,
     )
 
 
@@ -216,6 +222,7 @@ def _build_job(
         tests=tree.config.image(step.image).test,
         timeout=_timeout(tree.config, step.image),
         obstacle=obstacle,
+        optional=step.optional,
     )
 
 

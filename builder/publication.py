@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from builder.bases import Pin
+from builder.clock import Clock
 from builder.difference import input_changes
+from builder.errors import PublishError
 from builder.events import ImageResult, ImageStatus, Summary
 from builder.plan import Action, Plan, Step
 from builder.published import AT_ONCE, Published, Wanted, look_up
 from builder.reference import Reference
 from builder.refresh.inventories import Inventories
 from builder.refresh.recording import Files, Recorder
+from builder.registry.claims import Claim
 from builder.registry.client import Registry
 from builder.registry.releases import Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
@@ -34,21 +38,30 @@ class Publication:
     tree: Tree
     last: Release | None
     same: Release | None
+    claim: Claim
     renewal: Renewal | None = None
 
     @classmethod
-    def open(cls, registry: Registry, tree: Tree, renewal: Renewal | None) -> Publication:
-        """Read the releases.
+    def open(
+        cls,
+        registry: Registry,
+        tree: Tree,
+        renewal: Renewal | None,
+        *,
+        holder: str,
+        clock: Clock,
+        cancel: threading.Event,
+    ) -> Publication:
+        """Read the releases; ``holder`` is how other runs see this one.
 
         Raises:
             RegistryError: the registry cannot be asked.
 
         """
-        releases = _releases(registry, tree)
-        last = releases.find(LATEST)
-        tag = release_tag(tree, renewal)
-        same = last if last is not None and last.tag == tag else releases.find(tag)
-        return cls(registry=registry, tree=tree, last=last, same=same, renewal=renewal)
+        last, same = _read(registry, tree, renewal)
+        repository = _releases(registry, tree).repository
+        claim = Claim(registry, repository, holder, clock=clock, cancel=cancel)
+        return cls(registry=registry, tree=tree, last=last, same=same, claim=claim, renewal=renewal)
 
     @property
     def before(self) -> Release | None:
@@ -72,7 +85,9 @@ class Publication:
             for text, digest in image.inputs.bases.items()
         }
 
-    def look_up(self, names: Iterable[str], keys: Mapping[str, str]) -> dict[str, Published]:
+    def look_up(
+        self, names: Iterable[str], keys: Mapping[str, str], inputs: Mapping[str, Inputs]
+    ) -> dict[str, Published]:
         """Which of these images the registry has.
 
         Raises:
@@ -82,7 +97,16 @@ class Publication:
         tree = self.tree
         return look_up(
             self.registry,
-            [Wanted(image=tree.graph[name], key=keys[name], tag=tree.tags[name]) for name in names],
+            [
+                Wanted(
+                    image=tree.graph[name],
+                    key=keys[name],
+                    tag=tree.tags[name],
+                    tests=inputs[name].tests,
+                )
+                for name in names
+                if name in inputs
+            ],
             (self.same, self.last) if self.same else (self.last,),
             own=self.same is not None,
             immutable=tree.config.publish.immutable and not tree.dirty,
@@ -127,10 +151,23 @@ class Publication:
     def write(
         self, plan: Plan, summary: Summary, inputs: Mapping[str, Inputs], now: float
     ) -> Release:
-        """Store the release of what was published, and of all else as it was.
+        """Store the release of what was published, and of all else as it is.
 
-        Where that is what is stored already, nothing is written.
+        Where nothing was done, nothing is written.
+
+        Raises:
+            PublishError: another run has set one of the tags meanwhile.
+
         """
+        if self.same is not None and all(step.action is Action.REUSE for step in plan.steps):
+            return self.same
+        last, same = _read(self.registry, self.tree, self.renewal)
+        return replace(self, last=last, same=same).store(plan, summary, inputs, now)
+
+    def store(
+        self, plan: Plan, summary: Summary, inputs: Mapping[str, Inputs], now: float
+    ) -> Release:
+        """As ``write``, going on from the releases as they were read last."""
         tree = self.tree
         results = [
             result
@@ -145,6 +182,8 @@ class Publication:
                     strict=True,
                 )
             )
+            for _ in threads.map(self._read_back, made.values()):
+                pass
             missing = _missing(summary)
             kept = {
                 name: image
@@ -157,8 +196,22 @@ class Publication:
         release = self._release({**kept, **made}, missing, now)
         if self.same is not None and replace(release, created=self.same.created) == self.same:
             return self.same
+        self.claim.check()
         _releases(self.registry, tree).write(release, self._moving())
         return release
+
+    def _read_back(self, image: ReleasedImage) -> None:
+        """See that the tag names what it was given."""
+        reference = Reference(
+            path=image.path, registry=registry_host(self.tree.config), tag=image.tag
+        )
+        there = self.registry.head(reference)
+        if there is None or there.digest != image.digest:
+            raise PublishError(
+                f"{reference} was set to {image.digest}, and is now"
+                f" {there.digest if there else 'gone'}: somebody else has changed it meanwhile",
+                hint="see who publishes here besides this run, and run it again",
+            )
 
     def _still_missing(self, made: Mapping[str, ReleasedImage]) -> Mapping[str, str]:
         """What the release before lacked, and this run did not make either."""
@@ -221,6 +274,16 @@ class Publication:
             labels=dict(image.needs.labels),
             inputs=inputs,
         )
+
+
+def _read(
+    registry: Registry, tree: Tree, renewal: Renewal | None
+) -> tuple[Release | None, Release | None]:
+    """The newest release, and the one of this run's tag."""
+    releases = _releases(registry, tree)
+    last = releases.find(LATEST)
+    tag = release_tag(tree, renewal)
+    return last, last if last is not None and last.tag == tag else releases.find(tag)
 
 
 def release_tag(tree: Tree, renewal: Renewal | None) -> str:

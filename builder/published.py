@@ -31,11 +31,12 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An image that is looked for: its key and the tag that it is to have."""
+    """An image that is looked for: its key, the tag that it is to have, and its tests as a hash."""
 
     image: Image
     key: str
     tag: str
+    tests: str = ""
 
 
 def look_up(
@@ -75,7 +76,9 @@ def _find(
     immutable: bool,
 ) -> Published | None:
     repository = wanted.image.repository
-    of, digest = _in_releases(wanted, releases)
+    of, digest, tests = _in_releases(wanted, releases)
+    if of and tests != wanted.tests:
+        return None  # it has not passed these tests; the engine's layer cache makes it quickly
     if own and of == releases[0].tag and releases[0].images[wanted.image.name].tag == wanted.tag:
         return Published(digest=digest, tagged=True, of=of)
     if not digest:
@@ -90,12 +93,13 @@ def _find(
     return Published(digest=digest, tagged=tagged, of=of)
 
 
-def _in_releases(wanted: Wanted, releases: tuple[Release, ...]) -> tuple[str, str]:
+def _in_releases(wanted: Wanted, releases: tuple[Release, ...]) -> tuple[str, str, str]:
+    """The release that has it, its digest and the tests that it passed; all "" where none has."""
     for release in releases:
         image = release.images.get(wanted.image.name)
         if image is not None and image.key == wanted.key:
-            return release.tag, image.digest
-    return "", ""
+            return release.tag, image.digest, image.inputs.tests
+    return "", "", ""
 
 
 def other_content(reference: str, there: str, here: str) -> PublishError:

@@ -30,6 +30,7 @@ class Inputs:
     ``files`` are those of the context that the image reads, by path; ``args`` its build args;
     ``bases`` its external bases, as written, to their digests; ``parents`` the in-tree images that
     it is built on. ``recipe`` stands for the Dockerfile, ``setting`` for engine and platform.
+    ``tests`` stands for the commands that the image has passed, which are no part of the key.
     """
 
     recipe: str
@@ -38,6 +39,7 @@ class Inputs:
     args: Mapping[str, str] = field(default_factory=dict)
     bases: Mapping[str, str] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    tests: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,7 @@ def _image_json(image: ReleasedImage) -> dict[str, object]:
             "args": dict(inputs.args),
             "bases": dict(inputs.bases),
             "parents": list(inputs.parents),
+            "tests": inputs.tests,
         },
     }
 
@@ -194,6 +197,7 @@ def _image(name: str, found: Mapping[str, Any]) -> ReleasedImage:
             args=_texts(inputs.get("args", {})),
             bases=_texts(inputs.get("bases", {})),
             parents=tuple(str(parent) for parent in inputs.get("parents", ())),
+            tests=str(inputs.get("tests", "")),
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
@@ -11,6 +12,7 @@ from builder.engines.daemon import Daemon
 from builder.errors import Bug, BuildError, OcbuildError
 from builder.events import (
     Built,
+    Claimed,
     Note,
     Outcome,
     Phase,
@@ -25,9 +27,10 @@ from builder.events import (
 from builder.execute import Context
 from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
-from builder.published import other_content
+from builder.published import AT_ONCE, other_content
 from builder.reference import Reference
 from builder.refresh.recording import Recorder
+from builder.registry.claims import Claim
 from builder.registry.client import Registry
 
 
@@ -55,6 +58,7 @@ class Job:
     reused_id: str = ""
     digest: str = ""
     tagged: bool = False
+    optional: bool = False
     tests: tuple[str, ...] = ()
     timeout: float | None = None
     obstacle: OcbuildError | None = None
@@ -82,10 +86,14 @@ class Worker:
         run_id: str,
         immutable: bool,
         registry: Registry | None = None,
+        claim: Claim | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self._jobs = jobs
         self._registry = registry
+        self._claim = claim
+        # Written by many threads, each its own image; read when all of them have ended.
+        self._pushed: dict[str, str] = {}
         self._recorder = recorder
         self._daemon = daemon
         self._engines = engines
@@ -101,6 +109,8 @@ class Worker:
             return self._test(job, step, context)
         if step.phase is Phase.PUSH:
             return self._push(job, step, context)
+        if step.phase is Phase.CLAIM:
+            return self._take_claim(context)
         return self._publish(job, step, context)
 
     def _build(self, job: Job, step: StepId, context: Context) -> Outcome:
@@ -157,8 +167,8 @@ class Worker:
             pushed = self._push_tag(job.staged, step, context)
         finally:
             self._daemon.untag(job.staged)
-        if self._immutable:
-            self._refuse_other_content(job, pushed.digest)
+        self._pushed[job.image] = pushed.digest
+        self._refuse_other_content(job)
         self._record(job, pushed.digest, context)
         return pushed
 
@@ -171,11 +181,24 @@ class Worker:
             for text in recorded.held:
                 context.emit(Note(text=text))
 
-    def _refuse_other_content(self, job: Job, digest: str) -> None:
+    def _refuse_other_content(self, job: Job) -> None:
         """Seen before any tag of this release is set, so that all of them stay as they are."""
+        digest = self._pushed.get(job.image, job.digest)
+        if not self._immutable or not digest:
+            return
         there = self._remote.head(job.repository.with_tag(job.tag))
         if there is not None and there.digest != digest:
             raise other_content(job.release, there.digest, digest)
+
+    def _take_claim(self, context: Context) -> Outcome:
+        """Be the only one who publishes, and see that nobody was quicker."""
+        if self._claim is None:
+            raise Bug("there is no claim to take")
+        self._claim.take(lambda text: context.emit(Note(text=text)))
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
+            for _ in threads.map(self._refuse_other_content, self._jobs.values()):
+                pass
+        return Claimed()
 
     def _publish(self, job: Job, step: StepId, context: Context) -> Outcome:
         """Set tags with a request each: what they name is in the registry already."""

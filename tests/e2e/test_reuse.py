@@ -205,3 +205,40 @@ def test_of_a_release_with_a_broken_image_no_tag_exists_until_it_is_mended(
     tree.commit("mended")
     assert ocbuild("all", "--push").code == 0
     assert actions(ocbuild) == {"base": "retag", "good": "retag", "bad": "build"}
+
+
+@pytest.mark.usefixtures("published")
+def test_an_image_with_other_tests_has_to_pass_them(ocbuild: Ocbuild, tree: Tree) -> None:
+    toml = (tree.root / "build.toml").read_text()
+    tree.write("build.toml", toml + '\n[images.app]\ntest = ["cat /nowhere"]\n')
+    commit = tree.commit("a test")
+    ended = ocbuild("all", "--push")
+    assert ended.code == 1
+    assert "the test `cat /nowhere` ended with exit code 1" in ended.err
+    assert actions(ocbuild)["app"] == "build"
+    # Its content is the same, so what stands on it is, too.
+    assert actions(ocbuild)["app-api"] == "retag"
+    assert ocbuild("release", "show", commit).code == 4
+
+
+def test_of_two_runs_at_once_one_publishes_and_the_other_says_that_it_was_late(
+    ocbuild: Ocbuild, tree: Tree, tmp_path: Path
+) -> None:
+    tree.image("app", "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /random && sleep 3\n")
+    commit = tree.commit()
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", tree.root, clone], check=True)
+    toml = (clone / "build.toml").read_text()
+    elsewhere = Ocbuild(Tree(clone, toml=toml), tmp_path / "another-state")
+    # Without the layer cache each makes an image of its own.
+    words = ("all", "--push", "--no-cache", "--progress", "plain")
+    runs = [each.start(*words) for each in (ocbuild, elsewhere)]
+    said = [process.communicate(timeout=120)[0] for process in runs]
+    codes = sorted(process.returncode for process in runs)
+    assert codes == [0, 4], said
+    loser = next(text for text, run in zip(said, runs, strict=True) if run.returncode == 4)
+    assert "is published already, and with other content" in loser
+    assert ocbuild("release", "verify", commit).code == 0
+    again = ocbuild("all", "--push")
+    assert again.code == 0, again.err
+    assert set(actions(ocbuild).values()) == {"reuse"}

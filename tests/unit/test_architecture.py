@@ -76,8 +76,9 @@ TOP = {
     "pipeline": {"arguments", "refreshing"},
     "refreshing": {"arguments"},
     "inspection": {"arguments"},
-    "machine": {"pipeline", "planning"},
+    "machine": {"pipeline", "planning", "run"},
     "planning": {"pipeline"},
+    "run": {"pipeline"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
