@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
 from builder.engines.daemon import Daemon
-from builder.errors import Bug, BuildError, OcbuildError
+from builder.errors import Bug, BuildError, OcbuildError, PublishError
 from builder.events import (
     Built,
     Claimed,
@@ -32,6 +32,8 @@ from builder.reference import Reference
 from builder.refresh.recording import Recorder
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
+
+_STAGINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,15 +164,25 @@ class Worker:
         return Tested(commands=len(job.tests))
 
     def _push(self, job: Job, step: StepId, context: Context) -> Outcome:
-        self._daemon.tag(job.release, job.staged)
-        try:
-            pushed = self._push_tag(job.staged, step, context)
-        finally:
-            self._daemon.untag(job.staged)
+        pushed = self._stage(job, step, context)
         self._pushed[job.image] = pushed.digest
         self._refuse_other_content(job)
         self._record(job, pushed.digest, context)
         return pushed
+
+    def _stage(self, job: Job, step: StepId, context: Context) -> Pushed:
+        """Push under the key alone; that name is ours only for a moment."""
+        for attempt in range(1, _STAGINGS + 1):
+            self._daemon.tag(job.release, job.staged)
+            try:
+                return self._push_tag(job.staged, step, context)
+            except PublishError:
+                # Another run of the same tree may have pushed the same, and taken the name away.
+                if attempt == _STAGINGS or self._daemon.inspect(job.staged) is not None:
+                    raise
+            finally:
+                self._daemon.untag(job.staged)
+        raise Bug("unreachable")
 
     def _record(self, job: Job, digest: str, context: Context) -> None:
         """Note what the image has of packages, so that nobody has to pull it to know."""

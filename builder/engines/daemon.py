@@ -143,9 +143,9 @@ class Daemon:
 
     def untag(self, reference: str) -> None:
         """Take a name away; the image goes with its last name. No such name is no error."""
-        from docker.errors import ImageNotFound  # noqa: PLC0415
+        from docker.errors import NotFound  # noqa: PLC0415 - ImageNotFound is only one of two
 
-        with self._wire.errors(f"cannot remove the tag {reference}"), suppress(ImageNotFound):
+        with self._wire.errors(f"cannot remove the tag {reference}"), suppress(NotFound):
             self._wire.api.remove_image(reference, noprune=True)
 
     def import_rootfs(
