@@ -19,7 +19,7 @@ from builder.prepare import Existing, staged_reference
 from builder.reference import Reference
 from builder.registry.embedded import EmbeddedRegistry
 from builder.state import state_dir
-from builder.tree import LOCAL, Tree, registry_host
+from builder.tree import LOCAL, Tree
 
 # The kernel's word for an architecture, and OCI's.
 ARCHITECTURES = {
@@ -86,20 +86,6 @@ class Machine:
             if not embedded.status().running:
                 report(Note(text=f"starting the embedded registry at {embedded.address}"))
                 embedded.start()
-
-    def check_registry(self, tree: Tree) -> None:
-        """Make sure, before anything is built, that the engine can publish to the registry.
-
-        Raises:
-            PublishError: it cannot be reached from there, or refuses us.
-
-        """
-        probe = Reference(
-            path=f"{tree.config.project.namespace}/ocbuild-probe",
-            registry=registry_host(tree.config),
-            tag="none",
-        )
-        self.daemon.remote_digest(str(probe))
 
     @staticmethod
     def bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:

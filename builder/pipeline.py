@@ -132,8 +132,8 @@ def build(
         planned = planner.plan(_locked_externals(tree, selection, lock), locked, provide)
         plan, existing, resolution = planned.plan, planned.existing, planned.resolution
         lock.record(resolution, all_externals(tree))
-        if options.push and any(step.action is Action.BUILD for step in plan.steps):
-            machine.check_registry(tree)
+        if publication is not None and any(step.action is not Action.REUSE for step in plan.steps):
+            publication.check_access()
         if renewal is not None:
             plan = apply.explained(plan, renewal)
         jobs = make_jobs(

@@ -20,7 +20,8 @@ from builder.refresh.inventories import Inventories
 from builder.refresh.recording import Files, Recorder
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
-from builder.registry.releases import Releases
+from builder.registry.content import Content
+from builder.registry.releases import EMPTY, Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.renewal import Renewal
 from builder.tree import Tree, registry_host
@@ -133,6 +134,15 @@ class Publication:
             if parent not in published
         ]
         return tuple(found or ["not in the registry"])
+
+    def check_access(self) -> None:
+        """Make sure, before anything is built, that we may write.
+
+        Raises:
+            RegistryError: we may not.
+
+        """
+        self.registry.blobs.put(self.repository, Content.of(EMPTY))
 
     def recorder(self, engine: Files, run_id: str) -> Recorder:
         """What notes which packages the images of the run have."""
