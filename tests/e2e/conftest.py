@@ -134,7 +134,9 @@ def tree(tmp_path: Path, registry: LocalRegistry, namespace: str) -> Tree:
     [groups.images]
     version = "1.0"
     """
-    tree = Tree(tmp_path / "tree", {"base": BASE}, toml=toml)
+    # With a key of its own: an engine finds images by their keys, whatever they are called.
+    base = f"{BASE}ENV NAMESPACE={namespace}\n"
+    tree = Tree(tmp_path / "tree", {"base": base}, toml=toml)
     shutil.copy("/bin/busybox", tree.root / "images/base/busybox")
     tree.write(".gitignore", ".ocbuild/\n")
     return tree
