@@ -203,6 +203,15 @@ class RefreshSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSettings:
+    """``[prune]``: what is kept; ``branch`` None: the newest commits, whatever branch has them."""
+
+    keep_commits: Annotated[int, Whole(minimum=0), Spelled("keep-commits")] = 10
+    keep_days: Annotated[int, Whole(minimum=0), Spelled("keep-days")] = 14
+    branch: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FarmSettings:
     """``[farm]``: the scheduler of many build hosts, and how many of them a run waits for."""
 
@@ -223,5 +232,6 @@ class Document:
     build: BuildSettings = field(default_factory=BuildSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
     refresh: RefreshSettings = field(default_factory=RefreshSettings)
+    prune: PruneSettings = field(default_factory=PruneSettings)
     deploy: DeploySettings = field(default_factory=DeploySettings)
     farm: FarmSettings = field(default_factory=FarmSettings)
