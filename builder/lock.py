@@ -62,8 +62,10 @@ class Lock:
         if self.strict:
             raise_all([*self._unlocked(sorted(set(texts)), config)])
 
-    def record(self, resolution: Resolution, tree: Iterable[str]) -> None:
+    def record(self, resolution: Resolution, tree: Iterable[str]) -> bool:
         """Write, with --lock, what was resolved; entries of bases that the ``tree`` lost go.
+
+        Returns whether the lock is another one now.
 
         Raises:
             InputError: with --locked, for every base that this machine would have to make anew.
@@ -73,19 +75,22 @@ class Lock:
         if self.strict:
             raise_all([*self._lost(resolution)])
         if not self.write:
-            return
+            return False
         raise_all([_unlockable(text, found, self.path) for text, found in _open(resolution)])
         pins = {text: pin for text, pin in self.pins.items() if text in set(tree)}
         for text, found in resolution.items():
             pin = _pin(found)
             if pin is not None:
                 pins[text] = pin
+        if pins == self.pins and self.path.exists():
+            return False
         try:
             replace_file(self.path, as_text(pins))
         except OSError as error:
             raise ConfigError(
                 f"cannot be written: {error.strerror}", where=Location(str(self.path))
             ) from error
+        return True
 
     def _lost(self, resolution: Resolution) -> Iterable[InputError]:
         """What no registry has. A pull that failed is a fault of the day, and no matter of this."""

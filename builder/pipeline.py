@@ -124,14 +124,17 @@ def build(
             selection=selection,
             options=options,
             machine=machine,
-            # A lock that is written has what the bases are now, not what they were.
             publication=publication,
             generations=known_by.generations if known_by else {},
         )
         locked = {**lock.pins, **apply.pins(renewal)}
         planned = planner.plan(_locked_externals(tree, selection, lock), locked, provide)
         plan, existing, resolution = planned.plan, planned.existing, planned.resolution
-        lock.record(resolution, all_externals(tree))
+        if lock.record(resolution, all_externals(tree)) and options.push:
+            raise RevisionError(
+                f"{tree.config.lock_path.name} has changed, so no commit has what is published",
+                hint="commit it, and run the same again",
+            )
         if publication is not None and any(step.action is not Action.REUSE for step in plan.steps):
             publication.check_access()
         if renewal is not None:

@@ -67,13 +67,15 @@ class Planner:
         return self._with({**resolution, **self._remembered(texts)})
 
     def _remembered(self, texts: frozenset[str]) -> bases.Resolution:
-        if self.publication is None or self.machine is None or self._anew:
+        # A lock that is written has what the bases are now, not what they were.
+        if self.publication is None or self.machine is None or self._anew or self.options.lock:
             return {}
         pins = {text: pin for text, pin in self.publication.pins.items() if text in texts}
         return bases.remembered(pins, self.tree.config, self.machine.daemon)
 
     @property
     def _anew(self) -> bool:
+        """Whether what is published is to be passed over."""
         return self.options.no_reuse or self.options.no_cache
 
     def _promised(self, planned: Planned) -> dict[str, bases.Pin]:

@@ -252,6 +252,9 @@ def test_a_locked_base_stays_until_the_lock_is_moved(  # noqa: PLR0917
     unlocked = ocbuild("all", "--locked")
     assert unlocked.code == 2
     assert f"the base {upstream} is not locked" in unlocked.err
+    early = ocbuild("base", "--lock", "--push")
+    assert early.code == 2
+    assert "build.lock has changed" in early.err
     assert ocbuild("base", "--lock").code == 0
     assert ocbuild("all", "--push").code == 2, "a lock that is not committed is an edit"
     tree.commit("lock the base")
