@@ -1,0 +1,251 @@
+"""What the assembler reads: bases and indexes from a registry, files from the build context."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from builder.assembler import Content, InContext, InLayer, Refused
+from builder.assembler.assemble import BaseManifest
+from builder.assembler.config import ImageConfig
+from builder.assembler.copy import Source
+from builder.assembler.files import Below, Node
+from builder.assembler.index import LayerIndex, Layers, open_layer, read_layer
+from builder.atomic import replace_file
+from builder.context import ContextSource, read_context
+from builder.contexttree import ContextFile
+from builder.dockerfile.model import ContextRead
+from builder.errors import InputError
+from builder.globs import clean
+from builder.reference import Reference
+from builder.registry.client import Registry
+from builder.registry.content import Descriptor, Manifest
+
+_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_HEAD = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """An image in a registry that others are made of."""
+
+    reference: Reference
+    manifest: Manifest
+    config: ImageConfig
+    layers: Layers
+
+    @property
+    def kept(self) -> BaseManifest:
+        """What an image built on this one takes over from its manifest.
+
+        Raises:
+            Refused: it has layers that stay where they are.
+
+        """
+        if not all(each.distributable for each in self.manifest.layers):
+            raise Refused("the base has layers that may not be distributed")
+        layers = json.loads(self.manifest.body)["layers"]
+        return BaseManifest(media_type=self.manifest.media_type, layers=tuple(layers))
+
+    @property
+    def below(self) -> Below:
+        return Below(self.layers, tuple(layer.digest for layer in self.manifest.layers))
+
+
+class Indexes:
+    """The indexes of layers, made once and kept in a folder; for many threads."""
+
+    def __init__(self, registry: Registry, folder: Path | None) -> None:
+        self._registry = registry
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._known: dict[str, LayerIndex] = {}
+        self._making: dict[str, threading.Lock] = {}
+
+    def of(self, repository: Reference, layer: Descriptor) -> LayerIndex:
+        """The index of a layer; the layer is read through where there is none yet."""
+        with self._lock:
+            own = self._making.setdefault(layer.digest, threading.Lock())
+        with own:
+            found = self._known.get(layer.digest) or self._load(layer.digest)
+            if found is None:
+                with self._registry.blobs.open(repository, layer.digest) as stream:
+                    found = read_layer(cast("IO[bytes]", stream), layer.media_type)
+                    while stream.read(1 << 20):  # to the end, so that the digest is verified
+                        pass
+                self.keep(layer.digest, found)
+            self._known[layer.digest] = found
+            return found
+
+    def keep(self, digest: str, index: LayerIndex) -> None:
+        self._known[digest] = index
+        if self._folder is not None:
+            with suppress(OSError):  # it is made again where it could not be kept
+                replace_file(self._file(digest), index.dump())
+
+    def _load(self, digest: str) -> LayerIndex | None:
+        if self._folder is None:
+            return None
+        try:
+            return LayerIndex.load(self._file(digest).read_text(encoding="ascii"))
+        except (OSError, UnicodeError):
+            return None
+
+    def _file(self, digest: str) -> Path:
+        name = hashlib.sha256(digest.encode()).hexdigest()
+        return Path(self._folder or "") / f"{name}.index"
+
+
+class Bases:
+    """Images by reference, each read once; for many threads."""
+
+    def __init__(self, registry: Registry, indexes: Indexes) -> None:
+        self._registry = registry
+        self._indexes = indexes
+        self._known: dict[str, Base] = {}
+
+    def find(self, reference: Reference) -> Base:
+        """The image with its config and the indexes of its layers.
+
+        Raises:
+            Refused: it is nothing that can be built on here.
+
+        """
+        found = self._known.get(str(reference))
+        if found is None:
+            manifest = self._registry.manifest(reference)
+            if manifest.is_index or manifest.config is None or manifest.artifact_type:
+                raise Refused(f"{reference} is an index of images")
+            content = json.loads(self._registry.blobs.read(reference, manifest.config))
+            found = Base(
+                reference=reference,
+                manifest=manifest,
+                config=ImageConfig.of(content),
+                layers=Layers(self._indexes.of(reference, each) for each in manifest.layers),
+            )
+            if len(found.config.diff_ids) != len(manifest.layers):
+                raise Refused(f"{reference} has a config that does not fit its layers")
+            self.keep(found)
+        return found
+
+    def keep(self, base: Base) -> None:
+        self._known[str(base.reference)] = base
+        self._known[str(base.reference.at(base.manifest.digest))] = base
+
+
+class Contents:
+    """Reads the content that an image is made of, for one build; ``place`` tells of layers."""
+
+    def __init__(
+        self,
+        context: Path,
+        registry: Registry,
+        place: Callable[[str], tuple[Reference, Descriptor]],
+    ) -> None:
+        self._context = context
+        self._registry = registry
+        self._place = place
+        self._taken: dict[str, dict[str, bytes]] = {}
+
+    def read(self, content: Content) -> bytes:
+        if isinstance(content, bytes):
+            return content
+        if isinstance(content, InContext):
+            return (self._context / content.path).read_bytes()
+        return self._taken[content.layer][content.path]
+
+    def want(self, contents: Sequence[InLayer]) -> None:
+        """Take these files of layers, reading each layer once."""
+        for layer in sorted({each.layer for each in contents}):
+            wanted = {each.path for each in contents if each.layer == layer}
+            self._taken.setdefault(layer, {}).update(self._take(layer, wanted))
+
+    def _take(self, layer: str, wanted: set[str]) -> dict[str, bytes]:
+        reference, descriptor = self._place(layer)
+        found: dict[str, bytes] = {}
+        with self._registry.blobs.open(reference, layer) as stream:
+            with open_layer(cast("IO[bytes]", stream), descriptor.media_type) as archive:
+                for member in archive:
+                    path = clean(f"/{member.name}")[1:]
+                    if path in wanted and member.isreg():
+                        content = archive.extractfile(member)
+                        found[path] = content.read() if content else b""
+            while stream.read(1 << 20):
+                pass
+        return found
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether ADD would, or just might, unpack a file that starts like this."""
+    if head.startswith(_ARCHIVES):
+        return True
+    if len(head) < _HEAD:
+        return False
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def context_sources(
+    context: Path, dockerfile: Path, reads: Sequence[ContextRead]
+) -> list[list[Source]]:
+    """What each read stands for, as things to copy.
+
+    Raises:
+        Refused: a source is missing, or is more than path, kind, mode and content.
+
+    """
+    if not reads:
+        return []
+    try:
+        listing = read_context(context, dockerfile, reads)
+    except InputError as error:
+        raise Refused(f"the context cannot be read: {error}") from error
+    return [[_source(context, each) for each in sources] for sources in listing.sources]
+
+
+def _source(context: Path, source: ContextSource) -> Source:
+    start = len(source.path) + 1 if source.path else 0
+    seen: set[tuple[int, int]] = set()
+    below = tuple((file.path[start:], _node(context, file, seen)) for file in source.below)
+    if source.file is not None and source.file.kind != "dir":
+        return Source(source.name, _node(context, source.file, seen))
+    if source.file is None and source.path:
+        raise Refused(f'"{source.path}" is no file, folder or link')
+    for folder in (source.path, *(file.path for file in source.below if file.kind == "dir")):
+        _refuse_special(context / folder)
+    return Source(source.name, Node("dir", 0o755, 0, 0), below)
+
+
+def _refuse_special(folder: Path) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not (entry.is_symlink() or entry.is_file() or entry.is_dir()):
+                raise Refused(f'"{entry.path}" is no file, folder or link')
+
+
+def _node(context: Path, file: ContextFile, seen: set[tuple[int, int]]) -> Node:
+    if file.kind == "link":
+        return Node("link", 0o777, 0, 0, link=file.link)
+    if file.kind == "dir":
+        return Node("dir", file.mode, 0, 0)
+    path = context / file.path
+    status = path.stat()
+    if status.st_nlink > 1:
+        name = (status.st_dev, status.st_ino)
+        if name in seen:
+            raise Refused(f'"{file.path}" is a hard link to another file of the context')
+        seen.add(name)
+    if "security.capability" in os.listxattr(path):
+        raise Refused(f'"{file.path}" has file capabilities')
+    return Node("file", file.mode, 0, 0, file.size, content=InContext(path=file.path))
