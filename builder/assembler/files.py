@@ -162,19 +162,29 @@ class Files:
 
     def _at(self, path: str) -> Node | None:
         """What lstat finds, links in the folders above followed as the kernel follows them."""
-        parts = path.split("/")
-        current = ""
-        for part in parts[:-1]:
-            current = f"{current}/{part}".lstrip("/")
-            node = self.find(current)
-            if node is None:
-                return None
+        todo = path.split("/")
+        done: list[str] = []
+        walked = 0
+        while True:
+            part = todo.pop(0)
+            if part == "..":
+                if not done:
+                    raise Refused(f'a link on the way to "/{path}" leads out of the image')
+                done.pop()
+            elif part not in ("", "."):
+                done.append(part)
+            node = self.find("/".join(done))
+            if not todo or node is None:
+                return node
             if node.kind == "link":
-                # Of several links in a row BuildKit follows some only outside the image's root.
-                raise Refused(f'"/{current}" is a link to a link, and BuildKit may leave the image')
-            if node.kind != "dir":
-                raise Refused(f'"/{current}" is no folder')
-        return self.find(path)
+                walked += 1
+                # The root that BuildKit follows such a link from is that of its own machine.
+                if node.link.startswith("/") or walked > _MOST_LINKS:
+                    raise Refused(f'"/{"/".join(done)}" is a link behind a link')
+                done.pop()
+                todo[:0] = node.link.split("/")
+            elif node.kind != "dir":
+                raise Refused(f'"/{"/".join(done)}" is no folder')
 
     # -- folders -------------------------------------------------------------------------------
 

@@ -1,0 +1,209 @@
+"""What the assembler puts together is what BuildKit makes: the same files, the same config."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from builder.assembler import Refused
+from builder.assembler.assemble import Assembled
+from builder.clock import SystemClock
+from builder.engines import BuildRequest
+from builder.engines.assembled import Bases, Indexes
+from builder.engines.assembler import put_together
+from builder.reference import Reference
+from builder.registry.client import Registry
+from tests.support import dockerfiles
+from tests.support.engines import BUSYBOX, OURS, TEST_LABEL, connect, docker, remove_test_images
+from tests.support.registry import LocalRegistry, require
+from tests.support.trees import Tree, comparable, differences, lay, saved
+
+pytestmark = pytest.mark.engine
+
+SEEDS = range(int(os.environ.get("OCBUILD_TEST_SEEDS", "520")))
+AT_ONCE = 40
+PLATFORM = "linux/amd64"
+LABELS = {"given": "by the request", TEST_LABEL: OURS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """A registry with bases, a context, and what the assembler reads of them."""
+
+    address: str
+    registry: Registry
+    bases: Bases
+    names: list[str]
+    context: Path
+    folder: Path
+
+    def request(self, name: str, text: str, **changes: object) -> BuildRequest:
+        dockerfile = self.folder / name / "Dockerfile"
+        dockerfile.parent.mkdir(parents=True, exist_ok=True)
+        dockerfile.write_text(text, encoding="utf-8")
+        return BuildRequest(
+            image=name,
+            context=self.context,
+            dockerfile=dockerfile,
+            dockerfile_label=f"{name}/Dockerfile",
+            tags=(self.tag(name),),
+            labels=LABELS,
+            args={"G": "given"},
+        )
+
+    def tag(self, name: str) -> str:
+        return f"{self.address}/assembler-test/{name}:{OURS}"
+
+    def assemble(self, request: BuildRequest) -> Assembled:
+        return put_together(request, self.registry, self.bases, platform=PLATFORM)
+
+    def tree(self, made: Assembled) -> Tree:
+        """The files of an image as its layers make them."""
+        tree: Tree = {}
+        for layer in json.loads(made.manifest)["layers"]:
+            if made.layer is not None and layer["digest"] == made.layer.digest:
+                tree = lay(tree, io.BytesIO(made.layer.data))
+                continue
+            tree = self._base_layer(tree, layer["digest"])
+        return tree
+
+    def _base_layer(self, tree: Tree, digest: str) -> Tree:
+        for name in self.names:
+            reference = Reference.parse(name)
+            held = self.bases.find(reference).manifest.layers
+            if any(layer.digest == digest for layer in held):
+                with self.registry.blobs.open(reference, digest) as stream:
+                    return lay(tree, io.BytesIO(stream.readall() or b""))
+        raise AssertionError(digest)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    connect().close()
+    require(BUSYBOX.is_file(), f"{BUSYBOX} (Debian's package busybox-static)")
+    folder = tmp_path_factory.mktemp("assembler")
+    with LocalRegistry() as local:
+        registry = Registry.connect(os.environ, clock=SystemClock())
+        names = [f"{local.address}/assembler-test/{name}:base" for name in ("odd", "set", "later")]
+        make_bases(folder / "bases", names)
+        yield Workshop(
+            address=local.address,
+            registry=registry,
+            bases=Bases(registry, Indexes(registry, folder / "indexes")),
+            names=names,
+            context=dockerfiles.make_context(folder / "context"),
+            folder=folder,
+        )
+        registry.close()
+        remove_test_images()
+
+
+def make_bases(folder: Path, names: list[str]) -> None:
+    """Odd files, with removals in a layer of their own; the same with much config; and triggers."""
+    odd, configured, later = names
+    folder.mkdir()
+    (folder / "rootfs.tar").write_bytes(dockerfiles.rootfs())
+    (folder / "busybox").write_bytes(BUSYBOX.read_bytes())
+    (folder / "busybox").chmod(0o755)
+    texts = {
+        odd: "FROM scratch\nADD rootfs.tar /\nCOPY busybox /busybox\n"
+        'RUN ["/busybox", "rm", "-r", "/opt/gone"]\n'
+        'RUN ["/busybox", "sh", "-c", "rm -r /opt/emptied && /busybox mkdir /opt/emptied"]\n'
+        'RUN ["/busybox", "chmod", "0755", "/home/u"]\n',
+        configured: f"FROM {odd}\n{dockerfiles.CONFIG}",
+        later: f"FROM {odd}\nENV A=5\n{dockerfiles.TRIGGERS}",
+    }
+    for name, text in texts.items():
+        (folder / "Dockerfile").write_text(f"{text}LABEL {TEST_LABEL}={OURS}\n", encoding="utf-8")
+        docker("build", "--quiet", "--tag", name, str(folder))
+        docker("push", "--quiet", name)
+
+
+def build(workshop: Workshop, requests: Mapping[str, BuildRequest]) -> dict[str, str]:
+    """Build with BuildKit, all at once; the names that failed, with the reason."""
+    if bake(workshop, requests) == "":
+        return {}
+    return {
+        name: said
+        for name, request in requests.items()
+        if (said := bake(workshop, {name: request}))
+    }
+
+
+def bake(workshop: Workshop, requests: Mapping[str, BuildRequest]) -> str:
+    """What bake said if it failed, else nothing."""
+    targets = {
+        name: {
+            "context": str(request.context),
+            "dockerfile": str(request.dockerfile),
+            "tags": [f"{tag}-theirs" for tag in request.tags],
+            "labels": dict(request.labels),
+            "args": dict(request.args),
+            "contexts": {key: f"docker-image://{value}" for key, value in request.contexts.items()},
+            "output": ["type=docker"],
+        }
+        for name, request in requests.items()
+    }
+    file = workshop.folder / "bake.json"
+    file.write_text(json.dumps({"target": targets}), encoding="utf-8")
+    done = subprocess.run(
+        ["docker", "buildx", "bake", "--file", str(file), "--provenance=false", *targets],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return "" if done.returncode == 0 else done.stderr.strip() or "failed"
+
+
+def test_generated_images_are_those_of_buildkit(workshop: Workshop) -> None:
+    made: dict[str, tuple[BuildRequest, Assembled]] = {}
+    refused: Counter[str] = Counter()
+    for seed in SEEDS:
+        name = f"case{seed}"
+        text = dockerfiles.Generator(seed, workshop.names).dockerfile()
+        request = workshop.request(name, text)
+        try:
+            made[name] = (request, workshop.assemble(request))
+        except Refused as reason:
+            refused[reason.reason] += 1
+    problems: list[str] = []
+    names = list(made)
+    for start in range(0, len(names), AT_ONCE):
+        batch = names[start : start + AT_ONCE]
+        problems.extend(compare(workshop, {name: made[name] for name in batch}))
+    summary = "\n".join(f"{count} {reason}" for reason, count in refused.most_common())
+    print(f"{len(made)} compared, {sum(refused.values())} refused:\n{summary}")  # noqa: T201
+    assert not problems, "\n\n".join(problems[:10]) + f"\n\n{len(problems)} of {len(made)}"
+    if len(SEEDS) > 500:
+        assert len(made) >= 300, summary
+
+
+def compare(workshop: Workshop, made: Mapping[str, tuple[BuildRequest, Assembled]]) -> list[str]:
+    requests = {name: request for name, (request, _) in made.items()}
+    failed = build(workshop, requests)
+    good = [name for name in made if name not in failed]
+    tags = {name: f"{requests[name].tags[0]}-theirs" for name in good}
+    theirs = saved(list(tags.values()), workshop.folder)
+    problems = [
+        f"{name}: BuildKit refuses: {said[-800:]}\n{requests[name].dockerfile.read_text()}"
+        for name, said in failed.items()
+    ]
+    for name in good:
+        ours = made[name][1]
+        found = differences(workshop.tree(ours), theirs[tags[name]].tree)
+        config = json.loads(ours.config)
+        if comparable(config) != comparable(theirs[tags[name]].config):
+            found.append(f"config: {comparable(config)}\n{comparable(theirs[tags[name]].config)}")
+        if found:
+            text = requests[name].dockerfile.read_text()
+            problems.append("\n".join([f"{name}:", *found[:8], text]))
+    docker("rmi", *tags.values())
+    return problems
