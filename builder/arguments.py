@@ -29,7 +29,7 @@ exit codes:
   0 all well · 1 an image failed to build or test · 2 bad usage, build.toml or tree
   3 no usable engine · 4 publishing failed · 5 deployment failed · 70 a bug · 130 interrupted
 """
-ENGINES = ("buildx", "engine-api", "classic")
+ENGINES = ("assembler", "buildx", "engine-api", "classic")
 Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 

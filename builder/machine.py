@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from builder.bootstrap import bootstrap
 from builder.config import BootstrapSettings
 from builder.engines import Engine
-from builder.engines.choose import available
+from builder.engines.choose import assembler, available
 from builder.engines.daemon import Daemon
 from builder.errors import PublishError
 from builder.events import Note, Report
@@ -20,6 +21,9 @@ from builder.reference import Reference
 from builder.registry.embedded import EmbeddedRegistry
 from builder.state import state_dir
 from builder.tree import LOCAL, Tree, registry_host
+
+if TYPE_CHECKING:
+    from builder.engines.assembler import Assembler
 
 # The kernel's word for an architecture, and OCI's.
 ARCHITECTURES = {
@@ -37,6 +41,7 @@ class Machine:
 
     daemon: Daemon
     engines: Sequence[Engine]
+    assembler: Assembler
     environ: Mapping[str, str]
 
     @classmethod
@@ -48,13 +53,17 @@ class Machine:
 
         """
         daemon = Daemon.connect(environ)
-        return cls(daemon=daemon, engines=available(daemon, environ), environ=environ)
+        return cls(
+            daemon=daemon,
+            engines=available(daemon, environ),
+            assembler=assembler(daemon, environ, platform=_platform(daemon)),
+            environ=environ,
+        )
 
     @property
     def platform(self) -> str:
         """What the engine builds for by default, as OCI names it, e.g. linux/amd64."""
-        info = self.daemon.info()
-        return f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"
+        return _platform(self.daemon)
 
     @staticmethod
     def engine_class(forced: str | None) -> str:
@@ -97,3 +106,8 @@ class Machine:
     def bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:
         """Make a base with mmdebstrap and give it to the engine."""
         bootstrap(base, settings, on_line=lambda _line: None, cancel=cancel)
+
+
+def _platform(daemon: Daemon) -> str:
+    info = daemon.info()
+    return f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
@@ -25,6 +26,9 @@ from builder.execute import Context
 from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
 from builder.reference import Reference
+
+if TYPE_CHECKING:
+    from builder.engines.assembler import Assembler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +78,12 @@ class Worker:
         forced: str | None,
         run_id: str,
         immutable: bool,
+        assembler: Assembler | None = None,
     ) -> None:
         self._jobs = jobs
         self._daemon = daemon
-        self._engines = engines
+        self._engines = engines if assembler is None else (assembler, *engines)
+        self._assembler = assembler
         self._forced = forced
         self._run_id = run_id
         self._immutable = immutable
@@ -98,7 +104,11 @@ class Worker:
         if job.request is None:
             return self._reuse(job)
         request = _with_base_digest(job.request, job.base, context)
-        engine = choose(request, self._engines, self._forced)
+
+        def tell(text: str) -> None:
+            context.emit(StepOutput(step=step, line=text))
+
+        engine = choose(request, self._engines, self._forced, tell)
 
         def sink(output: Output) -> None:
             if isinstance(output, CurrentStep):
@@ -141,11 +151,13 @@ class Worker:
         return Tested(commands=len(job.tests))
 
     def _push(self, job: Job, step: StepId, context: Context) -> Outcome:
-        self._daemon.tag(job.release, job.staged)
-        try:
-            pushed = self._push_tag(job.staged, step, context)
-        finally:
-            self._daemon.untag(job.staged)
+        pushed = self._store(job, job.staged)
+        if pushed is None:
+            self._daemon.tag(job.release, job.staged)
+            try:
+                pushed = self._push_tag(job.staged, step, context)
+            finally:
+                self._daemon.untag(job.staged)
         if self._immutable:
             self._refuse_other_content(job, pushed.digest)
         return pushed
@@ -167,8 +179,16 @@ class Worker:
         for reference in references:
             if reference != job.release:
                 self._daemon.tag(job.release, reference)
-            self._push_tag(reference, step, context)
+            if self._store(job, reference) is None:
+                self._push_tag(reference, step, context)
         return Tagged(references=references)
+
+    def _store(self, job: Job, reference: str) -> Pushed | None:
+        """Store what the assembler made without the engine; None where it was not the assembler."""
+        if self._assembler is None:
+            return None
+        stored = self._assembler.store(job.release, reference)
+        return None if stored is None else Pushed(digest=stored.digest, uploaded=stored.uploaded)
 
     def _push_tag(self, reference: str, step: StepId, context: Context) -> Pushed:
         def progress(current: int, total: int) -> None:

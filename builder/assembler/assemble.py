@@ -62,6 +62,15 @@ class Assembled:
     config: bytes = field(repr=False)
     layer: Layer | None = None
 
+    @property
+    def config_digest(self) -> str:
+        return f"sha256:{sha256(self.config).hexdigest()}"
+
+    @property
+    def blobs(self) -> tuple[bytes, ...]:
+        """The blobs that are new."""
+        return (*(() if self.layer is None else (self.layer.data,)), self.config)
+
 
 def assemble(
     program: Program,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tarfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
@@ -35,12 +36,16 @@ _HEAD = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """An image in a registry that others are made of."""
+    """An image that others are made of; ``reference`` is where the registry has its layers.
+
+    ``fresh`` are those layers that this process has made itself and may not have stored yet.
+    """
 
     reference: Reference
     manifest: Manifest
     config: ImageConfig
-    layers: Layers
+    indexes: tuple[LayerIndex, ...]
+    fresh: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def kept(self) -> BaseManifest:
@@ -57,7 +62,14 @@ class Base:
 
     @property
     def below(self) -> Below:
-        return Below(self.layers, tuple(layer.digest for layer in self.manifest.layers))
+        digests = tuple(layer.digest for layer in self.manifest.layers)
+        return Below(Layers(self.indexes), digests)
+
+    def open(self, digest: str, registry: Registry) -> IO[bytes]:
+        """The bytes of a layer, compressed as they are."""
+        if digest in self.fresh:
+            return io.BytesIO(self.fresh[digest])
+        return cast("IO[bytes]", registry.blobs.open(self.reference, digest))
 
 
 class Indexes:
@@ -104,55 +116,34 @@ class Indexes:
         return Path(self._folder or "") / f"{name}.index"
 
 
-class Bases:
-    """Images by reference, each read once; for many threads."""
+def read_base(
+    reference: Reference, manifest: Manifest, registry: Registry, indexes: Indexes
+) -> Base:
+    """An image of a registry with its config and the indexes of its layers.
 
-    def __init__(self, registry: Registry, indexes: Indexes) -> None:
-        self._registry = registry
-        self._indexes = indexes
-        self._known: dict[str, Base] = {}
+    Raises:
+        Refused: it is nothing that can be built on here.
 
-    def find(self, reference: Reference) -> Base:
-        """The image with its config and the indexes of its layers.
-
-        Raises:
-            Refused: it is nothing that can be built on here.
-
-        """
-        found = self._known.get(str(reference))
-        if found is None:
-            manifest = self._registry.manifest(reference)
-            if manifest.is_index or manifest.config is None or manifest.artifact_type:
-                raise Refused(f"{reference} is an index of images")
-            content = json.loads(self._registry.blobs.read(reference, manifest.config))
-            found = Base(
-                reference=reference,
-                manifest=manifest,
-                config=ImageConfig.of(content),
-                layers=Layers(self._indexes.of(reference, each) for each in manifest.layers),
-            )
-            if len(found.config.diff_ids) != len(manifest.layers):
-                raise Refused(f"{reference} has a config that does not fit its layers")
-            self.keep(found)
-        return found
-
-    def keep(self, base: Base) -> None:
-        self._known[str(base.reference)] = base
-        self._known[str(base.reference.at(base.manifest.digest))] = base
+    """
+    if manifest.is_index or manifest.config is None or manifest.artifact_type:
+        raise Refused(f"{reference} is no single image")
+    config = ImageConfig.of(json.loads(registry.blobs.read(reference, manifest.config)))
+    if len(config.diff_ids) != len(manifest.layers):
+        raise Refused(f"{reference} has a config that does not fit its layers")
+    return Base(
+        reference=reference,
+        manifest=manifest,
+        config=config,
+        indexes=tuple(indexes.of(reference, each) for each in manifest.layers),
+    )
 
 
 class Contents:
-    """Reads the content that an image is made of, for one build; ``place`` tells of layers."""
+    """Reads the content that an image is made of, for one build; ``opener`` opens layers."""
 
-    def __init__(
-        self,
-        context: Path,
-        registry: Registry,
-        place: Callable[[str], tuple[Reference, Descriptor]],
-    ) -> None:
+    def __init__(self, context: Path, opener: Callable[[str], IO[bytes]]) -> None:
         self._context = context
-        self._registry = registry
-        self._place = place
+        self._open = opener
         self._taken: dict[str, dict[str, bytes]] = {}
 
     def read(self, content: Content) -> bytes:
@@ -169,16 +160,15 @@ class Contents:
             self._taken.setdefault(layer, {}).update(self._take(layer, wanted))
 
     def _take(self, layer: str, wanted: set[str]) -> dict[str, bytes]:
-        reference, descriptor = self._place(layer)
         found: dict[str, bytes] = {}
-        with self._registry.blobs.open(reference, layer) as stream:
-            with open_layer(cast("IO[bytes]", stream), descriptor.media_type) as archive:
+        with self._open(layer) as stream:
+            with open_layer(stream) as archive:
                 for member in archive:
                     path = clean(f"/{member.name}")[1:]
                     if path in wanted and member.isreg():
                         content = archive.extractfile(member)
                         found[path] = content.read() if content else b""
-            while stream.read(1 << 20):
+            while stream.read(1 << 20):  # to the end, so that the digest is verified
                 pass
         return found
 

@@ -1,146 +1,213 @@
-"""The engine ``assembler``: puts an image together in process and stores it in the registry."""
+"""The engine ``assembler``: makes images in process, and stores them where they are wanted.
+
+An image goes to the Docker Engine as an archive with its new layer only, for it has the others; and
+to the registry as blobs and a manifest, without the engine.
+"""
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
-from builder.assembler import InContext, Refused
-from builder.assembler.assemble import Assembled, BaseManifest, World, assemble
-from builder.assembler.config import ImageConfig
-from builder.assembler.files import Below, Node
-from builder.assembler.program import read_program
-from builder.dockerfile.evaluate import is_usual_frontend
-from builder.dockerfile.parse import parse
-from builder.engines import BuildRequest
-from builder.engines.assembled import (
-    Base,
-    Bases,
-    Contents,
-    context_sources,
-    is_archive,
-)
-from builder.engines.redirect import familiar, image_of
-from builder.errors import InputError
-from builder.reference import BadReferenceError, Reference
+from builder.assembler import Refused
+from builder.assembler.assemble import Assembled
+from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
+from builder.engines.assembled import Base, Indexes, read_base
+from builder.engines.daemon import Daemon, LocalImage, Pushed
+from builder.engines.failure import BuildFailedError
+from builder.engines.together import Made, put_together
+from builder.errors import InterruptedRunError, Location, OcbuildError
+from builder.keys import key_tag
+from builder.labels import KEY
+from builder.reference import Reference
+from builder.registry.blobs import Stored
 from builder.registry.client import Registry
-from builder.registry.content import Descriptor
-from builder.registry.faults import RegistryError
-
-CREATED = "org.opencontainers.image.created"
-EPOCH = "SOURCE_DATE_EPOCH"
-_HEAD = 512
-_NUMBER = re.compile(r"[0-9]+")
+from builder.registry.content import Content
+from builder.registry.faults import BlobsMissingError, NotFoundError
 
 
-def put_together(
-    request: BuildRequest, registry: Registry, bases: Bases, *, platform: str
-) -> Assembled:
-    """The image of a request, as it would be stored.
+class Assembler:
+    """Makes images whose Dockerfile has no RUN, on bases that the registry has, too."""
 
-    Raises:
-        Refused: only an engine can make it, or only an engine can be trusted to.
-
-    """
-    return _Building(request, registry, bases, request.platform or platform).assembled()
-
-
-class _Building:
-    """One image being put together."""
+    name = "assembler"
 
     def __init__(
-        self, request: BuildRequest, registry: Registry, bases: Bases, platform: str
+        self, daemon: Daemon, registry: Registry, indexes: Indexes, *, platform: str
     ) -> None:
-        self._request = request
+        self._daemon = daemon
         self._registry = registry
-        self._bases = bases
-        self._contexts = {familiar(name): value for name, value in request.contexts.items()}
-        self._used: dict[str, Base] = {}
+        self._indexes = indexes
         self._platform = platform
+        self._lock = threading.Lock()
+        self._tried: dict[int, tuple[BuildRequest, Made | str]] = {}
+        self._bases: dict[str, Base] = {}
+        self._made: dict[str, Made] = {}
+        self._holders: dict[str, Reference] = {}
 
-    def assembled(self) -> Assembled:
-        request = self._request
+    def refusal(self, request: BuildRequest) -> str | None:
+        tried = self._try(request)
+        return tried if isinstance(tried, str) else None
+
+    def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        made = self._try(request)
+        with self._lock:
+            self._tried.pop(id(request), None)
+        where = Location(request.dockerfile_label)
+        if isinstance(made, str):
+            raise BuildFailedError(made, where=where)
+        if cancel.is_set():
+            raise InterruptedRunError(f"{request.image}: interrupted")
+        sink(CurrentStep(text="putting the image together"))
         try:
-            dockerfile = parse(request.dockerfile.read_bytes(), request.dockerfile_label)
-        except (OSError, InputError) as error:
-            raise Refused(f"the Dockerfile cannot be read: {error}") from error
-        frontend = request.args.get("BUILDKIT_SYNTAX", dockerfile.syntax)
-        if not is_usual_frontend(frontend):
-            raise Refused(f'the frontend "{frontend}" is not the usual one')
-        for stage in dockerfile.stages:
-            if stage.name and familiar(stage.name) in self._contexts:
-                raise Refused(f'the stage "{stage.name}" is redirected')
-        program = read_program(
-            dockerfile,
-            build_args=request.args,
-            target=request.target,
-            platform=self._platform,
-            config_of=self._config,
-        )
-        goal = program.stages[program.target].base
-        while isinstance(goal, int):
-            goal = program.stages[goal].base
-        contents = Contents(request.context, self._registry, self._layer)
-        return assemble(
-            program,
-            World(
-                below=self._below,
-                context=context_sources(request.context, request.dockerfile, program.reads),
-                reader=contents,
-                archive=self._is_archive,
-            ),
-            base=BaseManifest() if goal is None else self._find(goal).kept,
-            labels=request.labels,
-            created=created_at(request),
-        )
+            self._daemon.load(io.BytesIO(thin_archive(made.assembled, request.tags)))
+            image = self._daemon.inspect(made.image_id)
+        except OcbuildError as error:
+            raise BuildFailedError(
+                error.message, where=where, transient=error.transient, hint=error.hint
+            ) from error
+        if image is None:
+            raise BuildFailedError("the engine took the image, but does not have it", where=where)
+        self._keep(request, made)
+        return BuildResult(image_id=image.id, size=image.size)
 
-    def _config(self, text: str) -> ImageConfig:
-        config = self._find(text).config
-        system, architecture, *_ = self._platform.split("/")
-        if (config.top.get("os"), config.top.get("architecture")) != (system, architecture):
-            raise Refused(f'"{text}" is not for {self._platform}')
-        return config
+    def store(self, release: str, target: str) -> Pushed | None:
+        """Have an image of this run in the registry as ``target``; None where it is none of ours.
 
-    def _below(self, text: str) -> Below:
-        return self._find(text).below
+        Raises:
+            RegistryError: it cannot be stored.
 
-    def _find(self, text: str) -> Base:
-        if text not in self._used:
-            value = self._contexts.get(familiar(text), text)
-            name = image_of(value) if text != value else text
-            if name is None:
-                raise Refused(f'"{text}" is redirected to what is no image')
-            try:
-                self._used[text] = self._bases.find(Reference.parse(name))
-            except (RegistryError, BadReferenceError) as error:
-                raise Refused(f'"{text}" cannot be had from the registry: {error}') from error
-        return self._used[text]
+        """
+        made = self._made.get(release)
+        if made is None:
+            return None
+        reference = Reference.parse(target)
+        place = f"{made.image_id} {reference.repository}"
+        uploaded = 0
+        if place not in self._holders:
+            blobs = [Content.of(data) for data in made.assembled.blobs]
+            uploaded += sum(self._put_blob(blob, reference) for blob in blobs)
+        try:
+            stored = self._registry.put(reference, made.manifest)
+        except BlobsMissingError:
+            uploaded += self._bring_base(made, reference)
+            stored = self._registry.put(reference, made.manifest)
+        self._holders[place] = reference
+        return Pushed(digest=stored.digest, uploaded=uploaded)
 
-    def _layer(self, digest: str) -> tuple[Reference, Descriptor]:
-        for base in self._used.values():
-            for layer in base.manifest.layers:
-                if layer.digest == digest:
-                    return base.reference, layer
-        raise Refused(f"nobody has the layer {digest}")
+    # -- making --------------------------------------------------------------------------------
 
-    def _is_archive(self, node: Node) -> bool:
-        if not isinstance(node.content, InContext):
-            return False
-        with (self._request.context / node.content.path).open("rb") as file:
-            return is_archive(file.read(_HEAD))
+    def _try(self, request: BuildRequest) -> Made | str:
+        """The image, or why it is not made here; looked at once, for ``choose`` asks first."""
+        with self._lock:
+            known = self._tried.get(id(request))
+        if known is not None and known[0] is request:
+            return known[1]
+        try:
+            made: Made | str = put_together(
+                request, self._registry, self._find, platform=self._platform
+            )
+        except Refused as refused:
+            made = refused.reason
+        except (OcbuildError, OSError) as error:
+            made = f"it cannot be looked at: {error}"
+        with self._lock:
+            self._tried[id(request)] = (request, made)
+        return made
+
+    def _find(self, name: str) -> Base:
+        """The image of this name in the engine, as the registry has it."""
+        if self._daemon.info().containerd_store:
+            raise Refused("the engine's image store takes no archive without the base")
+        image = self._daemon.inspect(name)
+        if image is None:
+            raise Refused(f"the engine does not have {name}")
+        base = self._bases.get(image.id)
+        if base is None:
+            base = self._bases[image.id] = self._read(name, image)
+        return base
+
+    def _read(self, name: str, image: LocalImage) -> Base:
+        for candidate in _candidates(name, image):
+            with suppress(NotFoundError):
+                manifest = self._registry.manifest(candidate)
+                if manifest.config is not None and manifest.config.digest == image.id:
+                    return read_base(candidate, manifest, self._registry, self._indexes)
+        raise Refused(f"no registry has {name} as the engine has it")
+
+    def _keep(self, request: BuildRequest, made: Made) -> None:
+        if made.assembled.layer is not None:
+            self._indexes.keep(made.assembled.layer.digest, made.assembled.layer.index)
+        self._bases[made.image_id] = made.as_base()
+        self._made[request.tags[0]] = made
+
+    # -- storing -------------------------------------------------------------------------------
+
+    def _put_blob(self, content: Content, target: Reference) -> int:
+        """Upload a blob, or mount it from where this run has put it already; the bytes sent."""
+        holder = self._holders.get(content.digest)
+        sent = self._put(content, target, holder, look=False)
+        self._holders.setdefault(content.digest, target)
+        return sent
+
+    def _bring_base(self, made: Made, target: Reference) -> int:
+        """Have the layers of the base in a repository that lacks some of them."""
+        sent = 0
+        base = made.base
+        if base is None:
+            return sent
+        for layer in base.manifest.layers:
+            content = Content(
+                digest=layer.digest,
+                size=layer.size,
+                open=partial(base.open, layer.digest, self._registry),
+            )
+            if layer.digest in base.fresh:
+                sent += self._put_blob(content, target)
+            else:
+                sent += self._put(content, target, base.reference, look=True)
+        return sent
+
+    def _put(
+        self, content: Content, target: Reference, holder: Reference | None, *, look: bool
+    ) -> int:
+        source = holder if holder is not None and holder.registry == target.registry else None
+        if source is not None and source.repository == target.repository:
+            source, look = None, True
+        stored = self._registry.blobs.put(target, content, mount_from=source, look=look)
+        return content.size if stored is Stored.UPLOADED else 0
 
 
-def created_at(request: BuildRequest) -> int:
-    """The seconds that all times of the image say: those of the source, else none."""
-    epoch = request.args.get(EPOCH, "")
-    if _NUMBER.fullmatch(epoch):
-        return int(epoch)
-    text = request.labels.get(CREATED, "")
-    return _seconds(text) if text else 0
+def _candidates(name: str, image: LocalImage) -> Iterator[Reference]:
+    """Where a registry may have the image: whence it came or where it went, under its key, so."""
+    reference = Reference.parse(name)
+    known = [Reference.parse(text) for text in image.repo_digests]
+    yield from (each for each in known if each.repository == reference.repository)
+    yield from (each for each in known if each.registry and each.repository != reference.repository)
+    if reference.registry:
+        if key := image.labels.get(KEY):
+            yield replace(reference, tag=key_tag(key), digest="")
+        yield reference
 
 
-def _seconds(text: str) -> int:
-    try:
-        return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp())
-    except ValueError:
-        return 0
+def thin_archive(assembled: Assembled, tags: Sequence[str]) -> bytes:
+    """What ``docker load`` wants, without the layers that the engine has: it never opens those."""
+    layers = json.loads(assembled.manifest)["layers"]
+    digests = [layer["digest"].partition(":")[2] for layer in layers]
+    config = f"{assembled.config_digest.partition(':')[2]}.json"
+    listing = [{"Config": config, "RepoTags": list(tags), "Layers": [f"{d}.tar" for d in digests]}]
+    files = {"manifest.json": json.dumps(listing).encode(), config: assembled.config}
+    if assembled.layer is not None:
+        files[f"{digests[-1]}.tar"] = assembled.layer.data
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()

@@ -182,16 +182,17 @@ class Daemon:
             with source.open("rb") as stream:
                 return self.import_rootfs(stream, reference, changes)
         name = Reference.parse(reference)
+        where = {"fromSrc": "-", "repo": name.repository, "tag": name.tag or "latest"}
         doing = f"cannot import {reference}"
-        params = {"fromSrc": "-", "repo": name.repository, "tag": name.tag or "latest"}
+        return self._take_in(doing, "/images/create", {**where, "changes": list(changes)}, source)
+
+    def load(self, archive: IO[bytes]) -> None:
+        """Take images in that an archive like one of ``docker save`` holds."""
+        self._take_in("cannot load an image", "/images/load", {"quiet": "1"}, archive)
+
+    def _take_in(self, doing: str, path: str, params: Mapping[str, Any], body: IO[bytes]) -> str:
         status = ""
-        with self._wire.post(
-            doing,
-            "/images/create",
-            params={**params, "changes": list(changes)},
-            body=source,
-            raises=BuildError,
-        ) as received:
+        with self._wire.post(doing, path, params=params, body=body, raises=BuildError) as received:
             for message in received:
                 if "error" in message:
                     raise BuildError(f"{doing}: {message['error']}")

@@ -17,8 +17,8 @@ from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
 from builder.clock import SystemClock
 from builder.engines import BuildRequest
-from builder.engines.assembled import Bases, Indexes
-from builder.engines.assembler import put_together
+from builder.engines.assembled import Base, Indexes, read_base
+from builder.engines.together import put_together
 from builder.reference import Reference
 from builder.registry.client import Registry
 from tests.support import dockerfiles
@@ -40,7 +40,8 @@ class Workshop:
 
     address: str
     registry: Registry
-    bases: Bases
+    bases: dict[str, Base]
+    indexes: Indexes
     names: list[str]
     context: Path
     folder: Path
@@ -63,7 +64,14 @@ class Workshop:
         return f"{self.address}/assembler-test/{name}:{OURS}"
 
     def assemble(self, request: BuildRequest) -> Assembled:
-        return put_together(request, self.registry, self.bases, platform=PLATFORM)
+        return put_together(request, self.registry, self.base, platform=PLATFORM).assembled
+
+    def base(self, name: str) -> Base:
+        if name not in self.bases:
+            reference = Reference.parse(name)
+            manifest = self.registry.manifest(reference)
+            self.bases[name] = read_base(reference, manifest, self.registry, self.indexes)
+        return self.bases[name]
 
     def tree(self, made: Assembled) -> Tree:
         """The files of an image as its layers make them."""
@@ -78,7 +86,7 @@ class Workshop:
     def _base_layer(self, tree: Tree, digest: str) -> Tree:
         for name in self.names:
             reference = Reference.parse(name)
-            held = self.bases.find(reference).manifest.layers
+            held = self.base(name).manifest.layers
             if any(layer.digest == digest for layer in held):
                 with self.registry.blobs.open(reference, digest) as stream:
                     return lay(tree, io.BytesIO(stream.readall() or b""))
@@ -97,7 +105,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         yield Workshop(
             address=local.address,
             registry=registry,
-            bases=Bases(registry, Indexes(registry, folder / "indexes")),
+            bases={},
+            indexes=Indexes(registry, folder / "indexes"),
             names=names,
             context=dockerfiles.make_context(folder / "context"),
             folder=folder,
