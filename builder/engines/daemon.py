@@ -174,10 +174,7 @@ class Daemon:
     def import_rootfs(
         self, source: Path | IO[bytes], reference: str, changes: Sequence[str] = ()
     ) -> str:
-        """Make an image of a root file system in a tar archive; its id.
-
-        ``changes`` are Dockerfile instructions such as ``CMD ["bash"]``.
-        """
+        """Make an image of a tar archive; its id. ``changes`` are instructions of a Dockerfile."""
         if isinstance(source, Path):
             with source.open("rb") as stream:
                 return self.import_rootfs(stream, reference, changes)

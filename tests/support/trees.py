@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import tarfile
@@ -112,6 +113,38 @@ def saved(references: Sequence[str], folder: Path) -> dict[str, Saved]:
             for tag in image["RepoTags"] or ():
                 found[tag] = Saved(config, tree_of(tuple(image["Layers"])))
     target.unlink()
+    return found
+
+
+class Top(NamedTuple):
+    """The config of an image, the layers that it shares, and the tree of those above them."""
+
+    config: Mapping[str, Any]
+    below: Sequence[str]
+    tree: Tree
+
+
+def top_layers(references: Sequence[str], *, largest: int = 1 << 20) -> dict[str, Top]:
+    """Images of the engine by what lies above the large layers; those are told by their name."""
+    small: dict[str, bytes] = {}
+    with (
+        subprocess.Popen(["docker", "save", *references], stdout=subprocess.PIPE) as save,
+        tarfile.open(fileobj=save.stdout, mode="r|") as archive,
+    ):
+        for member in archive:
+            data = archive.extractfile(member) if member.size <= largest else None
+            if data is not None:
+                small[member.name] = data.read()
+    found: dict[str, Top] = {}
+    for image in json.loads(small["manifest.json"]):
+        config = json.loads(small[image["Config"]])
+        layers = list(image["Layers"])
+        start = next((n for n in range(len(layers), 0, -1) if layers[n - 1] not in small), 0)
+        tree: Tree = {}
+        for layer in layers[start:]:
+            tree = lay(tree, io.BytesIO(small[layer]))
+        for tag in image["RepoTags"] or ():
+            found[tag] = Top(config, config["rootfs"]["diff_ids"][:start], tree)
     return found
 
 
