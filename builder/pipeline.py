@@ -6,13 +6,14 @@ import json
 import secrets
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
 from builder import bases, durations
+from builder.assembler.program import obstacle
 from builder.backoff import RetryPolicy
 from builder.clock import Clock, SystemClock
 from builder.errors import EngineUnavailableError, InterruptedRunError, RevisionError
@@ -156,7 +157,9 @@ def _plan_text(made: Plan) -> str:
     at = f", at {made.commit[:7]}" if made.commit else ""
     dirt = " with uncommitted edits" if made.dirty else ""
     lines += [f"note: {remark}" for remark in made.remarks]
-    lines.append(f"{len(made.steps)} images, {builds} to build{at}{dirt}")
+    assembled = sum(step.action is Action.ASSEMBLE for step in made.steps)
+    others = f", {assembled} to assemble" if assembled else ""
+    lines.append(f"{len(made.steps)} images, {builds} to build{others}{at}{dirt}")
     return "\n".join(lines) + "\n"
 
 
@@ -184,13 +187,14 @@ def _plan(
     graph = tree.graph
     names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
     keys = dict.fromkeys(names, "")
+    forced = options.engine or tree.config.build.engine
     if machine is not None:
         keys = content_keys(
             tree,
             names,
             bases=resolution,
             platform=machine.platform,
-            engine_class=machine.engine_class(options.engine or tree.config.build.engine),
+            engine_class=machine.engine_class(forced),
         )
     ask = machine if machine is not None and not options.no_reuse else None
     known, existing = known_images(
@@ -207,8 +211,19 @@ def _plan(
         dirty=tree.dirty,
         no_reuse=options.no_reuse,
         remarks=tree.config.remarks,
+        assembler=_obstacles(tree, names) if forced in (None, "assembler") else None,
     )
     return made, existing
+
+
+def _obstacles(tree: Tree, names: Iterable[str]) -> dict[str, str]:
+    """Why the assembler cannot make an image; "" where it can."""
+    found: dict[str, str] = {}
+    for name in names:
+        image = tree.graph[name]
+        outside = f"{image.external[0]} is no image of this tree" if image.external else ""
+        found[name] = obstacle(image.source.parsed, image.needs) or outside
+    return found
 
 
 def _phases(jobs: Mapping[str, Job], *, push: bool) -> dict[str, list[Phase]]:

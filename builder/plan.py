@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -114,24 +114,35 @@ def make_plan(
     dirty: bool,
     no_reuse: bool = False,
     remarks: Mapping[str, str] | None = None,
+    assembler: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Decide for every selected image, and for every ancestor that one of them needs."""
+    """Decide for every selected image, and for every ancestor that one of them needs.
+
+    ``assembler`` says of each image why the assembler cannot make it, "" where it can as far as its
+    Dockerfile goes; it is None where another engine was asked for.
+    """
     names = wanted(graph, selection, known)
     steps: list[Step] = []
     for name in names:
         facts = known[name]
         selected = name in selection.because
         reuse = not selected and bool(facts.existing)
+        obstacle = ""
+        if assembler is not None and not reuse:
+            obstacle = assembler[name] or _built_below(graph[name].parents, steps)
+        assembled = not reuse and assembler is not None and not obstacle
         if selected:
-            reasons = tuple(f'selected by "{target}"' for target in selection.because[name])
+            reasons: tuple[str, ...] = tuple(
+                f'selected by "{target}"' for target in selection.because[name]
+            )
         else:
             children = [child for child in graph.children(name) if child in names]
             reasons = (f"needed by {', '.join(children)}", _availability(facts, no_reuse=no_reuse))
         steps.append(
             Step(
                 image=name,
-                action=Action.REUSE if reuse else Action.BUILD,
-                reasons=reasons,
+                action=Action.REUSE if reuse else _made(assembled=assembled),
+                reasons=(*reasons, obstacle) if obstacle else reasons,
                 key=facts.key,
                 refs=facts.refs,
                 parents=tuple(p for p in graph[name].parents if p in names and not reuse),
@@ -145,6 +156,16 @@ def make_plan(
         steps=tuple(steps),
         remarks=remarks_on(graph, names, remarks or {}),
     )
+
+
+def _made(*, assembled: bool) -> Action:
+    return Action.ASSEMBLE if assembled else Action.BUILD
+
+
+def _built_below(parents: Sequence[str], steps: Sequence[Step]) -> str:
+    """Why an image has to wait for an engine, though its own Dockerfile does not."""
+    built = {step.image for step in steps if step.action is Action.BUILD}
+    return next((f"an engine builds {name} in this run" for name in parents if name in built), "")
 
 
 def _availability(facts: Known, *, no_reuse: bool) -> str:

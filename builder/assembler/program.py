@@ -13,10 +13,12 @@ from builder.dockerfile import heredocs
 from builder.dockerfile.effects import Findings, StageRun, Surroundings
 from builder.dockerfile.grammar import switched_on
 from builder.dockerfile.model import (
+    FEATURES,
     ContextRead,
     Dockerfile,
     Inherited,
     Instruction,
+    Needs,
     Via,
 )
 from builder.dockerfile.parse import parse
@@ -30,6 +32,7 @@ from builder.globs import clean
 _MODE = re.compile(r"[0-7]{1,4}")
 # Flags of COPY and ADD whose effect is known here exactly; what --link does is looked at later.
 _FLAGS = ("chown", "chmod", "link", "from")
+_ENGINES_ONLY = frozenset({"platform", "git", "parents", "exclude", "syntax", "checksum", "unpack"})
 _MAY_CHANGE_FILES = ("ADD", "COPY", "WORKDIR")
 
 
@@ -95,6 +98,20 @@ def read_program(
         return _Reading(dockerfile, build_args, platform, config_of).read(target)
     except DockerfileError as error:
         raise Refused(error.message) from error
+
+
+def obstacle(dockerfile: Dockerfile, needs: Needs) -> str:
+    """Why a Dockerfile cannot be put together on any base, "" where it can as far as one sees.
+
+    The base may have a trigger that cannot be run, or folders that are no folders.
+    """
+    line = find_run(dockerfile, needs.stages)
+    if line is not None:
+        return f"line {line} is a RUN"
+    if needs.remote:
+        return f"ADD takes {needs.remote[0]} from the network"
+    feature = min(needs.features & _ENGINES_ONLY, default="")
+    return f"only an engine does {FEATURES[feature]}" if feature else ""
 
 
 def find_run(dockerfile: Dockerfile, stages: Sequence[int]) -> int | None:
