@@ -37,11 +37,15 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What was found here: an engine that answers, and the ways it offers to make images."""
+    """What was found here: an engine that answers, and the ways it offers to make images.
+
+    ``platform`` is what the engine builds for by default, as OCI names it, e.g. linux/amd64.
+    """
 
     daemon: Daemon
     engines: Sequence[Engine]
     assembler: Assembler
+    platform: str
     environ: Mapping[str, str]
 
     @classmethod
@@ -53,17 +57,15 @@ class Machine:
 
         """
         daemon = Daemon.connect(environ)
+        info = daemon.info()
+        platform = f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"
         return cls(
             daemon=daemon,
             engines=available(daemon, environ),
-            assembler=assembler(daemon, environ, platform=_platform(daemon)),
+            assembler=assembler(daemon, environ, platform=platform),
+            platform=platform,
             environ=environ,
         )
-
-    @property
-    def platform(self) -> str:
-        """What the engine builds for by default, as OCI names it, e.g. linux/amd64."""
-        return _platform(self.daemon)
 
     @staticmethod
     def engine_class(forced: str | None) -> str:
@@ -106,8 +108,3 @@ class Machine:
     def bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:
         """Make a base with mmdebstrap and give it to the engine."""
         bootstrap(base, settings, on_line=lambda _line: None, cancel=cancel)
-
-
-def _platform(daemon: Daemon) -> str:
-    info = daemon.info()
-    return f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"

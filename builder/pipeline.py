@@ -7,7 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
@@ -104,6 +104,8 @@ def build(
             environ=environ,
             no_cache=options.no_cache,
         )
+        if options.push:
+            jobs = _kept_out_of_engine(plan, jobs)
         run = _Run(
             run_id=run_id,
             plan=plan,
@@ -223,6 +225,21 @@ def _obstacles(tree: Tree, names: Iterable[str]) -> dict[str, str]:
         image = tree.graph[name]
         outside = f"{image.external[0]} is no image of this tree" if image.external else ""
         found[name] = obstacle(image.source.parsed, image.needs) or outside
+    return found
+
+
+def _kept_out_of_engine(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
+    """The jobs, with word of the images that only the registry has to get.
+
+    Those are assembled, have no test, and nothing of this run is built on them.
+    """
+    found = dict(jobs)
+    needed = {parent for step in plan.steps for parent in step.parents}
+    for step in plan.steps:
+        job = jobs[step.image]
+        if step.action is Action.ASSEMBLE and job.request and not job.tests:
+            in_engine = step.image in needed
+            found[step.image] = replace(job, request=replace(job.request, in_engine=in_engine))
     return found
 
 

@@ -177,9 +177,10 @@ class Worker:
         tags = (job.tag,) if step.phase is Phase.TAG else job.moving
         references = tuple(str(job.repository.with_tag(tag)) for tag in tags)
         for reference in references:
-            if reference != job.release:
+            stored = self._store(job, reference)
+            if reference != job.release and (stored is None or _in_engine(job)):
                 self._daemon.tag(job.release, reference)
-            if self._store(job, reference) is None:
+            if stored is None:
                 self._push_tag(reference, step, context)
         return Tagged(references=references)
 
@@ -196,6 +197,10 @@ class Worker:
 
         pushed = self._daemon.push(reference, progress, context.cancel)
         return Pushed(digest=pushed.digest, uploaded=pushed.uploaded)
+
+
+def _in_engine(job: Job) -> bool:
+    return job.request is not None and job.request.in_engine
 
 
 def _with_base_digest(request: BuildRequest, base: str | None, context: Context) -> BuildRequest:

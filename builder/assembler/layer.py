@@ -24,8 +24,12 @@ _BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """``data`` is compressed; ``diff_id`` is the digest of what it was before."""
+    """``data`` is compressed; ``diff_id`` is the digest of what it was before.
 
+    ``size`` are the bytes of all its files.
+    """
+
+    size: int
     data: bytes = field(repr=False)
     digest: str
     diff_id: str
@@ -66,6 +70,7 @@ def make_layer(files: Files, reader: Reader, *, at: int) -> Layer | None:
     plain = out.getbuffer()
     data = gzip.compress(plain, compresslevel=COMPRESSION, mtime=0)
     return Layer(
+        size=total,
         data=data,
         digest=f"sha256:{sha256(data).hexdigest()}",
         diff_id=f"sha256:{sha256(plain).hexdigest()}",

@@ -39,6 +39,7 @@ class Base:
     """An image that others are made of; ``reference`` is where the registry has its layers.
 
     ``fresh`` are those layers that this process has made itself and may not have stored yet.
+    ``size`` is what the Docker Engine says of the image, 0 where it does not have it.
     """
 
     reference: Reference
@@ -46,6 +47,7 @@ class Base:
     config: ImageConfig
     indexes: tuple[LayerIndex, ...]
     fresh: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    size: int = 0
 
     @property
     def kept(self) -> BaseManifest:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
@@ -64,6 +64,13 @@ class Assembler:
         if cancel.is_set():
             raise InterruptedRunError(f"{request.image}: interrupted")
         sink(CurrentStep(text="putting the image together"))
+        if request.in_engine:
+            self._load(request, made)
+        self._keep(request, made)
+        return BuildResult(image_id=made.image_id, size=made.size)
+
+    def _load(self, request: BuildRequest, made: Made) -> None:
+        where = Location(request.dockerfile_label)
         try:
             self._daemon.load(io.BytesIO(thin_archive(made.assembled, request.tags)))
             image = self._daemon.inspect(made.image_id)
@@ -73,8 +80,6 @@ class Assembler:
             ) from error
         if image is None:
             raise BuildFailedError("the engine took the image, but does not have it", where=where)
-        self._keep(request, made)
-        return BuildResult(image_id=image.id, size=image.size)
 
     def store(self, release: str, target: str) -> Pushed | None:
         """Have an image of this run in the registry as ``target``; None where it is none of ours.
@@ -108,10 +113,11 @@ class Assembler:
             known = self._tried.get(id(request))
         if known is not None and known[0] is request:
             return known[1]
+        made: Made | str
         try:
-            made: Made | str = put_together(
-                request, self._registry, self._find, platform=self._platform
-            )
+            made = put_together(request, self._registry, self._find, platform=self._platform)
+            if request.in_engine:
+                self._require_engine(made.base)
         except Refused as refused:
             made = refused.reason
         except (OcbuildError, OSError) as error:
@@ -120,30 +126,47 @@ class Assembler:
             self._tried[id(request)] = (request, made)
         return made
 
-    def _find(self, name: str) -> Base:
-        """The image of this name in the engine, as the registry has it."""
-        if self._daemon.info().containerd_store:
+    def _require_engine(self, base: Base | None) -> None:
+        """Make sure that the engine can take what is built on this base without its layers."""
+        if self._has_containerd_store:
             raise Refused("the engine's image store takes no archive without the base")
-        image = self._daemon.inspect(name)
-        if image is None:
-            raise Refused(f"the engine does not have {name}")
-        base = self._bases.get(image.id)
+        if base is not None and not base.size:
+            raise Refused(f"the engine does not have {base.reference}")
+
+    @cached_property
+    def _has_containerd_store(self) -> bool:
+        return self._daemon.info().containerd_store
+
+    def _find(self, name: str) -> Base:
+        """The image of this name in the engine, as the registry has it; or by its digest."""
+        base = self._bases.get(name)
         if base is None:
-            base = self._bases[image.id] = self._read(name, image)
+            base = self._bases[name] = self._read(name)
         return base
 
-    def _read(self, name: str, image: LocalImage) -> Base:
+    def _read(self, name: str) -> Base:
+        image = self._daemon.inspect(name)
+        if image is None:
+            reference = Reference.parse(name)
+            if not reference.digest or not reference.registry:
+                raise Refused(f"the engine does not have {name}")
+            manifest = self._registry.manifest(reference)
+            return read_base(reference, manifest, self._registry, self._indexes)
         for candidate in _candidates(name, image):
             with suppress(NotFoundError):
                 manifest = self._registry.manifest(candidate)
-                if manifest.config is not None and manifest.config.digest == image.id:
-                    return read_base(candidate, manifest, self._registry, self._indexes)
+                # Engines name an image by its config, or with containerd by its manifest.
+                ids = (manifest.digest, manifest.config.digest if manifest.config else "")
+                if image.id in ids:
+                    found = read_base(candidate, manifest, self._registry, self._indexes)
+                    return replace(found, size=image.size)
         raise Refused(f"no registry has {name} as the engine has it")
 
     def _keep(self, request: BuildRequest, made: Made) -> None:
         if made.assembled.layer is not None:
             self._indexes.keep(made.assembled.layer.digest, made.assembled.layer.index)
-        self._bases[made.image_id] = made.as_base()
+        base = made.as_base()
+        self._bases.update(dict.fromkeys(request.tags, base))
         self._made[request.tags[0]] = made
 
     # -- storing -------------------------------------------------------------------------------

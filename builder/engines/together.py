@@ -49,6 +49,13 @@ class Made:
     def image_id(self) -> str:
         return self.assembled.config_digest
 
+    @property
+    def size(self) -> int:
+        """The bytes of all its files, as an engine counts them."""
+        layer = self.assembled.layer
+        below = 0 if self.base is None else self.base.size
+        return below + (0 if layer is None else layer.size)
+
     def as_base(self) -> Base:
         """The same as a base of other images, before anybody has stored it."""
         layer = self.assembled.layer
@@ -60,6 +67,7 @@ class Made:
                 *(() if self.base is None else self.base.indexes),
                 *(() if layer is None else (layer.index,)),
             ),
+            size=self.size,
             fresh={
                 **({} if self.base is None else self.base.fresh),
                 **({} if layer is None else {layer.digest: layer.data}),
