@@ -15,8 +15,9 @@ from builder.assembler.index import ACCOUNTS, Entry, LayerIndex
 
 # More is better left to an engine, which need not hold the layer in memory.
 MOST_BYTES = 256 << 20
-# Measured on the layers of a tree: 6 costs twice the time of 1 for a tenth fewer bytes, 9 three
-# times for none. The bytes that come out also depend on the zlib; the diff id does not.
+# Measured on the contexts of our 62 images: 1 saves a tenth of the time and costs a tenth more
+# bytes, 9 takes twice the time for one byte in a hundred. The bytes that come out also depend on
+# the zlib of this Python; the diff id does not.
 COMPRESSION = 6
 _TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 _BLOCK = tarfile.BLOCKSIZE

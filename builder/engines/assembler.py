@@ -11,7 +11,6 @@ import json
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -28,8 +27,8 @@ from builder.labels import KEY
 from builder.reference import Reference
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
-from builder.registry.content import Content
-from builder.registry.faults import BlobsMissingError, NotFoundError
+from builder.registry.content import Content, Manifest
+from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
 
 
 class Assembler:
@@ -38,15 +37,25 @@ class Assembler:
     name = "assembler"
 
     def __init__(
-        self, daemon: Daemon, registry: Registry, indexes: Indexes, *, platform: str
+        self,
+        daemon: Daemon,
+        registry: Registry,
+        indexes: Indexes,
+        *,
+        platform: str,
+        target: Registry | None = None,
     ) -> None:
+        """Read with ``registry``, store with ``target``, which may have more patience."""
         self._daemon = daemon
         self._registry = registry
+        self._target = target or registry
         self._indexes = indexes
         self._platform = platform
         self._lock = threading.Lock()
         self._tried: dict[int, tuple[BuildRequest, Made | str]] = {}
-        self._bases: dict[str, Base] = {}
+        self._looking: dict[str, threading.Lock] = {}
+        self._bases: dict[str, Base | Refused] = {}
+        self._silent: set[str] = set()
         self._made: dict[str, Made] = {}
         self._holders: dict[str, Reference] = {}
 
@@ -98,10 +107,10 @@ class Assembler:
             blobs = [Content.of(data) for data in made.assembled.blobs]
             uploaded += sum(self._put_blob(blob, reference) for blob in blobs)
         try:
-            stored = self._registry.put(reference, made.manifest)
+            stored = self._target.put(reference, made.manifest)
         except BlobsMissingError:
             uploaded += self._bring_base(made, reference)
-            stored = self._registry.put(reference, made.manifest)
+            stored = self._target.put(reference, made.manifest)
         self._holders[place] = reference
         return Pushed(digest=stored.digest, uploaded=uploaded)
 
@@ -139,28 +148,48 @@ class Assembler:
 
     def _find(self, name: str) -> Base:
         """The image of this name in the engine, as the registry has it; or by its digest."""
-        base = self._bases.get(name)
-        if base is None:
-            base = self._bases[name] = self._read(name)
+        with self._lock:
+            looking = self._looking.setdefault(name, threading.Lock())
+        with looking:
+            base = self._bases.get(name)
+            if base is None:
+                try:
+                    base = self._read(name)
+                except Refused as refused:
+                    base = refused
+                self._bases[name] = base
+        if isinstance(base, Refused):
+            raise Refused(base.reason)
         return base
 
     def _read(self, name: str) -> Base:
         image = self._daemon.inspect(name)
+        reference = Reference.parse(name)
         if image is None:
-            reference = Reference.parse(name)
             if not reference.digest or not reference.registry:
                 raise Refused(f"the engine does not have {name}")
-            manifest = self._registry.manifest(reference)
-            return read_base(reference, manifest, self._registry, self._indexes)
-        for candidate in _candidates(name, image):
-            with suppress(NotFoundError):
-                manifest = self._registry.manifest(candidate)
-                # Engines name an image by its config, or with containerd by its manifest.
-                ids = (manifest.digest, manifest.config.digest if manifest.config else "")
-                if image.id in ids:
-                    found = read_base(candidate, manifest, self._registry, self._indexes)
-                    return replace(found, size=image.size)
+            return self._read_base(reference, self._registry.manifest(reference))
+        for candidate in _candidates(reference, image):
+            manifest = self._manifest(candidate)
+            # Engines name an image by its config, or with containerd by its manifest.
+            if manifest is not None and image.id in _ids(manifest):
+                return replace(self._read_base(candidate, manifest), size=image.size)
         raise Refused(f"no registry has {name} as the engine has it")
+
+    def _manifest(self, candidate: Reference) -> Manifest | None:
+        """What a registry has; None where it has nothing, or was found to be out of reach."""
+        if candidate.registry in self._silent:
+            return None
+        try:
+            return self._registry.manifest(candidate)
+        except (UnreachableError, TlsError):
+            self._silent.add(candidate.registry)
+        except RegistryError:
+            pass
+        return None
+
+    def _read_base(self, reference: Reference, manifest: Manifest) -> Base:
+        return read_base(reference, manifest, self._registry, self._indexes)
 
     def _keep(self, request: BuildRequest, made: Made) -> None:
         if made.assembled.layer is not None:
@@ -202,20 +231,25 @@ class Assembler:
         source = holder if holder is not None and holder.registry == target.registry else None
         if source is not None and source.repository == target.repository:
             source, look = None, True
-        stored = self._registry.blobs.put(target, content, mount_from=source, look=look)
+        stored = self._target.blobs.put(target, content, mount_from=source, look=look)
         return content.size if stored is Stored.UPLOADED else 0
 
 
-def _candidates(name: str, image: LocalImage) -> Iterator[Reference]:
-    """Where a registry may have the image: whence it came or where it went, under its key, so."""
-    reference = Reference.parse(name)
-    known = [Reference.parse(text) for text in image.repo_digests]
-    yield from (each for each in known if each.repository == reference.repository)
-    yield from (each for each in known if each.registry and each.repository != reference.repository)
-    if reference.registry:
-        if key := image.labels.get(KEY):
-            yield replace(reference, tag=key_tag(key), digest="")
-        yield reference
+def _candidates(reference: Reference, image: LocalImage) -> Iterator[Reference]:
+    """Where the registry of the name may have the image: where it came from, under its key, so."""
+    if not reference.registry:
+        return
+    for text in image.repo_digests:
+        known = Reference.parse(text)
+        if known.registry == reference.registry:
+            yield known
+    if key := image.labels.get(KEY):
+        yield replace(reference, tag=key_tag(key), digest="")
+    yield reference
+
+
+def _ids(manifest: Manifest) -> tuple[str, ...]:
+    return (manifest.digest, *(() if manifest.config is None else (manifest.config.digest,)))
 
 
 def thin_archive(assembled: Assembled, tags: Sequence[str]) -> bytes:

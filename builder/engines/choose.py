@@ -64,15 +64,18 @@ def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:
 
 def assembler(daemon: Daemon, environ: Mapping[str, str], *, platform: str) -> Assembler:
     """The engine that comes before all others where it can make an image."""
+    from builder.backoff import RetryPolicy  # noqa: PLC0415
     from builder.clock import SystemClock  # noqa: PLC0415
     from builder.engines.assembled import Indexes  # noqa: PLC0415
     from builder.engines.assembler import Assembler  # noqa: PLC0415
     from builder.registry.client import Registry  # noqa: PLC0415
     from builder.state import state_dir  # noqa: PLC0415
 
-    registry = Registry.connect(environ, clock=SystemClock())
+    # An engine can make the image, so nobody waits for a registry that does not answer.
+    registry = Registry.connect(environ, clock=SystemClock(), retry=RetryPolicy(retries=0))
     indexes = Indexes(registry, state_dir(environ) / "indexes")
-    return Assembler(daemon, registry, indexes, platform=platform)
+    target = Registry.connect(environ, clock=SystemClock())
+    return Assembler(daemon, registry, indexes, platform=platform, target=target)
 
 
 def _named(name: str, engines: Sequence[Engine]) -> Engine:

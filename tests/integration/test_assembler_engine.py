@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.backoff import RetryPolicy
 from builder.clock import SystemClock
 from builder.engines import BuildRequest
 from builder.engines.assembled import Indexes
@@ -18,7 +19,7 @@ from builder.engines.daemon import Daemon
 from builder.reference import Reference
 from builder.registry.client import Registry
 from tests.support.engines import BOX, OURS, TEST_LABEL, Outputs, box, connect, docker
-from tests.support.registry import LocalRegistry
+from tests.support.registry import LocalRegistry, free_address
 
 pytestmark = pytest.mark.engine
 
@@ -151,6 +152,18 @@ def test_a_base_that_no_registry_has_is_refused(yard: Yard) -> None:
     refusal = yard.engine.refusal(request)
     assert refusal is not None
     assert "no registry has" in refusal
+
+
+def test_a_registry_that_does_not_answer_is_asked_once(yard: Yard, daemon: Daemon) -> None:
+    gone = f"{free_address()}/assembler-test/base:{OURS}"
+    docker("tag", BOX, gone)
+    quick = Registry.connect(os.environ, clock=SystemClock(), retry=RetryPolicy(retries=0))
+    engine = Assembler(daemon, quick, Indexes(quick, None), platform="linux/amd64")
+    for name in ("first", "second"):
+        request = replace(yard.request(name, APP), contexts={"base": gone})
+        assert engine.refusal(request) == f"no registry has {gone} as the engine has it"
+    assert quick.traffic.requests <= 1
+    docker("rmi", gone)
 
 
 def test_what_is_no_image_of_this_run_is_not_stored(yard: Yard) -> None:
