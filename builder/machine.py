@@ -74,7 +74,10 @@ class Machine:
 
     def existing(self, image: Image, key: str, release: str) -> Existing | None:
         """The image of this key, in the engine or else in the registry."""
-        local = self.daemon.find_labelled(KEY, key)
+        # An engine with many images takes long to look through them all.
+        local = self.daemon.inspect(release)
+        if local is None or local.labels.get(KEY) != key:
+            local = self.daemon.find_labelled(KEY, key)
         if local is not None:
             return Existing(reference=release, place="the engine", image_id=local.id)
         try:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -108,7 +109,6 @@ class Daemon:
 
     @property
     def docker_config(self) -> Mapping[str, Any]:
-        """The docker command's config.json."""
         return self._config
 
     def info(self) -> EngineInfo:
@@ -132,13 +132,14 @@ class Daemon:
         """Free bytes where the engine keeps images; None if it is not on this machine."""
         if self.endpoint.socket is None:
             return None
-        try:
-            status = os.statvfs(self.info().root)
-        except OSError:
-            return None
-        return status.f_bavail * status.f_frsize
+        with suppress(OSError):
+            status = os.statvfs(self._root)
+            return status.f_bavail * status.f_frsize
+        return None
 
-    # -- images --
+    @cached_property
+    def _root(self) -> str:
+        return self.info().root
 
     def inspect(self, reference: str) -> LocalImage | None:
         """The image that the engine has under this name, id or digest."""
