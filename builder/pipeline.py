@@ -224,7 +224,9 @@ def _obstacles(tree: Tree, names: Iterable[str]) -> dict[str, str]:
     for name in names:
         image = tree.graph[name]
         outside = f"{image.external[0]} is no image of this tree" if image.external else ""
-        found[name] = obstacle(image.source.parsed, image.needs) or outside
+        base = image.links.get(image.base or "")
+        triggers = tree.graph[base].needs.onbuild if base else ()
+        found[name] = obstacle(image.source.parsed, image.needs, triggers) or outside
     return found
 
 

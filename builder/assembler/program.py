@@ -100,11 +100,13 @@ def read_program(
         raise Refused(error.message) from error
 
 
-def obstacle(dockerfile: Dockerfile, needs: Needs) -> str:
-    """Why a Dockerfile cannot be put together on any base, "" where it can as far as one sees.
+def obstacle(dockerfile: Dockerfile, needs: Needs, triggers: Sequence[Instruction]) -> str:
+    """Why a Dockerfile cannot be put together, "" where it can as far as one sees.
 
-    The base may have a trigger that cannot be run, or folders that are no folders.
+    ``triggers`` are those of its base, whose files are not looked at here.
     """
+    if any(trigger.keyword == "RUN" for trigger in triggers):
+        return "a trigger of the base is a RUN"
     line = find_run(dockerfile, needs.stages)
     if line is not None:
         return f"line {line} is a RUN"
@@ -286,8 +288,11 @@ class _StageReading:
     def _maintainer(self, instruction: Instruction) -> None:
         self._config.top["author"] = instruction.arguments[0]
 
-    def _arg(self, _instruction: Instruction) -> None:
-        """The scope has it already."""
+    def _arg(self, instruction: Instruction) -> None:
+        """The scope has it already; but of proxies the docker command knows more than we do."""
+        for word in instruction.arguments:
+            if word.partition("=")[0].lower().endswith("_proxy"):
+                raise Refused(f'ARG declares the proxy "{word.partition("=")[0]}"')
 
     def _expand(self, text: str) -> str:
         value = self._scope.expand(text)

@@ -25,7 +25,7 @@ from builder.engines.buildx import Buildx
 from builder.engines.together import put_together
 from builder.reference import Reference
 from builder.registry.client import Registry
-from builder.registry.content import Content, Manifest
+from builder.registry.content import OCI_MANIFEST, Content, Manifest
 from tests.support import dockerfiles
 from tests.support.engines import (
     BUSYBOX,
@@ -241,6 +241,25 @@ def test_engine_and_registry_take_the_images(workshop: Workshop) -> None:
         if compared == PULLED:
             return
     pytest.fail(f"only {compared} were compared")
+
+
+def test_a_base_of_oci_s_kind_gives_an_image_of_that_kind(workshop: Workshop) -> None:
+    """With layers that keep the name of their kind, which an engine takes as they are."""
+    odd = Reference.parse(workshop.names[0])
+    content = json.loads(workshop.registry.manifest(odd).body)
+    content["mediaType"] = OCI_MANIFEST
+    content["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
+    for layer in content["layers"]:
+        layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
+    oci = odd.with_tag("oci")
+    workshop.registry.put(oci, Manifest.of(json.dumps(content).encode(), OCI_MANIFEST))
+    request = workshop.request(
+        "oci", f'FROM {oci}\nCOPY f /made\nCMD ["/busybox", "cat", "/made"]\n'
+    )
+    made = workshop.assemble(request)
+    assert made.media_type == OCI_MANIFEST
+    workshop.store(made, request.tags[0])
+    assert docker("run", "--rm", request.tags[0]) == "f"
 
 
 def test_the_same_input_gives_the_same_image_on_any_day(workshop: Workshop) -> None:

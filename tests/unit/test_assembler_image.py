@@ -18,7 +18,8 @@ from builder.assembler.config import ImageConfig, nanoseconds
 from builder.assembler.copy import Source
 from builder.assembler.files import Below, Node
 from builder.assembler.index import Entry, LayerIndex, Layers
-from builder.assembler.program import read_program
+from builder.assembler.program import obstacle, read_program
+from builder.dockerfile.evaluate import evaluate
 from builder.dockerfile.parse import parse
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -288,6 +289,7 @@ def test_a_manifest_is_of_the_kind_of_its_base(kind: str, layer_type: str) -> No
         ("FROM base\nCOPY --link f /tmp/x\n", "--link"),
         ("FROM scratch\nCOPY --chown=u f /x\n", "empty image"),
         ("FROM base\nCMD\n", "no command"),
+        ("FROM base\nARG http_proxy\n", "proxy"),
         ("FROM base\nENV A=${NO:?needed}\n", "needed"),
     ],
 )
@@ -315,3 +317,29 @@ def test_a_trigger_that_is_no_plain_one_is_refused(trigger: str) -> None:
 def test_a_config_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(Refused, match="no kind"):
         make("FROM base\n", base={"rootfs": {"type": "other"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("FROM base\nCOPY f /\nENV A=1\n", ""),
+        ("FROM base AS unused\nRUN x\nFROM base\n", ""),
+        ("FROM base\nRUN x\n", "line 2 is a RUN"),
+        ("FROM base\nADD https://example.org/x /\n", "ADD takes https://example.org/x"),
+        ("FROM base\nCOPY --parents f /\n", "only an engine does COPY --parents"),
+    ],
+)
+def test_a_plan_sees_what_keeps_a_dockerfile_from_being_put_together(
+    text: str, reason: str
+) -> None:
+    dockerfile = parse(text.encode(), "Dockerfile")
+    needs = evaluate(dockerfile, build_args={}, inherited=lambda _name: None)
+    assert obstacle(dockerfile, needs, ()).startswith(reason)
+    assert bool(obstacle(dockerfile, needs, ())) is bool(reason)
+
+
+def test_a_plan_sees_a_trigger_that_is_a_run() -> None:
+    dockerfile = parse(b"FROM base\n", "Dockerfile")
+    needs = evaluate(dockerfile, build_args={}, inherited=lambda _name: None)
+    trigger = parse(b"FROM base\nRUN x\n", "Dockerfile").stages[0].instructions[0]
+    assert obstacle(dockerfile, needs, [trigger]) == "a trigger of the base is a RUN"
