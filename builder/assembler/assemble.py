@@ -12,7 +12,6 @@ from typing import Any
 from builder.assembler import Reader, Refused
 from builder.assembler.copy import Source, copy, make_workdir, sources_in
 from builder.assembler.files import Below, Files, Node
-from builder.assembler.index import Layers
 from builder.assembler.layer import Layer, make_layer
 from builder.assembler.owners import owner_of
 from builder.assembler.program import Copy, MakeWorkdir, Program
@@ -91,9 +90,7 @@ def assemble(
         if isinstance(stage.base, int):
             files[index] = files[stage.base].child()
         else:
-            files[index] = Files(
-                Below(Layers(())) if stage.base is None else world.below(stage.base)
-            )
+            files[index] = Files(Below() if stage.base is None else world.below(stage.base))
         for change in stage.changes:
             _apply(change, files[index], files, world)
     config = program.stages[program.target].config
@@ -119,7 +116,7 @@ def _apply(
         return
     sources = _sources(change, stages, world)
     owner = owner_of(change.chown, files, world.reader)
-    alone = Files(Below(Layers(())))
+    alone = Files(Below())
     if change.link and change.mode is None:
         owner_alone = owner_of(change.chown, alone, world.reader)
         copy(alone, sources, change.target, owner=owner_alone, mode=None)

@@ -125,7 +125,22 @@ def sources_in(files: Files, written: str) -> list[Source]:
     if found is None or found.kind != "dir":
         raise Refused(f'there is no folder "/{folder}" to copy from')
     glob = compile_glob("/".join(parts[fixed:]))
-    return [_source(files, match) for match in _matching(files, folder, folder, glob.matches)]
+    matches = _matching(files, folder, folder, glob.matches)
+    return without_links([_source(files, match) for match in matches], written)
+
+
+def without_links(sources: list[Source], written: str) -> list[Source]:
+    """What a wildcard has found; BuildKit also follows the links in it, and fails if one is broken.
+
+    Raises:
+        Refused: there are links.
+
+    """
+    for source in sources:
+        for path, node in source.below:
+            if node.kind == "link":
+                raise Refused(f'"{written}" finds the link "{source.name}/{path}"')
+    return sources
 
 
 def _matching(files: Files, base: str, folder: str, matches: object) -> Iterator[str]:

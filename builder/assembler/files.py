@@ -7,7 +7,8 @@ Follows symbolic links and makes folders as BuildKit does (``continuity/fs.RootP
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from builder.assembler import Content, InLayer, Reader, Refused
@@ -39,11 +40,21 @@ ROOT = Node("dir", 0o755, 0, 0)
 
 
 class Below:
-    """The layers of a base image; ``digests`` are those of the blobs, in the same order."""
+    """The layers of a base image; ``digests`` are those of the blobs, in the same order.
 
-    def __init__(self, layers: Layers, digests: Sequence[str] = ()) -> None:
-        self._layers = layers
+    ``layers`` is asked for once, and not before something has to be known of a file: to read a
+    layer through takes seconds, and many images change no file.
+    """
+
+    def __init__(
+        self, layers: Callable[[], Layers] = lambda: Layers(()), digests: Sequence[str] = ()
+    ) -> None:
+        self._make = layers
         self._digests = digests
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return self._make()
 
     @property
     def empty(self) -> bool:

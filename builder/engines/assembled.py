@@ -17,7 +17,7 @@ from typing import IO, cast
 from builder.assembler import Content, InContext, InLayer, Refused
 from builder.assembler.assemble import BaseManifest
 from builder.assembler.config import ImageConfig
-from builder.assembler.copy import Source
+from builder.assembler.copy import Source, without_links
 from builder.assembler.files import Below, Node
 from builder.assembler.index import LayerIndex, Layers, open_layer, read_layer
 from builder.atomic import replace_file
@@ -25,7 +25,7 @@ from builder.context import ContextSource, read_context
 from builder.contexttree import ContextFile
 from builder.dockerfile.model import ContextRead
 from builder.errors import InputError
-from builder.globs import clean
+from builder.globs import clean, has_wildcard
 from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import Descriptor, Manifest
@@ -38,14 +38,15 @@ _HEAD = 512
 class Base:
     """An image that others are made of; ``reference`` is where the registry has its layers.
 
-    ``fresh`` are those layers that this process has made itself and may not have stored yet.
-    ``size`` is what the Docker Engine says of the image, 0 where it does not have it.
+    ``indexes`` makes those of its layers, which may mean to read them through. ``fresh`` are the
+    layers that this process has made itself and may not have stored yet. ``size`` is what the
+    Docker Engine says of the image, 0 where it does not have it.
     """
 
     reference: Reference
     manifest: Manifest
     config: ImageConfig
-    indexes: tuple[LayerIndex, ...]
+    indexes: Callable[[], tuple[LayerIndex, ...]] = field(repr=False)
     fresh: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     size: int = 0
 
@@ -65,7 +66,7 @@ class Base:
     @property
     def below(self) -> Below:
         digests = tuple(layer.digest for layer in self.manifest.layers)
-        return Below(Layers(self.indexes), digests)
+        return Below(lambda: Layers(self.indexes()), digests)
 
     def open(self, digest: str, registry: Registry) -> IO[bytes]:
         """The bytes of a layer, compressed as they are."""
@@ -136,7 +137,7 @@ def read_base(
         reference=reference,
         manifest=manifest,
         config=config,
-        indexes=tuple(indexes.of(reference, each) for each in manifest.layers),
+        indexes=lambda: tuple(indexes.of(reference, each) for each in manifest.layers),
     )
 
 
@@ -203,7 +204,16 @@ def context_sources(
         listing = read_context(context, dockerfile, reads)
     except InputError as error:
         raise Refused(f"the context cannot be read: {error}") from error
-    return [[_source(context, each) for each in sources] for sources in listing.sources]
+    return [
+        _sources(context, read, sources)
+        for read, sources in zip(reads, listing.sources, strict=True)
+    ]
+
+
+def _sources(context: Path, read: ContextRead, sources: Sequence[ContextSource]) -> list[Source]:
+    found = [_source(context, each) for each in sources]
+    wildcard = next((text for text in read.sources if has_wildcard(text)), None)
+    return found if wildcard is None else without_links(found, wildcard)
 
 
 def _source(context: Path, source: ContextSource) -> Source:

@@ -13,6 +13,7 @@ from builder.assembler import InContext, Refused
 from builder.assembler.assemble import Assembled, BaseManifest, World, assemble
 from builder.assembler.config import ImageConfig
 from builder.assembler.files import Below, Node
+from builder.assembler.index import LayerIndex
 from builder.assembler.program import read_program
 from builder.dockerfile.evaluate import is_usual_frontend
 from builder.dockerfile.parse import parse
@@ -63,15 +64,19 @@ class Made:
             reference=self.reference if self.base is None else self.base.reference,
             manifest=self.manifest,
             config=ImageConfig.of(json.loads(self.assembled.config)),
-            indexes=(
-                *(() if self.base is None else self.base.indexes),
-                *(() if layer is None else (layer.index,)),
-            ),
+            indexes=self._indexes,
             size=self.size,
             fresh={
                 **({} if self.base is None else self.base.fresh),
                 **({} if layer is None else {layer.digest: layer.data}),
             },
+        )
+
+    def _indexes(self) -> tuple[LayerIndex, ...]:
+        layer = self.assembled.layer
+        return (
+            *(() if self.base is None else self.base.indexes()),
+            *(() if layer is None else (layer.index,)),
         )
 
 

@@ -121,7 +121,7 @@ def make_context(folder: Path) -> Path:
 
 _SOURCES = [
     *("f", "exec.sh", "setuid", "d", "d/", "d/sub", "*.txt", "nomatch*", "link", "dirlink", "a*"),
-    *("f", "f", "exec.sh", "d", "*.txt", "a.txt", "d/sub", "d/[fs]*"),
+    *("f", "f", "exec.sh", "d", "*.txt", "a.txt", "d/sub", "d/[fs]*", "d*", "[de]"),
     *("f exec.sh", "./f", "?.txt", "[ab].txt", "d/s*", "e", "etc", "none", ".", "empty", "d/u*"),
     *("f d", "a.txt b.txt", "/f", "d/sub/../f", "passwd", "e/d", "d/sub/deep", "e/*"),
 ]
@@ -140,7 +140,18 @@ _OWNERS = [
     *("root", "u:77", "$OWNER", "ghost:staff", "u:", "12:ghost", "70000:3000000"),
 ]
 _MODES = ["", "", "", "755", "0600", "4755", "1777", "0"]
-_FROM_SOURCES = ["/etc/issue", "/usr", "/etc/*", "/home/u", "/lib/", "/var/run", "/opt", "/e*/f"]
+_FROM_SOURCES = [
+    "/etc/issue",
+    "/usr",
+    "/etc/*",
+    "/home/u",
+    "/lib/",
+    "/var/run",
+    "/opt",
+    "/e*/f",
+    "/e*",
+    "/u*",
+]
 _VALUES = ["v", '"two words"', "'$A'", "$A", "${A}b", "${NO:-x}", "${PATH}:/y", '""', "é"]
 _CONFIGS = [
     "ENV {name}={value}",

@@ -60,7 +60,7 @@ class Reading:
 @pytest.fixture
 def files() -> Files:
     index = LayerIndex(entries=ENTRIES, accounts=ACCOUNTS)
-    return Files(Below(Layers([index]), ["sha256:1"]))
+    return Files(Below(lambda: Layers([index]), ["sha256:1"]))
 
 
 def changes(files: Files) -> Mapping[str, tuple[str, int, int, int]]:
@@ -229,7 +229,7 @@ def test_accounts_that_the_build_itself_has_put_there_count(files: Files) -> Non
 
 def test_a_name_in_an_empty_image_is_refused() -> None:
     with pytest.raises(Refused, match="empty image"):
-        owner_of("u", Files(Below(Layers(()))), Reading())
+        owner_of("u", Files(Below()), Reading())
 
 
 def test_a_source_in_an_image_keeps_owner_and_mode(files: Files) -> None:
@@ -242,6 +242,13 @@ def test_a_source_in_an_image_keeps_owner_and_mode(files: Files) -> None:
 def test_a_wildcard_finds_what_it_matches_and_may_find_nothing(files: Files) -> None:
     assert [source.name for source in sources_in(files, "/etc/p*")] == ["passwd"]
     assert sources_in(files, "/etc/z*") == []
+
+
+def test_links_that_a_wildcard_brings_along_are_refused(files: Files) -> None:
+    files.put("etc/broken", Node("link", 0o777, 0, 0, 0, "/nowhere"))
+    assert sources_in(files, "/etc")[0].below
+    with pytest.raises(Refused, match="finds the link"):
+        sources_in(files, "/e*c")
 
 
 @pytest.mark.parametrize("path", ["/missing", "/linked", "/capable", "/null", "/missing/*"])

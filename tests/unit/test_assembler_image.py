@@ -78,7 +78,7 @@ def make(
     )
     layers = Layers([LayerIndex(entries=ENTRIES)])
     world = World(
-        below=lambda _name: Below(layers, ["sha256:blob"]),
+        below=lambda _name: Below(lambda: layers, ["sha256:blob"]),
         context=[[FILE] for _ in program.reads],
         reader=Contents(),
         archive=lambda _node: archive,
