@@ -215,14 +215,15 @@ class Generator:
                 lines.extend(self._instruction(number))
             if number and number == stages - 1:
                 lines.append(self._copy(f"--from=s{number - 1} ", self._source_of_stage()))
-        return "\n".join([*lines, ""])
+        head = ["# escape=`"] if self._dice.random() < 0.1 else []
+        return "\n".join([*head, *lines, ""])
 
     def _instruction(self, stage: int) -> list[str]:
         kind = self._dice.random()
         if kind < 0.45:
             return [self._copy("", self._dice.choice(_SOURCES))]
         if kind < 0.52:
-            name = self._dice.choice(["DOC", "'DOC'"])
+            name = self._dice.choice(["DOC", "'DOC'", "-DOC"])
             return [self._copy("", f"<<{name}"), "a $A ${NO:-x}", "\ttabbed", "DOC"]
         if kind < 0.56:
             origin = self._dice.choice(self._bases)
