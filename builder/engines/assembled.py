@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import tarfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
@@ -19,16 +16,16 @@ from builder.assembler.assemble import BaseManifest
 from builder.assembler.config import ImageConfig
 from builder.assembler.copy import Source, without_links
 from builder.assembler.files import Below, Node
-from builder.assembler.index import LayerIndex, Layers, open_layer, read_layer
-from builder.atomic import replace_file
+from builder.assembler.index import LayerIndex, Layers, open_layer
 from builder.context import ContextSource, read_context
 from builder.contexttree import ContextFile
 from builder.dockerfile.model import ContextRead
+from builder.engines.indexes import Indexes
 from builder.errors import InputError
 from builder.globs import clean, has_wildcard
 from builder.reference import Reference
 from builder.registry.client import Registry
-from builder.registry.content import Descriptor, Manifest
+from builder.registry.content import Manifest
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _HEAD = 512
@@ -73,50 +70,6 @@ class Base:
         if digest in self.fresh:
             return io.BytesIO(self.fresh[digest])
         return cast("IO[bytes]", registry.blobs.open(self.reference, digest))
-
-
-class Indexes:
-    """The indexes of layers, made once and kept in a folder; for many threads."""
-
-    def __init__(self, registry: Registry, folder: Path | None) -> None:
-        self._registry = registry
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._known: dict[str, LayerIndex] = {}
-        self._making: dict[str, threading.Lock] = {}
-
-    def of(self, repository: Reference, layer: Descriptor) -> LayerIndex:
-        """The index of a layer; the layer is read through where there is none yet."""
-        with self._lock:
-            own = self._making.setdefault(layer.digest, threading.Lock())
-        with own:
-            found = self._known.get(layer.digest) or self._load(layer.digest)
-            if found is None:
-                with self._registry.blobs.open(repository, layer.digest) as stream:
-                    found = read_layer(cast("IO[bytes]", stream), layer.media_type)
-                    while stream.read(1 << 20):  # to the end, so that the digest is verified
-                        pass
-                self.keep(layer.digest, found)
-            self._known[layer.digest] = found
-            return found
-
-    def keep(self, digest: str, index: LayerIndex) -> None:
-        self._known[digest] = index
-        if self._folder is not None:
-            with suppress(OSError):  # it is made again where it could not be kept
-                replace_file(self._file(digest), index.dump())
-
-    def _load(self, digest: str) -> LayerIndex | None:
-        if self._folder is None:
-            return None
-        try:
-            return LayerIndex.load(self._file(digest).read_text(encoding="ascii"))
-        except (OSError, UnicodeError):
-            return None
-
-    def _file(self, digest: str) -> Path:
-        name = hashlib.sha256(digest.encode()).hexdigest()
-        return Path(self._folder or "") / f"{name}.index"
 
 
 def read_base(

@@ -17,9 +17,10 @@ from functools import cached_property, partial
 from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
-from builder.engines.assembled import Base, Indexes, read_base
+from builder.engines.assembled import Base, read_base
 from builder.engines.daemon import Daemon, LocalImage, Pushed
 from builder.engines.failure import BuildFailedError
+from builder.engines.indexes import Indexes
 from builder.engines.together import Made, put_together
 from builder.errors import InterruptedRunError, Location, OcbuildError
 from builder.keys import key_tag
@@ -112,6 +113,7 @@ class Assembler:
             uploaded += self._bring_base(made, reference)
             stored = self._target.put(reference, made.manifest)
         self._holders[place] = reference
+        self._indexes.share(self._target)
         return Pushed(digest=stored.digest, uploaded=uploaded)
 
     # -- making --------------------------------------------------------------------------------

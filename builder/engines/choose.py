@@ -66,8 +66,8 @@ def assembler(daemon: Daemon, environ: Mapping[str, str], *, platform: str) -> A
     """The engine that comes before all others where it can make an image."""
     from builder.backoff import RetryPolicy  # noqa: PLC0415
     from builder.clock import SystemClock  # noqa: PLC0415
-    from builder.engines.assembled import Indexes  # noqa: PLC0415
     from builder.engines.assembler import Assembler  # noqa: PLC0415
+    from builder.engines.indexes import Indexes  # noqa: PLC0415
     from builder.registry.client import Registry  # noqa: PLC0415
     from builder.state import state_dir  # noqa: PLC0415
 

@@ -19,9 +19,10 @@ from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
 from builder.clock import SystemClock
 from builder.engines import BuildRequest
-from builder.engines.assembled import Base, Indexes, read_base
+from builder.engines.assembled import Base, read_base
 from builder.engines.assembler import Assembler
 from builder.engines.buildx import Buildx
+from builder.engines.indexes import Indexes
 from builder.engines.together import put_together
 from builder.reference import Reference
 from builder.registry.client import Registry

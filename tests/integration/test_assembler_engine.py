@@ -13,9 +13,9 @@ import pytest
 from builder.backoff import RetryPolicy
 from builder.clock import SystemClock
 from builder.engines import BuildRequest
-from builder.engines.assembled import Indexes
 from builder.engines.assembler import Assembler
 from builder.engines.daemon import Daemon
+from builder.engines.indexes import Indexes
 from builder.reference import Reference
 from builder.registry.client import Registry
 from tests.support.engines import BOX, OURS, TEST_LABEL, Outputs, box, connect, docker
@@ -117,7 +117,7 @@ def test_what_is_stored_can_be_pulled_and_is_the_same_image(yard: Yard) -> None:
 
 def test_a_changed_image_takes_five_requests_and_another_tag_takes_one(yard: Yard) -> None:
     yard.make(yard.request("few", APP))
-    yard.store(yard.request("few", APP))
+    yard.store(yard.request("few", APP))  # with the base and its indexes
     changed = yard.request("few", APP + "ENV NEW=1\n")
     (yard.folder / "context/f").write_text("second\n", encoding="utf-8")
     yard.make(changed)
@@ -164,6 +164,21 @@ def test_a_registry_that_does_not_answer_is_asked_once(yard: Yard, daemon: Daemo
         assert engine.refusal(request) == f"no registry has {gone} as the engine has it"
     assert quick.traffic.requests <= 1
     docker("rmi", gone)
+
+
+def test_an_index_is_shared_beside_its_layer(yard: Yard) -> None:
+    """Another machine takes it from the registry, and reads no layer through."""
+    request = yard.request("shared", APP)
+    yard.make(request)
+    yard.store(request)
+    base = Reference.parse(yard.tag("base"))
+    layers = yard.registry.manifest(base).layers
+    assert {f"index-{layer.digest[7:47]}" for layer in layers} <= set(yard.registry.tags(base))
+    other = Registry.connect(os.environ, clock=SystemClock())
+    indexes = Indexes(other, None)
+    found = {path for layer in layers for path in indexes.of(base, layer).entries}
+    assert "bin/busybox" in found
+    assert other.traffic.received < 200_000 < sum(layer.size for layer in layers)
 
 
 def test_what_is_no_image_of_this_run_is_not_stored(yard: Yard) -> None:

@@ -19,8 +19,9 @@ from builder.backoff import RetryPolicy
 from builder.clock import SystemClock
 from builder.dockerfile.model import ContextRead, Via
 from builder.engines import BuildRequest
-from builder.engines.assembled import Contents, Indexes, context_sources, is_archive
+from builder.engines.assembled import Contents, context_sources, is_archive
 from builder.engines.assembler import thin_archive
+from builder.engines.indexes import Indexes
 from builder.engines.together import created_at
 from builder.errors import Location
 from builder.reference import Reference
