@@ -10,7 +10,7 @@ export OCBUILD_REQUIRE_ENGINE := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-dev engine busybox registry images check unit integration e2e test-images \
-	test bench-graph bench-reuse clean
+	test bench-graph bench-reuse bench-assembler clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ bench-graph: venv ## how long the graph of 2,000 and of 4,000 Dockerfiles takes
 
 bench-reuse: venv-dev engine ## a release that changes nothing, beside docker buildx bake
 	@PYTHONPATH=. $(PYTHON) benchmarks/reuse.py
+
+bench-assembler: venv-dev ## how long changed leaves take to the registry, beside buildx bake
+	@$(PYTHON) benchmarks/assembler.py
 
 clean: ## remove what these targets made in this folder; images and registry stay
 	@$(STEP) "remove .venv and caches" rm -rf .venv .ocbuild .mypy_cache .ruff_cache .pytest_cache \

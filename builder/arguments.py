@@ -31,7 +31,7 @@ exit codes:
   3 no usable engine · 4 publishing failed · 5 deployment failed · 70 a bug · 130 interrupted
 """
 WITH_TARGETS = ("build", "plan", "refresh", "graph", "list", "check")
-ENGINES = ("buildx", "engine-api", "classic")
+ENGINES = ("assembler", "buildx", "engine-api", "classic")
 
 
 def parse(words: Sequence[str]) -> Callable[[Mapping[str, str]], int]:

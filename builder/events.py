@@ -36,6 +36,9 @@ class StepId:
         return f"{self.phase.value} {self.image}"
 
 
+# The one engine that is no Docker Engine.
+ASSEMBLER = "assembler"
+
 # --- outcomes ---------------------------------------------------------------------------------
 
 
@@ -191,7 +194,8 @@ class ImageStatus(str, Enum):
 class ImageResult:
     """What became of one image of the plan.
 
-    ``seconds`` of building and testing, not pushing; ``cached``: the engine had nothing to run.
+    ``seconds`` of building and testing, not pushing; ``cached``: the engine had nothing to run;
+    ``assembled``: no engine made it.
     """
 
     image: str
@@ -209,6 +213,7 @@ class ImageResult:
     blocked_by: str | None = None
     optional: bool = False
     cached: bool = False
+    assembled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

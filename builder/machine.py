@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from builder.bootstrap import bootstrap
 from builder.config import BootstrapSettings
 from builder.engines import Engine
-from builder.engines.choose import available
+from builder.engines.choose import assembler, available
 from builder.engines.daemon import Daemon
 from builder.errors import PublishError
 from builder.events import Note, Report
@@ -20,6 +21,9 @@ from builder.reference import Reference
 from builder.registry.embedded import EmbeddedRegistry
 from builder.state import state_dir
 from builder.tree import LOCAL, Tree
+
+if TYPE_CHECKING:
+    from builder.engines.assembler import Assembler
 
 # The kernel's word for an architecture, and OCI's.
 ARCHITECTURES = {
@@ -33,10 +37,15 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What was found here: an engine that answers, and the ways it offers to make images."""
+    """What was found here: an engine that answers, and the ways it offers to make images.
+
+    ``platform`` is what the engine builds for by default, as OCI names it, e.g. linux/amd64.
+    """
 
     daemon: Daemon
     engines: Sequence[Engine]
+    assembler: Assembler
+    platform: str
     environ: Mapping[str, str]
 
     @classmethod
@@ -48,13 +57,15 @@ class Machine:
 
         """
         daemon = Daemon.connect(environ)
-        return cls(daemon=daemon, engines=available(daemon, environ), environ=environ)
-
-    @property
-    def platform(self) -> str:
-        """What the engine builds for by default, as OCI names it, e.g. linux/amd64."""
-        info = self.daemon.info()
-        return f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"
+        info = daemon.info()
+        platform = f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"
+        return cls(
+            daemon=daemon,
+            engines=available(daemon, environ),
+            assembler=assembler(daemon, environ, platform=platform),
+            platform=platform,
+            environ=environ,
+        )
 
     @staticmethod
     def engine_class(forced: str | None) -> str:
@@ -63,7 +74,10 @@ class Machine:
 
     def existing(self, image: Image, key: str, release: str) -> Existing | None:
         """The image of this key, in the engine or else in the registry."""
-        local = self.daemon.find_labelled(KEY, key)
+        # An engine with many images takes long to look through them all.
+        local = self.daemon.inspect(release)
+        if local is None or local.labels.get(KEY) != key:
+            local = self.daemon.find_labelled(KEY, key)
         if local is not None:
             return Existing(reference=release, place="the engine", image_id=local.id)
         try:

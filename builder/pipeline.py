@@ -146,6 +146,7 @@ def build(
             existing=existing,
             environ=environ,
             no_cache=options.no_cache or frozenset(renewal.stale if renewal else ()),
+            push=options.push,
         )
         run = Run(
             run_id=run_id,
@@ -234,7 +235,9 @@ def _plan_text(made: Plan) -> str:
     at = f", at {made.commit[:7]}" if made.commit else ""
     dirt = " with uncommitted edits" if made.dirty else ""
     lines += [f"note: {remark}" for remark in made.remarks]
-    lines.append(f"{len(made.steps)} images, {builds} to build{at}{dirt}")
+    assembled = sum(step.action is Action.ASSEMBLE for step in made.steps)
+    others = f", {assembled} to assemble" if assembled else ""
+    lines.append(f"{len(made.steps)} images, {builds} to build{others}{at}{dirt}")
     return "\n".join(lines) + "\n"
 
 

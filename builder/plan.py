@@ -124,8 +124,13 @@ def make_plan(
     dirty: bool,
     no_reuse: bool = False,
     remarks: Mapping[str, str] | None = None,
+    assembler: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Decide for every selected image, and for every ancestor that one of them needs."""
+    """Decide for every selected image, and for every ancestor that one of them needs.
+
+    ``assembler`` says of each image why the assembler cannot make it, "" where it can as far as its
+    Dockerfile goes; it is None where another engine was asked for.
+    """
     names = wanted(graph, selection, known)
     steps: list[Step] = []
     for name in names:
@@ -134,11 +139,16 @@ def make_plan(
         there = _is_there(facts, selected=selected)
         children = [child for child in graph.children(name) if child in names]
         because = selection.because.get(name, ())
+        obstacle = ""
+        if assembler is not None and not there:
+            obstacle = assembler[name] or _built_below(graph[name].parents, steps)
+        assembled = assembler is not None and not obstacle
+        reasons = _reasons(facts, because, children, no_reuse=no_reuse)
         steps.append(
             Step(
                 image=name,
-                action=_action(facts, there=there, selected=selected),
-                reasons=_reasons(facts, because, children, no_reuse=no_reuse),
+                action=_action(facts, there=there, selected=selected, assembled=assembled),
+                reasons=(*reasons, obstacle) if obstacle else reasons,
                 key=facts.key,
                 refs=facts.refs,
                 parents=tuple(p for p in graph[name].parents if p in names and not there),
@@ -160,9 +170,15 @@ def _is_there(facts: Known, *, selected: bool) -> bool:
     return bool(facts.digest if selected else facts.existing)
 
 
-def _action(facts: Known, *, there: bool, selected: bool) -> Action:
+def _built_below(parents: Sequence[str], steps: Sequence[Step]) -> str:
+    """Why an image has to wait for an engine, though its own Dockerfile does not."""
+    built = {step.image for step in steps if step.action is Action.BUILD}
+    return next((f"an engine builds {name} in this run" for name in parents if name in built), "")
+
+
+def _action(facts: Known, *, there: bool, selected: bool, assembled: bool) -> Action:
     if not there:
-        return Action.BUILD
+        return Action.ASSEMBLE if assembled else Action.BUILD
     return Action.REUSE if facts.tagged or not selected else Action.RETAG
 
 

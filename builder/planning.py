@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from builder import bases
+from builder.assembler.program import obstacle
 from builder.machine import Machine
 from builder.options import BuildOptions
 from builder.plan import Action, Plan, make_plan
@@ -74,6 +75,10 @@ class Planner:
         return bases.remembered(pins, self.tree.config, self.machine.daemon)
 
     @property
+    def _forced(self) -> str | None:
+        return self.options.engine or self.tree.config.build.engine
+
+    @property
     def _anew(self) -> bool:
         """Whether what is published is to be passed over."""
         return self.options.no_reuse or self.options.no_cache
@@ -128,6 +133,7 @@ class Planner:
             dirty=tree.dirty,
             no_reuse=options.no_reuse,
             remarks=tree.config.remarks,
+            assembler=_obstacles(tree, names) if self._forced in (None, "assembler") else None,
         )
         return Planned(plan=made, existing=existing, resolution=resolution, inputs=known_as.inputs)
 
@@ -139,11 +145,21 @@ class Planner:
             names,
             bases=resolution,
             platform=self.machine.platform,
-            engine_class=self.machine.engine_class(
-                self.options.engine or self.tree.config.build.engine
-            ),
+            engine_class=self.machine.engine_class(self._forced),
             generations=self.generations,
         )
+
+
+def _obstacles(tree: Tree, names: Iterable[str]) -> dict[str, str]:
+    """Why the assembler cannot make an image; "" where it can."""
+    found: dict[str, str] = {}
+    for name in names:
+        image = tree.graph[name]
+        outside = f"{image.external[0]} is no image of this tree" if image.external else ""
+        base = image.links.get(image.base or "")
+        triggers = tree.graph[base].needs.onbuild if base else ()
+        found[name] = obstacle(image.source.parsed, image.needs, triggers) or outside
+    return found
 
 
 def externals(tree: Tree, selection: Selection) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.bases import Resolution, ResolvedBase
@@ -161,9 +161,10 @@ def make_jobs(
     existing: Mapping[str, Existing],
     environ: Mapping[str, str],
     no_cache: bool | frozenset[str],
+    push: bool,
 ) -> dict[str, Job]:
     """One job per image of the plan; ``no_cache`` is for all, or for the images that it names."""
-    return {
+    jobs = {
         step.image: (
             _reuse_job(tree, step, existing[step.image])
             if step.action in (Action.REUSE, Action.RETAG)
@@ -178,6 +179,7 @@ def make_jobs(
         )
         for step in plan.steps
     }
+    return _kept_out_of_engine(plan, jobs) if push else jobs
 
 
 def _reuse_job(tree: Tree, step: Step, found: Existing) -> Job:
@@ -316,6 +318,21 @@ def _secrets(config: Config, name: str, environ: Mapping[str, str]) -> dict[str,
 def _timeout(config: Config, name: str) -> float:
     own = config.image(name).timeout
     return config.build.timeout if own is None else own
+
+
+def _kept_out_of_engine(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
+    """The jobs, with word of the images that only the registry has to get.
+
+    Those are assembled, have no test, and nothing of this run is built on them.
+    """
+    found = dict(jobs)
+    needed = {parent for step in plan.steps for parent in step.parents}
+    for step in plan.steps:
+        job = jobs[step.image]
+        if step.action is Action.ASSEMBLE and job.request and not job.tests:
+            in_engine = step.image in needed
+            found[step.image] = replace(job, request=replace(job.request, in_engine=in_engine))
+    return found
 
 
 def staged_reference(image: Image, key: str) -> str:

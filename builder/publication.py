@@ -280,8 +280,9 @@ class Publication:
             size=sum(layer.size for layer in manifest.layers),
             media_type=manifest.media_type,
             generation=self.generations.get(image.name, 0),
-            inventory=Inventories(self.registry).find(reference),
+            inventory="" if result.assembled else Inventories(self.registry).find(reference),
             labels=dict(image.needs.labels),
+            base=image.links.get(image.base or "", "") if result.assembled else "",
             inputs=inputs,
         )
 

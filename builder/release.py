@@ -49,7 +49,9 @@ class ReleasedImage:
     ``path`` is its repository within the registry, so that a release may be copied to another one;
     ``size`` counts the bytes of its compressed layers. ``generation`` counts how often a refresh
     made it anew; it is part of the key. ``inventory`` is the digest of the artifact that lists its
-    Debian packages, "" where there is none. ``labels`` are those of the Dockerfile.
+    Debian packages, "" where there is none. ``labels`` are those of the Dockerfile. ``base`` is set
+    where the image was put together in process: nothing was installed in it, so it has the packages
+    of that image of the tree.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ReleasedImage:
     generation: int = 0
     inventory: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
 
     def reference(self, registry: str) -> Reference:
         """Where the image is, by its digest."""
@@ -149,6 +152,7 @@ def _image_json(image: ReleasedImage) -> dict[str, object]:
         "generation": image.generation,
         "inventory": image.inventory,
         "labels": dict(image.labels),
+        "base": image.base,
         "inputs": {
             "recipe": inputs.recipe,
             "setting": inputs.setting,
@@ -190,6 +194,7 @@ def _image(name: str, found: Mapping[str, Any]) -> ReleasedImage:
         generation=int(found.get("generation", 0)),
         inventory=str(found.get("inventory", "")),
         labels=_texts(found.get("labels", {})),
+        base=str(found.get("base", "")),
         inputs=Inputs(
             recipe=str(inputs["recipe"]),
             setting=str(inputs.get("setting", "")),

@@ -100,6 +100,7 @@ class Run:
             self.jobs,
             daemon=machine.daemon,
             engines=machine.engines,
+            assembler=machine.assembler,
             forced=options.engine or tree.config.build.engine,
             run_id=self.run_id,
             # What is dirty has no commit to stand for it, so its tag is nobody's promise.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
@@ -32,6 +33,9 @@ from builder.reference import Reference
 from builder.refresh.recording import Recorder
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
+
+if TYPE_CHECKING:
+    from builder.engines.assembler import Assembler
 
 _STAGINGS = 3
 
@@ -90,6 +94,7 @@ class Worker:
         registry: Registry | None = None,
         claim: Claim | None = None,
         recorder: Recorder | None = None,
+        assembler: Assembler | None = None,
     ) -> None:
         self._jobs = jobs
         self._registry = registry
@@ -98,7 +103,8 @@ class Worker:
         self._pushed: dict[str, str] = {}
         self._recorder = recorder
         self._daemon = daemon
-        self._engines = engines
+        self._engines = engines if assembler is None else (assembler, *engines)
+        self._assembler = assembler
         self._forced = forced
         self._run_id = run_id
         self._immutable = immutable
@@ -121,7 +127,11 @@ class Worker:
         if job.request is None:
             return self._reuse(job)
         request = _with_base_digest(job.request, job.base, context)
-        engine = choose(request, self._engines, self._forced)
+
+        def tell(text: str) -> None:
+            context.emit(StepOutput(step=step, line=text))
+
+        engine = choose(request, self._engines, self._forced, tell)
 
         def sink(output: Output) -> None:
             if isinstance(output, CurrentStep):
@@ -164,10 +174,12 @@ class Worker:
         return Tested(commands=len(job.tests))
 
     def _push(self, job: Job, step: StepId, context: Context) -> Outcome:
-        pushed = self._stage(job, step, context)
+        pushed = self._store(job, job.staged)
+        if pushed is None:
+            pushed = self._stage(job, step, context)
+            self._record(job, pushed.digest, context)
         self._pushed[job.image] = pushed.digest
         self._refuse_other_content(job)
-        self._record(job, pushed.digest, context)
         return pushed
 
     def _stage(self, job: Job, step: StepId, context: Context) -> Pushed:
@@ -228,6 +240,13 @@ class Worker:
         if self._registry is None:
             raise Bug("there is no registry to publish to")
         return self._registry
+
+    def _store(self, job: Job, reference: str) -> Pushed | None:
+        """Store what the assembler made without the engine; None where it was not the assembler."""
+        if self._assembler is None:
+            return None
+        stored = self._assembler.store(job.release, reference)
+        return None if stored is None else Pushed(digest=stored.digest, uploaded=stored.uploaded)
 
     def _push_tag(self, reference: str, step: StepId, context: Context) -> Pushed:
         def progress(current: int, total: int) -> None:

@@ -116,8 +116,13 @@ def _find_frontend(
     dockerfile: Dockerfile, build_args: Mapping[str, str], findings: Findings
 ) -> None:
     frontend = build_args.get("BUILDKIT_SYNTAX", dockerfile.syntax)
-    if frontend and not _USUAL_FRONTEND.fullmatch(frontend):
+    if not is_usual_frontend(frontend):
         findings.features.add("syntax")
+
+
+def is_usual_frontend(name: str) -> bool:
+    """Whether a ``# syntax=`` names Docker's own frontend, or nothing."""
+    return not name or _USUAL_FRONTEND.fullmatch(name) is not None
 
 
 def _args_in_force(

@@ -25,7 +25,9 @@ class BuildRequest:
     Dockerfile writes it (FROM, COPY --from, RUN --mount=from=) to an image reference that the
     engine can resolve, or to a URL with a scheme that buildx knows (docker-image://, a folder …).
     ``tags`` are full references that the result gets in the engine. ``features`` are the keys of
-    dockerfile.model.FEATURES that the Dockerfile needs. ``timeout`` in seconds.
+    dockerfile.model.FEATURES that the Dockerfile needs. ``timeout`` in seconds. ``in_engine`` is
+    False where nobody will ask the Docker Engine for the image: one that needs no engine to make it
+    may then keep it to itself until it is stored.
     """
 
     image: str
@@ -42,6 +44,7 @@ class BuildRequest:
     features: frozenset[str] = frozenset()
     no_cache: bool = False
     timeout: float | None = None
+    in_engine: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder.engines import BuildRequest, Engine
 from builder.errors import BuildError, EngineUnavailableError, Location, did_you_mean
 
 if TYPE_CHECKING:
+    from builder.engines.assembler import Assembler
     from builder.engines.daemon import Daemon
 
 
-def choose(request: BuildRequest, engines: Sequence[Engine], forced: str | None = None) -> Engine:
+def choose(
+    request: BuildRequest,
+    engines: Sequence[Engine],
+    forced: str | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
+) -> Engine:
     """The first engine in order that does not refuse; ``forced`` names the only one to ask.
+
+    ``tell`` is given the reason of each engine that was passed over.
 
     Raises:
         EngineUnavailableError: if there is no engine, or none of that name.
@@ -39,6 +47,7 @@ def choose(request: BuildRequest, engines: Sequence[Engine], forced: str | None 
         if reason is None:
             return engine
         reasons.append(f"\n  {engine.name}: {reason}")
+        tell(f"not by {engine.name}: {reason}")
     raise BuildError(f"no engine can make {request.image}:{''.join(reasons)}", where=where)
 
 
@@ -51,6 +60,22 @@ def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:
 
     names = BorrowedNames(daemon)
     return [Buildx(daemon, environ), EngineApi(daemon, names), Classic(daemon, names)]
+
+
+def assembler(daemon: Daemon, environ: Mapping[str, str], *, platform: str) -> Assembler:
+    """The engine that comes before all others where it can make an image."""
+    from builder.backoff import RetryPolicy  # noqa: PLC0415
+    from builder.clock import SystemClock  # noqa: PLC0415
+    from builder.engines.assembler import Assembler  # noqa: PLC0415
+    from builder.engines.indexes import Indexes  # noqa: PLC0415
+    from builder.registry.client import Registry  # noqa: PLC0415
+    from builder.state import state_dir  # noqa: PLC0415
+
+    # An engine can make the image, so nobody waits for a registry that does not answer.
+    registry = Registry.connect(environ, clock=SystemClock(), retry=RetryPolicy(retries=0))
+    indexes = Indexes(registry, state_dir(environ) / "indexes")
+    target = Registry.connect(environ, clock=SystemClock())
+    return Assembler(daemon, registry, indexes, platform=platform, target=target)
 
 
 def _named(name: str, engines: Sequence[Engine]) -> Engine:

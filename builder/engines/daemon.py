@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,7 +92,6 @@ class Daemon:
 
     @property
     def docker_config(self) -> Mapping[str, Any]:
-        """The docker command's config.json."""
         return self._config
 
     def info(self) -> EngineInfo:
@@ -102,13 +102,14 @@ class Daemon:
         """Free bytes where the engine keeps images; None if it is not on this machine."""
         if self.endpoint.socket is None:
             return None
-        try:
-            status = os.statvfs(self.info().root)
-        except OSError:
-            return None
-        return status.f_bavail * status.f_frsize
+        with suppress(OSError):
+            status = os.statvfs(self._root)
+            return status.f_bavail * status.f_frsize
+        return None
 
-    # -- images --
+    @cached_property
+    def _root(self) -> str:
+        return self.info().root
 
     def inspect(self, reference: str) -> LocalImage | None:
         """The image that the engine has under this name, id or digest."""
@@ -151,24 +152,22 @@ class Daemon:
     def import_rootfs(
         self, source: Path | IO[bytes], reference: str, changes: Sequence[str] = ()
     ) -> str:
-        """Make an image of a root file system in a tar archive; its id.
-
-        ``changes`` are Dockerfile instructions such as ``CMD ["bash"]``.
-        """
+        """Make an image of a tar archive; its id. ``changes`` are instructions of a Dockerfile."""
         if isinstance(source, Path):
             with source.open("rb") as stream:
                 return self.import_rootfs(stream, reference, changes)
         name = Reference.parse(reference)
+        where = {"fromSrc": "-", "repo": name.repository, "tag": name.tag or "latest"}
         doing = f"cannot import {reference}"
-        params = {"fromSrc": "-", "repo": name.repository, "tag": name.tag or "latest"}
+        return self._take_in(doing, "/images/create", {**where, "changes": list(changes)}, source)
+
+    def load(self, archive: IO[bytes]) -> None:
+        """Take images in that an archive like one of ``docker save`` holds."""
+        self._take_in("cannot load an image", "/images/load", {"quiet": "1"}, archive)
+
+    def _take_in(self, doing: str, path: str, params: Mapping[str, Any], body: IO[bytes]) -> str:
         status = ""
-        with self._wire.post(
-            doing,
-            "/images/create",
-            params={**params, "changes": list(changes)},
-            body=source,
-            raises=BuildError,
-        ) as received:
+        with self._wire.post(doing, path, params=params, body=body, raises=BuildError) as received:
             for message in received:
                 if "error" in message:
                     raise BuildError(f"{doing}: {message['error']}")

@@ -93,12 +93,17 @@ def check(
 def _facts(
     images: Sequence[ReleasedImage], inventories: Inventories, host: str
 ) -> dict[str, Facts]:
+    by_name = {image.name: image for image in images}
+
     def one(image: ReleasedImage) -> Facts:
         record = None
-        if image.inventory:
-            record = inventories.read(image.reference(host).at(image.inventory))
+        holder = image
+        while holder.base in by_name:  # what was put together in process has its base's packages
+            holder = by_name[holder.base]
+        if holder.inventory:
+            record = inventories.read(holder.reference(host).at(holder.inventory))
         return Facts(
-            base=record.base if record else "",
+            base=image.base or (record.base if record else ""),
             parents=image.inputs.parents,
             bases=image.inputs.bases,
             inventory=record.inventory if record else None,

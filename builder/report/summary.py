@@ -7,6 +7,7 @@ from pathlib import Path
 
 from builder.errors import Bug, BuildError, InterruptedRunError, PublishError
 from builder.events import (
+    ASSEMBLER,
     Blocked,
     Built,
     Claimed,
@@ -110,6 +111,7 @@ def _image_result(step: Step, ends: _Ends, log_dir: Path | None) -> ImageResult:
         blocked_by=blocked_by,
         optional=step.optional,
         cached=built is not None and built.cached,
+        assembled=built is not None and built.engine == ASSEMBLER,
     )
 
 

@@ -15,6 +15,7 @@ LONGEST_MODULE = 400
 
 # Pure: values in, values out. No file, no process, no clock, no thread, no network.
 CORE = {
+    "assembler",
     "backoff",
     "checks",
     "difference",

@@ -46,6 +46,19 @@ def plan_for(
     return make_plan(graph, selection, known, commit="c" * 40, dirty=False, no_reuse=no_reuse)
 
 
+def assembled_plan(graph: ImageGraph, *targets: str, existing: tuple[str, ...] = ()) -> Plan:
+    """A plan in which base and other have a RUN, and the rest do not."""
+    known = {
+        name: Known(
+            key=name, refs=(f"acme/{name}:1",), existing="the engine" if name in existing else ""
+        )
+        for name in graph.order
+    }
+    obstacles = {name: "line 2 is a RUN" if name in ("base", "other") else "" for name in known}
+    selection = select(graph, targets, groups=())
+    return make_plan(graph, selection, known, commit="", dirty=False, assembler=obstacles)
+
+
 def actions(plan: Plan) -> dict[str, str]:
     return {step.image: step.action.value for step in plan.steps}
 
@@ -125,3 +138,16 @@ def test_a_remark_is_made_on_the_images_of_the_plan_that_have_its_label(tmp_path
         "2 images with other: odd",
     )
     assert remarks_on(graph, ["plain"], remarks) == ("1 image with other: odd",)
+
+
+def test_an_image_without_run_is_assembled_on_a_base_that_exists(graph: ImageGraph) -> None:
+    plan = assembled_plan(graph, "app+", existing=("base",))
+    assert actions(plan) == {"base": "reuse", "app": "assemble", "app-api": "assemble"}
+
+
+def test_what_an_engine_builds_cannot_be_assembled_on_in_the_same_run(graph: ImageGraph) -> None:
+    plan = assembled_plan(graph, "base+", existing=("root",))
+    assert actions(plan) == {"root": "reuse", "base": "build", "app": "build", "app-api": "build"}
+    reasons = {step.image: step.reasons[-1] for step in plan.steps}
+    assert reasons["base"] == "line 2 is a RUN"
+    assert reasons["app"] == "an engine builds base in this run"

@@ -1,0 +1,206 @@
+"""What the assembler reads: bases and indexes from a registry, files from the build context."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+from builder.assembler import Content, InContext, InLayer, Refused
+from builder.assembler.assemble import BaseManifest
+from builder.assembler.config import ImageConfig
+from builder.assembler.copy import Source, without_links
+from builder.assembler.files import Below, Node
+from builder.assembler.index import LayerIndex, Layers, open_layer
+from builder.context import ContextSource, read_context
+from builder.contexttree import ContextFile
+from builder.dockerfile.model import ContextRead
+from builder.engines.indexes import Indexes
+from builder.errors import InputError
+from builder.globs import clean, has_wildcard
+from builder.reference import Reference
+from builder.registry.client import Registry
+from builder.registry.content import Manifest
+
+_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_HEAD = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """An image that others are made of; ``reference`` is where the registry has its layers.
+
+    ``indexes`` makes those of its layers, which may mean to read them through. ``fresh`` are the
+    layers that this process has made itself and may not have stored yet. ``size`` is what the
+    Docker Engine says of the image, 0 where it does not have it.
+    """
+
+    reference: Reference
+    manifest: Manifest
+    config: ImageConfig
+    indexes: Callable[[], tuple[LayerIndex, ...]] = field(repr=False)
+    fresh: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    size: int = 0
+
+    @property
+    def kept(self) -> BaseManifest:
+        """What an image built on this one takes over from its manifest.
+
+        Raises:
+            Refused: it has layers that stay where they are.
+
+        """
+        if not all(each.distributable for each in self.manifest.layers):
+            raise Refused("the base has layers that may not be distributed")
+        layers = json.loads(self.manifest.body)["layers"]
+        return BaseManifest(media_type=self.manifest.media_type, layers=tuple(layers))
+
+    @property
+    def below(self) -> Below:
+        digests = tuple(layer.digest for layer in self.manifest.layers)
+        return Below(lambda: Layers(self.indexes()), digests)
+
+    def open(self, digest: str, registry: Registry) -> IO[bytes]:
+        """The bytes of a layer, compressed as they are."""
+        if digest in self.fresh:
+            return io.BytesIO(self.fresh[digest])
+        return cast("IO[bytes]", registry.blobs.open(self.reference, digest))
+
+
+def read_base(
+    reference: Reference, manifest: Manifest, registry: Registry, indexes: Indexes
+) -> Base:
+    """An image of a registry with its config and the indexes of its layers.
+
+    Raises:
+        Refused: it is nothing that can be built on here.
+
+    """
+    if manifest.is_index or manifest.config is None or manifest.artifact_type:
+        raise Refused(f"{reference} is no single image")
+    config = ImageConfig.of(json.loads(registry.blobs.read(reference, manifest.config)))
+    if len(config.diff_ids) != len(manifest.layers):
+        raise Refused(f"{reference} has a config that does not fit its layers")
+    return Base(
+        reference=reference,
+        manifest=manifest,
+        config=config,
+        indexes=lambda: tuple(indexes.of(reference, each) for each in manifest.layers),
+    )
+
+
+class Contents:
+    """Reads the content that an image is made of, for one build; ``opener`` opens layers."""
+
+    def __init__(self, context: Path, opener: Callable[[str], IO[bytes]]) -> None:
+        self._context = context
+        self._open = opener
+        self._taken: dict[str, dict[str, bytes]] = {}
+
+    def read(self, content: Content) -> bytes:
+        if isinstance(content, bytes):
+            return content
+        if isinstance(content, InContext):
+            return (self._context / content.path).read_bytes()
+        return self._taken[content.layer][content.path]
+
+    def want(self, contents: Sequence[InLayer]) -> None:
+        """Take these files of layers, reading each layer once."""
+        for layer in sorted({each.layer for each in contents}):
+            wanted = {each.path for each in contents if each.layer == layer}
+            self._taken.setdefault(layer, {}).update(self._take(layer, wanted))
+
+    def _take(self, layer: str, wanted: set[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        with self._open(layer) as stream:
+            with open_layer(stream) as archive:
+                for member in archive:
+                    path = clean(f"/{member.name}")[1:]
+                    if path in wanted and member.isreg():
+                        content = archive.extractfile(member)
+                        found[path] = content.read() if content else b""
+            while stream.read(1 << 20):  # to the end, so that the digest is verified
+                pass
+        return found
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether ADD would, or just might, unpack a file that starts like this."""
+    if head.startswith(_ARCHIVES):
+        return True
+    if len(head) < _HEAD:
+        return False
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def context_sources(
+    context: Path, dockerfile: Path, reads: Sequence[ContextRead]
+) -> list[list[Source]]:
+    """What each read stands for, as things to copy.
+
+    Raises:
+        Refused: a source is missing, or is more than path, kind, mode and content.
+
+    """
+    if not reads:
+        return []
+    try:
+        listing = read_context(context, dockerfile, reads)
+    except InputError as error:
+        raise Refused(f"the context cannot be read: {error}") from error
+    return [
+        _sources(context, read, sources)
+        for read, sources in zip(reads, listing.sources, strict=True)
+    ]
+
+
+def _sources(context: Path, read: ContextRead, sources: Sequence[ContextSource]) -> list[Source]:
+    found = [_source(context, each) for each in sources]
+    wildcard = next((text for text in read.sources if has_wildcard(text)), None)
+    return found if wildcard is None else without_links(found, wildcard)
+
+
+def _source(context: Path, source: ContextSource) -> Source:
+    start = len(source.path) + 1 if source.path else 0
+    seen: set[tuple[int, int]] = set()
+    below = tuple((file.path[start:], _node(context, file, seen)) for file in source.below)
+    if source.file is not None and source.file.kind != "dir":
+        return Source(source.name, _node(context, source.file, seen))
+    if source.file is None and source.path:
+        raise Refused(f'"{source.path}" is no file, folder or link')
+    for folder in (source.path, *(file.path for file in source.below if file.kind == "dir")):
+        _refuse_special(context / folder)
+    return Source(source.name, Node("dir", 0o755, 0, 0), below)
+
+
+def _refuse_special(folder: Path) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not (entry.is_symlink() or entry.is_file() or entry.is_dir()):
+                raise Refused(f'"{entry.path}" is no file, folder or link')
+
+
+def _node(context: Path, file: ContextFile, seen: set[tuple[int, int]]) -> Node:
+    if file.kind == "link":
+        return Node("link", 0o777, 0, 0, link=file.link)
+    if file.kind == "dir":
+        return Node("dir", file.mode, 0, 0)
+    path = context / file.path
+    status = path.stat()
+    if status.st_nlink > 1:
+        name = (status.st_dev, status.st_ino)
+        if name in seen:
+            raise Refused(f'"{file.path}" is a hard link to another file of the context')
+        seen.add(name)
+    if "security.capability" in os.listxattr(path):
+        raise Refused(f'"{file.path}" has file capabilities')
+    return Node("file", file.mode, 0, 0, file.size, content=InContext(path=file.path))

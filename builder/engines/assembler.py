@@ -1,0 +1,273 @@
+"""The engine ``assembler``: makes images in process, and stores them where they are wanted.
+
+An image goes to the Docker Engine as an archive with its new layer only, for it has the others; and
+to the registry as blobs and a manifest, without the engine.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+
+from builder.assembler import Refused
+from builder.assembler.assemble import Assembled
+from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
+from builder.engines.assembled import Base, read_base
+from builder.engines.daemon import Daemon, LocalImage, Pushed
+from builder.engines.failure import BuildFailedError
+from builder.engines.indexes import Indexes
+from builder.engines.together import Made, put_together
+from builder.errors import InterruptedRunError, Location, OcbuildError
+from builder.events import ASSEMBLER
+from builder.keys import key_tag
+from builder.labels import KEY
+from builder.reference import Reference
+from builder.registry.blobs import Stored
+from builder.registry.client import Registry
+from builder.registry.content import Content, Manifest
+from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
+
+
+class Assembler:
+    """Makes images whose Dockerfile has no RUN, on bases that the registry has, too."""
+
+    name = ASSEMBLER
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        registry: Registry,
+        indexes: Indexes,
+        *,
+        platform: str,
+        target: Registry | None = None,
+    ) -> None:
+        """Read with ``registry``, store with ``target``, which may have more patience."""
+        self._daemon = daemon
+        self._registry = registry
+        self._target = target or registry
+        self._indexes = indexes
+        self._platform = platform
+        self._lock = threading.Lock()
+        self._tried: dict[int, tuple[BuildRequest, Made | str]] = {}
+        self._looking: dict[str, threading.Lock] = {}
+        self._bases: dict[str, Base | Refused] = {}
+        self._silent: set[str] = set()
+        self._made: dict[str, Made] = {}
+        self._holders: dict[str, Reference] = {}
+
+    def refusal(self, request: BuildRequest) -> str | None:
+        tried = self._try(request)
+        return tried if isinstance(tried, str) else None
+
+    def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        made = self._try(request)
+        with self._lock:
+            self._tried.pop(id(request), None)
+        where = Location(request.dockerfile_label)
+        if isinstance(made, str):
+            raise BuildFailedError(made, where=where)
+        if cancel.is_set():
+            raise InterruptedRunError(f"{request.image}: interrupted")
+        sink(CurrentStep(text="putting the image together"))
+        if request.in_engine:
+            self._load(request, made)
+        self._keep(request, made)
+        return BuildResult(image_id=made.image_id, size=made.size)
+
+    def _load(self, request: BuildRequest, made: Made) -> None:
+        where = Location(request.dockerfile_label)
+        try:
+            self._daemon.load(io.BytesIO(thin_archive(made.assembled, request.tags)))
+            image = self._daemon.inspect(made.image_id)
+        except OcbuildError as error:
+            raise BuildFailedError(
+                error.message, where=where, transient=error.transient, hint=error.hint
+            ) from error
+        if image is None:
+            raise BuildFailedError("the engine took the image, but does not have it", where=where)
+
+    def store(self, release: str, target: str) -> Pushed | None:
+        """Have an image of this run in the registry as ``target``; None where it is none of ours.
+
+        Raises:
+            RegistryError: it cannot be stored.
+
+        """
+        made = self._made.get(release)
+        if made is None:
+            return None
+        reference = Reference.parse(target)
+        place = f"{made.image_id} {reference.repository}"
+        uploaded = 0
+        if place not in self._holders:
+            blobs = [Content.of(data) for data in made.assembled.blobs]
+            uploaded += sum(self._put_blob(blob, reference) for blob in blobs)
+        try:
+            stored = self._target.put(reference, made.manifest)
+        except BlobsMissingError:
+            uploaded += self._bring_base(made, reference)
+            stored = self._target.put(reference, made.manifest)
+        self._holders[place] = reference
+        self._indexes.share(self._target)
+        return Pushed(digest=stored.digest, uploaded=uploaded)
+
+    # -- making --------------------------------------------------------------------------------
+
+    def _try(self, request: BuildRequest) -> Made | str:
+        """The image, or why it is not made here; looked at once, for ``choose`` asks first."""
+        with self._lock:
+            known = self._tried.get(id(request))
+        if known is not None and known[0] is request:
+            return known[1]
+        made: Made | str
+        try:
+            made = put_together(request, self._registry, self._find, platform=self._platform)
+            if request.in_engine:
+                self._require_engine(made.base)
+        except Refused as refused:
+            made = refused.reason
+        except (OcbuildError, OSError) as error:
+            made = f"it cannot be looked at: {error}"
+        with self._lock:
+            self._tried[id(request)] = (request, made)
+        return made
+
+    def _require_engine(self, base: Base | None) -> None:
+        """Make sure that the engine can take what is built on this base without its layers."""
+        if self._has_containerd_store:
+            raise Refused("the engine's image store takes no archive without the base")
+        if base is not None and not base.size:
+            raise Refused(f"the engine does not have {base.reference}")
+
+    @cached_property
+    def _has_containerd_store(self) -> bool:
+        return self._daemon.info().containerd_store
+
+    def _find(self, name: str) -> Base:
+        """The image of this name in the engine, as the registry has it; or by its digest."""
+        with self._lock:
+            looking = self._looking.setdefault(name, threading.Lock())
+        with looking:
+            base = self._bases.get(name)
+            if base is None:
+                try:
+                    base = self._read(name)
+                except Refused as refused:
+                    base = refused
+                self._bases[name] = base
+        if isinstance(base, Refused):
+            raise Refused(base.reason)
+        return base
+
+    def _read(self, name: str) -> Base:
+        image = self._daemon.inspect(name)
+        reference = Reference.parse(name)
+        if image is None:
+            if not reference.digest or not reference.registry:
+                raise Refused(f"the engine does not have {name}")
+            return self._read_base(reference, self._registry.manifest(reference))
+        for candidate in _candidates(reference, image):
+            manifest = self._manifest(candidate)
+            # Engines name an image by its config, or with containerd by its manifest.
+            if manifest is not None and image.id in _ids(manifest):
+                return replace(self._read_base(candidate, manifest), size=image.size)
+        raise Refused(f"no registry has {name} as the engine has it")
+
+    def _manifest(self, candidate: Reference) -> Manifest | None:
+        """What a registry has; None where it has nothing, or was found to be out of reach."""
+        if candidate.registry in self._silent:
+            return None
+        try:
+            return self._registry.manifest(candidate)
+        except (UnreachableError, TlsError):
+            self._silent.add(candidate.registry)
+        except RegistryError:
+            pass
+        return None
+
+    def _read_base(self, reference: Reference, manifest: Manifest) -> Base:
+        return read_base(reference, manifest, self._registry, self._indexes)
+
+    def _keep(self, request: BuildRequest, made: Made) -> None:
+        if made.assembled.layer is not None:
+            self._indexes.keep(made.assembled.layer.digest, made.assembled.layer.index)
+        base = made.as_base()
+        self._bases.update(dict.fromkeys(request.tags, base))
+        self._made[request.tags[0]] = made
+
+    # -- storing -------------------------------------------------------------------------------
+
+    def _put_blob(self, content: Content, target: Reference) -> int:
+        """Upload a blob, or mount it from where this run has put it already; the bytes sent."""
+        holder = self._holders.get(content.digest)
+        sent = self._put(content, target, holder, look=False)
+        self._holders.setdefault(content.digest, target)
+        return sent
+
+    def _bring_base(self, made: Made, target: Reference) -> int:
+        """Have the layers of the base in a repository that lacks some of them."""
+        sent = 0
+        base = made.base
+        if base is None:
+            return sent
+        for layer in base.manifest.layers:
+            content = Content(
+                digest=layer.digest,
+                size=layer.size,
+                open=partial(base.open, layer.digest, self._registry),
+            )
+            if layer.digest in base.fresh:
+                sent += self._put_blob(content, target)
+            else:
+                sent += self._put(content, target, base.reference, look=True)
+        return sent
+
+    def _put(
+        self, content: Content, target: Reference, holder: Reference | None, *, look: bool
+    ) -> int:
+        source = holder if holder is not None and holder.registry == target.registry else None
+        if source is not None and source.repository == target.repository:
+            source, look = None, True
+        stored = self._target.blobs.put(target, content, mount_from=source, look=look)
+        return content.size if stored is Stored.UPLOADED else 0
+
+
+def _candidates(reference: Reference, image: LocalImage) -> Iterator[Reference]:
+    """Where the registry of the name may have the image: where it came from, under its key, so."""
+    if not reference.registry:
+        return
+    for text in image.repo_digests:
+        known = Reference.parse(text)
+        if known.registry == reference.registry:
+            yield known
+    if key := image.labels.get(KEY):
+        yield replace(reference, tag=key_tag(key), digest="")
+    yield reference
+
+
+def _ids(manifest: Manifest) -> tuple[str, ...]:
+    return (manifest.digest, *(() if manifest.config is None else (manifest.config.digest,)))
+
+
+def thin_archive(assembled: Assembled, tags: Sequence[str]) -> bytes:
+    """What ``docker load`` wants, without the layers that the engine has: it never opens those."""
+    layers = json.loads(assembled.manifest)["layers"]
+    digests = [layer["digest"].partition(":")[2] for layer in layers]
+    config = f"{assembled.config_digest.partition(':')[2]}.json"
+    listing = [{"Config": config, "RepoTags": list(tags), "Layers": [f"{d}.tar" for d in digests]}]
+    files = {"manifest.json": json.dumps(listing).encode(), config: assembled.config}
+    if assembled.layer is not None:
+        files[f"{digests[-1]}.tar"] = assembled.layer.data
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()

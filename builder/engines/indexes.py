@@ -1,0 +1,125 @@
+"""The indexes of layers: made once, kept in a folder of this machine and beside the layer.
+
+In a registry the index of a layer is an artifact in the repository of the layer, under the tag
+``index-`` and the first 40 digits of the layer's digest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, cast
+
+from builder.assembler.index import VERSION, LayerIndex, read_layer
+from builder.atomic import replace_file
+from builder.reference import Reference
+from builder.registry.client import Registry
+from builder.registry.content import OCI_MANIFEST, Content, Descriptor, Manifest
+from builder.registry.faults import RegistryError
+from builder.registry.releases import EMPTY, EMPTY_TYPE
+
+ARTIFACT_TYPE = f"application/vnd.ocbuild.layer-index.v{VERSION}+json"
+_DIGITS = 40
+_LAYER = "ocbuild.layer"
+_BLOCK = 1 << 20
+
+
+class Indexes:
+    """For many threads; ``folder`` is None where nothing is kept."""
+
+    def __init__(self, registry: Registry, folder: Path | None) -> None:
+        self._registry = registry
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._known: dict[str, LayerIndex] = {}
+        self._making: dict[str, threading.Lock] = {}
+        self._unshared: dict[str, Reference] = {}
+
+    def of(self, repository: Reference, layer: Descriptor) -> LayerIndex:
+        """The index of a layer; the layer is read through where nobody has one yet."""
+        with self._lock:
+            own = self._making.setdefault(layer.digest, threading.Lock())
+        with own:
+            found = self._known.get(layer.digest) or self._load(layer.digest)
+            if found is None:
+                found = self._fetch(repository, layer.digest)
+                if found is None:
+                    found = self._make(repository, layer)
+                    self._unshared[layer.digest] = repository
+                self.keep(layer.digest, found)
+            self._known[layer.digest] = found
+            return found
+
+    def keep(self, digest: str, index: LayerIndex) -> None:
+        self._known[digest] = index
+        if self._folder is not None:
+            with suppress(OSError):  # it is made again where it could not be kept
+                replace_file(self._file(digest), index.dump())
+
+    def share(self, target: Registry) -> None:
+        """Put what was made here beside the layers, for other machines.
+
+        Not to be allowed to is no fault: they make it themselves then.
+        """
+        while self._unshared:
+            with suppress(KeyError):  # of two threads one is too late
+                digest, repository = self._unshared.popitem()
+                with suppress(RegistryError):
+                    manifest, blobs = artifact(digest, self._known[digest])
+                    for blob in blobs:
+                        target.blobs.put(repository, blob)
+                    target.put(repository.with_tag(tag_of(digest)), manifest)
+
+    def _make(self, repository: Reference, layer: Descriptor) -> LayerIndex:
+        with self._registry.blobs.open(repository, layer.digest) as stream:
+            found = read_layer(cast("IO[bytes]", stream), layer.media_type)
+            while stream.read(_BLOCK):  # to the end, so that the digest is verified
+                pass
+        return found
+
+    def _fetch(self, repository: Reference, digest: str) -> LayerIndex | None:
+        """The index that somebody has put beside the layer."""
+        try:
+            manifest = self._registry.manifest(repository.with_tag(tag_of(digest)))
+            known = manifest.annotations.get(_LAYER) == digest
+            if not known or manifest.artifact_type != ARTIFACT_TYPE or len(manifest.layers) != 1:
+                return None
+            data = self._registry.blobs.read(repository, manifest.layers[0])
+            return LayerIndex.load(gzip.decompress(data).decode("ascii"))
+        except (RegistryError, OSError, EOFError, UnicodeError):
+            return None
+
+    def _load(self, digest: str) -> LayerIndex | None:
+        if self._folder is None:
+            return None
+        try:
+            return LayerIndex.load(self._file(digest).read_text(encoding="ascii"))
+        except (OSError, UnicodeError):
+            return None
+
+    def _file(self, digest: str) -> Path:
+        name = hashlib.sha256(digest.encode()).hexdigest()
+        return Path(self._folder or "") / f"{name}.index"
+
+
+def tag_of(digest: str) -> str:
+    return f"index-{digest.partition(':')[2][:_DIGITS]}"
+
+
+def artifact(digest: str, index: LayerIndex) -> tuple[Manifest, tuple[Content, ...]]:
+    """The manifest of an index, and the blobs that must be there before it."""
+    empty = Content.of(EMPTY)
+    blob = Content.of(gzip.compress(index.dump().encode("ascii"), mtime=0))
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": ARTIFACT_TYPE,
+        "config": {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size},
+        "layers": [{"mediaType": ARTIFACT_TYPE, "digest": blob.digest, "size": blob.size}],
+        "annotations": {_LAYER: digest},
+    }
+    return Manifest.of(json.dumps(document, indent=2).encode(), OCI_MANIFEST), (empty, blob)

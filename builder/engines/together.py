@@ -1,0 +1,202 @@
+"""Puts one image together: finds its bases, reads its context, follows its steps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO
+
+from builder.assembler import InContext, Refused
+from builder.assembler.assemble import Assembled, BaseManifest, World, assemble
+from builder.assembler.config import ImageConfig
+from builder.assembler.files import Below, Node
+from builder.assembler.index import LayerIndex
+from builder.assembler.program import read_program
+from builder.dockerfile.evaluate import is_usual_frontend
+from builder.dockerfile.parse import parse
+from builder.engines import BuildRequest
+from builder.engines.assembled import (
+    Base,
+    Contents,
+    context_sources,
+    is_archive,
+)
+from builder.engines.redirect import familiar, image_of
+from builder.errors import InputError
+from builder.reference import BadReferenceError, Reference
+from builder.registry.client import Registry
+from builder.registry.content import Manifest
+from builder.registry.faults import RegistryError
+
+CREATED = "org.opencontainers.image.created"
+EPOCH = "SOURCE_DATE_EPOCH"
+_HEAD = 512
+_NUMBER = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An image that was put together; ``base`` is None for one that starts from scratch."""
+
+    assembled: Assembled
+    manifest: Manifest
+    base: Base | None
+    reference: Reference
+
+    @property
+    def image_id(self) -> str:
+        return self.assembled.config_digest
+
+    @property
+    def size(self) -> int:
+        """The bytes of all its files, as an engine counts them."""
+        layer = self.assembled.layer
+        below = 0 if self.base is None else self.base.size
+        return below + (0 if layer is None else layer.size)
+
+    def as_base(self) -> Base:
+        """The same as a base of other images, before anybody has stored it."""
+        layer = self.assembled.layer
+        return Base(
+            reference=self.reference if self.base is None else self.base.reference,
+            manifest=self.manifest,
+            config=ImageConfig.of(json.loads(self.assembled.config)),
+            indexes=self._indexes,
+            size=self.size,
+            fresh={
+                **({} if self.base is None else self.base.fresh),
+                **({} if layer is None else {layer.digest: layer.data}),
+            },
+        )
+
+    def _indexes(self) -> tuple[LayerIndex, ...]:
+        layer = self.assembled.layer
+        return (
+            *(() if self.base is None else self.base.indexes()),
+            *(() if layer is None else (layer.index,)),
+        )
+
+
+def put_together(
+    request: BuildRequest, registry: Registry, find: Callable[[str], Base], *, platform: str
+) -> Made:
+    """The image of a request; ``find`` gives the image that a FROM or a COPY --from comes to.
+
+    Raises:
+        Refused: only an engine can make it, or only an engine can be trusted to.
+
+    """
+    return _Building(request, registry, find, request.platform or platform).made()
+
+
+class _Building:
+    """One image being put together."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        registry: Registry,
+        find: Callable[[str], Base],
+        platform: str,
+    ) -> None:
+        self._request = request
+        self._registry = registry
+        self._find_image = find
+        self._contexts = {familiar(name): value for name, value in request.contexts.items()}
+        self._used: dict[str, Base] = {}
+        self._platform = platform
+
+    def made(self) -> Made:
+        request = self._request
+        try:
+            dockerfile = parse(request.dockerfile.read_bytes(), request.dockerfile_label)
+        except (OSError, InputError) as error:
+            raise Refused(f"the Dockerfile cannot be read: {error}") from error
+        frontend = request.args.get("BUILDKIT_SYNTAX", dockerfile.syntax)
+        if not is_usual_frontend(frontend):
+            raise Refused(f'the frontend "{frontend}" is not the usual one')
+        for stage in dockerfile.stages:
+            if stage.name and familiar(stage.name) in self._contexts:
+                raise Refused(f'the stage "{stage.name}" is redirected')
+        program = read_program(
+            dockerfile,
+            build_args=request.args,
+            target=request.target,
+            platform=self._platform,
+            config_of=self._config,
+        )
+        goal = program.stages[program.target].base
+        while isinstance(goal, int):
+            goal = program.stages[goal].base
+        base = None if goal is None else self._find(goal)
+        assembled = assemble(
+            program,
+            World(
+                below=self._below,
+                context=context_sources(request.context, request.dockerfile, program.reads),
+                reader=Contents(request.context, self._open),
+                archive=self._is_archive,
+            ),
+            base=BaseManifest() if base is None else base.kept,
+            labels=request.labels,
+            created=created_at(request),
+        )
+        return Made(
+            assembled=assembled,
+            manifest=Manifest.of(assembled.manifest, assembled.media_type),
+            base=base,
+            reference=Reference.parse(request.tags[0]),
+        )
+
+    def _config(self, text: str) -> ImageConfig:
+        config = self._find(text).config
+        system, architecture, *_ = self._platform.split("/")
+        if (config.top.get("os"), config.top.get("architecture")) != (system, architecture):
+            raise Refused(f'"{text}" is not for {self._platform}')
+        return config
+
+    def _below(self, text: str) -> Below:
+        return self._find(text).below
+
+    def _find(self, text: str) -> Base:
+        if text not in self._used:
+            value = self._contexts.get(familiar(text), text)
+            name = image_of(value) if text != value else text
+            if name is None:
+                raise Refused(f'"{text}" is redirected to what is no image')
+            try:
+                self._used[text] = self._find_image(name)
+            except (RegistryError, BadReferenceError) as error:
+                raise Refused(f'"{text}" cannot be had from the registry: {error}') from error
+        return self._used[text]
+
+    def _open(self, digest: str) -> IO[bytes]:
+        for base in self._used.values():
+            if any(layer.digest == digest for layer in base.manifest.layers):
+                return base.open(digest, self._registry)
+        raise Refused(f"nobody has the layer {digest}")
+
+    def _is_archive(self, node: Node) -> bool:
+        if not isinstance(node.content, InContext):
+            return False
+        with (self._request.context / node.content.path).open("rb") as file:
+            return is_archive(file.read(_HEAD))
+
+
+def created_at(request: BuildRequest) -> int:
+    """The seconds that all times of the image say: those of the source, else none."""
+    epoch = request.args.get(EPOCH, "")
+    if _NUMBER.fullmatch(epoch):
+        return int(epoch)
+    text = request.labels.get(CREATED, "")
+    return _seconds(text) if text else 0
+
+
+def _seconds(text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp())
+    except ValueError:
+        return 0
