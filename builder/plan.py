@@ -148,7 +148,7 @@ def make_plan(
             Step(
                 image=name,
                 action=_action(facts, there=there, selected=selected, assembled=assembled),
-                reasons=(*reasons, obstacle) if obstacle else reasons,
+                reasons=(*reasons, f"needs an engine: {obstacle}") if obstacle else reasons,
                 key=facts.key,
                 refs=facts.refs,
                 parents=tuple(p for p in graph[name].parents if p in names and not there),

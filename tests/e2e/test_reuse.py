@@ -135,8 +135,14 @@ def test_what_is_edited_is_built_with_all_that_stands_on_it_and_nothing_else(
         "app-worker",
     }
     images = images_of(ocbuild)
-    assert images["app"]["reasons"] == [f"file entrypoint.sh changed since 1.0-{published}"]
-    assert images["app-api"]["reasons"] == ["parent app is rebuilt"]
+    assert images["app"]["reasons"] == [
+        f"file entrypoint.sh changed since 1.0-{published}",
+        "needs an engine: line 3 is a RUN",
+    ]
+    assert images["app-api"]["reasons"] == [
+        "parent app is rebuilt",
+        "needs an engine: an engine builds app in this run",
+    ]
     assert images["other"]["reasons"] == [f"the registry has its key, of {published}"]
 
 

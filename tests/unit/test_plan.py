@@ -149,5 +149,5 @@ def test_what_an_engine_builds_cannot_be_assembled_on_in_the_same_run(graph: Ima
     plan = assembled_plan(graph, "base+", existing=("root",))
     assert actions(plan) == {"root": "reuse", "base": "build", "app": "build", "app-api": "build"}
     reasons = {step.image: step.reasons[-1] for step in plan.steps}
-    assert reasons["base"] == "line 2 is a RUN"
-    assert reasons["app"] == "an engine builds base in this run"
+    assert reasons["base"] == "needs an engine: line 2 is a RUN"
+    assert reasons["app"] == "needs an engine: an engine builds base in this run"
