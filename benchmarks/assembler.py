@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -188,6 +189,8 @@ def seconds(what: Callable[[], None], *, again: bool = False) -> float:
 
 
 def main() -> None:
+    # What is stopped from outside removes its images, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for leaves in tuple(int(word) for word in sys.argv[1:]) or LEAVES:
         with LocalRegistry() as registry, tempfile.TemporaryDirectory() as folder:
             bench = Bench(root=Path(folder), address=registry.address, leaves=leaves)
