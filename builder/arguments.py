@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from builder import __version__
-from builder.errors import UsageError, did_you_mean
-from builder.options import BuildOptions, SelectOptions, TreeOptions
+from builder.arguments_deploy import DEPLOY_COMMANDS
+from builder.arguments_shared import Command, Parser, Run, json_option, read_tree, tree_options
+from builder.errors import UsageError
+from builder.options import BuildOptions, SelectOptions
 
 TARGETS = """\
 targets (several are united):
@@ -30,7 +31,6 @@ exit codes:
   3 no usable engine · 4 publishing failed · 5 deployment failed · 70 a bug · 130 interrupted
 """
 ENGINES = ("buildx", "engine-api", "classic")
-Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 
 def parse(words: Sequence[str]) -> Callable[[Mapping[str, str]], int]:
@@ -54,30 +54,8 @@ def _with_command(words: Sequence[str]) -> list[str]:
     return ["build", *words]
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but with its errors as ours: one message, a remedy, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"`{self.prog} --help` lists all options")
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Refuse what is not known here, where the options that come near are known."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            known = [option for action in self._actions for option in action.option_strings]
-            hint = did_you_mean(unknown[0].partition("=")[0], known)
-            text = " ".join(unknown)
-            raise UsageError(
-                f"`{self.prog}` does not know {text}",
-                hint=hint or f"`{self.prog} --help` lists all options",
-            )
-        return found, unknown
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="ocbuild",
         description="Turns a tree of Dockerfile directories into published, deployable releases.",
         epilog=f"{TARGETS}\n{EXIT_CODES}",
@@ -85,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ocbuild {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, (describe, summary) in COMMANDS.items():
         command = commands.add_parser(
             name,
@@ -100,28 +78,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 # --- options that several commands share --------------------------------------------------------
-
-
-def _tree_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="build.toml (default: in this folder or the nearest parent)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="sets",
-        help="override any key of build.toml, e.g. --set build.jobs=4",
-    )
-    parser.add_argument("--registry", metavar="HOST", help='host[:port], or "local"')
-    parser.add_argument("--namespace", metavar="NAME", help="where images are published")
-    parser.add_argument(
-        "--commit", metavar="SHA", help="take this commit for tags (also OCBUILD_COMMIT)"
-    )
 
 
 def _target_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -157,20 +113,6 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--retry-failed", action="store_true", help="select what did not succeed in the last run"
-    )
-
-
-def _json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
-
-
-def _read_tree(arguments: argparse.Namespace, environ: Mapping[str, str]) -> TreeOptions:
-    return TreeOptions(
-        config=arguments.config,
-        sets=tuple(arguments.sets),
-        registry=arguments.registry,
-        namespace=arguments.namespace,
-        commit=arguments.commit or environ.get("OCBUILD_COMMIT") or None,
     )
 
 
@@ -217,7 +159,7 @@ def _read_build(arguments: argparse.Namespace) -> BuildOptions:
 
 def _build(parser: argparse.ArgumentParser) -> None:
     _target_options(parser, required=True)
-    _tree_options(parser)
+    tree_options(parser)
     _build_options(parser)
     parser.add_argument("--push", action="store_true", help="publish the release, or none of it")
     parser.add_argument("--dry-run", action="store_true", help="only show the plan")
@@ -232,7 +174,7 @@ def _build(parser: argparse.ArgumentParser) -> None:
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from builder.pipeline import build, plan  # noqa: PLC0415
 
-        tree, selection = _read_tree(arguments, environ), _read_selection(arguments)
+        tree, selection = read_tree(arguments, environ), _read_selection(arguments)
         options = replace(
             _read_build(arguments),
             push=arguments.push,
@@ -249,15 +191,15 @@ def _build(parser: argparse.ArgumentParser) -> None:
 
 def _plan(parser: argparse.ArgumentParser) -> None:
     _target_options(parser, required=True)
-    _tree_options(parser)
+    tree_options(parser)
     _build_options(parser)
-    _json_option(parser)
+    json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from builder.pipeline import plan  # noqa: PLC0415
 
         return plan(
-            _read_tree(arguments, environ),
+            read_tree(arguments, environ),
             _read_selection(arguments),
             _read_build(arguments),
             environ,
@@ -269,7 +211,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
 
 def _graph(parser: argparse.ArgumentParser) -> None:
     _target_options(parser, required=False)
-    _tree_options(parser)
+    tree_options(parser)
     parser.add_argument(
         "--format", choices=("tree", "json", "dot", "mermaid", "svg"), default="tree"
     )
@@ -280,21 +222,21 @@ def _graph(parser: argparse.ArgumentParser) -> None:
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from builder.inspection import graph  # noqa: PLC0415
 
-        return graph(_read_tree(arguments, environ), _read_selection(arguments), arguments.format)
+        return graph(read_tree(arguments, environ), _read_selection(arguments), arguments.format)
 
     parser.set_defaults(run=run)
 
 
 def _list(parser: argparse.ArgumentParser) -> None:
     _target_options(parser, required=False)
-    _tree_options(parser)
-    _json_option(parser)
+    tree_options(parser)
+    json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from builder.inspection import list_images  # noqa: PLC0415
 
         return list_images(
-            _read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
+            read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
         )
 
     parser.set_defaults(run=run)
@@ -302,14 +244,14 @@ def _list(parser: argparse.ArgumentParser) -> None:
 
 def _check(parser: argparse.ArgumentParser) -> None:
     _target_options(parser, required=False)
-    _tree_options(parser)
-    _json_option(parser)
+    tree_options(parser)
+    json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from builder.inspection import check  # noqa: PLC0415
 
         return check(
-            _read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
+            read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
         )
 
     parser.set_defaults(run=run)
@@ -323,7 +265,7 @@ def _registry(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="where it listens (default: 127.0.0.1:5000)",
     )
-    _json_option(parser)
+    json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from builder.inspection import registry  # noqa: PLC0415
@@ -351,12 +293,13 @@ def _init(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-COMMANDS: Mapping[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
+COMMANDS: Mapping[str, Command] = {
     "build": (_build, "make images, and publish them with --push; the default command"),
     "plan": (_plan, "show what would be done for each image, and why"),
     "graph": (_graph, "show which image is built on which"),
     "list": (_list, "list images in build order"),
     "check": (_check, "look for mistakes in build.toml, Dockerfiles and contexts"),
     "registry": (_registry, "run the embedded registry"),
+    **DEPLOY_COMMANDS,
     "init": (_init, "propose a build.toml for a tree that has none"),
 }

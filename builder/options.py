@@ -41,3 +41,15 @@ class BuildOptions:
     dry_run: bool = False
     report: Path | None = None
     progress: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployOptions:
+    """Which stacks are meant, and how long each may take; no stack means all of them."""
+
+    stacks: tuple[str, ...] = ()
+    release: str = "latest"
+    host: str | None = None
+    env_file: Path | None = None
+    timeout: float = 600.0
+    dry_run: bool = False

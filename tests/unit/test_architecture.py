@@ -61,7 +61,7 @@ HOMES = {
     "networkx": {"graph"},
     "rich": {"report"},
     "subprocess": {"process"},
-    "argparse": {"arguments"},
+    "argparse": {"arguments", "arguments_deploy", "arguments_shared"},
 }
 # Who may know the stages that introduce the others to each other.
 TOP = {
