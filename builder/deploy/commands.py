@@ -28,6 +28,10 @@ from builder.state import state_dir
 from builder.tree import load_config, registry_host
 
 
+# Stacks that are rendered side by side: each is a program that waits little and works little.
+_AT_ONCE = 8
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """The project that is deployed: its stacks and hosts, and what was deployed before."""
@@ -99,19 +103,28 @@ def _render(
     site: Site, release: Release, host: str, options: DeployOptions
 ) -> dict[str, dict[str, Any]]:
     """Every chosen stack, whole and pinned."""
-    rendered: dict[str, dict[str, Any]] = {}
     variables = pins.variables(release, host)
-    for name, stack in site.stacks.items():
-        folder = stack.file.parent
-        existed = (folder / environment.FILE).exists()
-        env_file = options.env_file or environment.ensure(folder)
-        if env_file is not None and not existed and options.env_file is None:
-            _say(f"wrote {env_file} with new secrets; keep it")
-        compose = site.engine(name).render(stack.file, env_file, variables)
+    env_files = {name: _env_file(stack.file.parent, options) for name, stack in site.stacks.items()}
+
+    def render(name: str) -> dict[str, Any]:
+        stack = site.stacks[name]
+        compose = site.engine(name).render(stack.file, env_files[name], variables)
         for service, image in pins.pinned(name, compose, release, host).items():
             compose["services"][service]["image"] = image
-        rendered[name] = compose
-    return rendered
+        return compose
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        return dict(zip(site.stacks, pool.map(render, site.stacks), strict=True))
+
+
+def _env_file(folder: Path, options: DeployOptions) -> Path | None:
+    if options.env_file is not None:
+        return options.env_file
+    existed = (folder / environment.FILE).exists()
+    file = environment.ensure(folder)
+    if file is not None and not existed:
+        _say(f"wrote {file} with new secrets; keep it")
+    return file
 
 
 def _provide_networks(
