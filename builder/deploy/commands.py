@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from builder.clock import Clock, SystemClock
@@ -26,7 +27,6 @@ from builder.release import Release
 from builder.settings_deploy import Stack
 from builder.state import state_dir
 from builder.tree import load_config, registry_host
-
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8

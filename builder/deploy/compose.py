@@ -90,7 +90,8 @@ class Engine:
         if done.returncode != 0:
             raise DeployError(f"{file}: {done.complaint(lines=3)}")
         rendered: dict[str, Any] = json.loads(done.text)
-        return rendered
+        # Extensions have done their part by now; left in, they would be differences that are none.
+        return {key: value for key, value in rendered.items() if not key.startswith("x-")}
 
     def pull(
         self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float
