@@ -5,13 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
-from builder.deploy.compose import Container, Engine
+from builder.deploy.compose import Container
 from builder.deploy.records import Deployment, Records
+from builder.settings_deploy import Host
 
 TAIL = 15
 _KEPT = 5000
+
+
+class Engine(Protocol):
+    """What a rollout needs of the engine of its host."""
+
+    @property
+    def host(self) -> Host: ...
+    def pull(
+        self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float
+    ) -> bool: ...
+    def up(
+        self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float
+    ) -> bool: ...
+    def down(self, stack: Mapping[str, Any], on_line: Callable[[str], None]) -> bool: ...
+    def containers(self, stack: Mapping[str, Any]) -> tuple[Container, ...]: ...
+    def logs(self, container: str, *, tail: int) -> list[str]: ...
 
 
 class Outcome(Enum):
