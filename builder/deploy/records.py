@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ class Records:
         if before is not None:
             self._write(self._file(stack, "previous"), before)
         self._write(current, now)
+
+    def renamed(self, stack: str, release: str) -> None:
+        """What runs is in this release, too; it was not touched."""
+        now = self.current(stack)
+        if now is not None:
+            self._write(self._file(stack, "current"), replace(now, release=release))
 
     def removed(self, stack: str) -> None:
         """Nothing runs; what ran last can be brought back."""

@@ -102,7 +102,9 @@ class Roller:
         before = self.records.current(stack)
         old = before.compose if before is not None else None
         changed = changed_services(compose, old)
-        if old == compose and is_well(compose, engine.containers(compose)):
+        if before is not None and old == compose and is_well(compose, engine.containers(compose)):
+            if before.release != release:
+                self.records.renamed(stack, release)
             return Rollout(stack=stack, outcome=Outcome.UNCHANGED)
         heard: list[str] = []
         if not engine.pull(compose, heard.append, self.timeout):

@@ -105,6 +105,18 @@ def test_what_runs_already_is_left_alone(roller: Roller) -> None:
     assert engine.calls == [f"up {GOOD}"]
 
 
+def test_a_release_that_changes_nothing_is_still_the_one_that_runs(
+    roller: Roller, records: Records
+) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    assert roller.roll("x", engine, compose(), "r2").outcome is Outcome.UNCHANGED
+    current = records.current("x")
+    assert current is not None
+    assert current.release == "r2"
+    assert records.previous("x") is None
+
+
 def test_what_somebody_removed_is_started_again(roller: Roller) -> None:
     engine = Pretend()
     roller.roll("x", engine, compose(), "r1")
