@@ -19,7 +19,8 @@ from builder.deploy.compose import Container, Engine
 from builder.deploy.order import Order, chosen
 from builder.deploy.records import Deployment, Records
 from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well, runs_once
-from builder.errors import DeployError, OcbuildError, UsageError
+from builder.errors import DeployError, InterruptedRunError, OcbuildError, UsageError
+from builder.execute import signals
 from builder.options import DeployOptions, TreeOptions
 from builder.registry.client import Registry
 from builder.registry.releases import Releases
@@ -40,6 +41,7 @@ class Site:
     stacks: Mapping[str, Stack]
     engines: Mapping[str, Engine]
     records: Records
+    cancel: threading.Event
     clock: Clock = field(default_factory=SystemClock)
 
     @classmethod
@@ -54,13 +56,14 @@ class Site:
                     f'there is no host "{options.host}"', hint=f"the hosts are {listed}"
                 )
             stacks = {name: one for name, one in stacks.items() if one.host == options.host}
+        cancel = threading.Event()
         engines = {
-            name: Engine(host=config.deploy.hosts[name], environ=environ)
+            name: Engine(host=config.deploy.hosts[name], environ=environ, cancel=cancel)
             for name in {stack.host for stack in stacks.values()}
         }
         name = config.project.name or config.project.namespace.replace("/", "-")
         records = Records(state_dir(environ) / "deploy" / name)
-        return cls(config=config, stacks=stacks, engines=engines, records=records)
+        return cls(config=config, stacks=stacks, engines=engines, records=records, cancel=cancel)
 
     def engine(self, stack: str) -> Engine:
         return self.engines[self.stacks[stack].host]
@@ -92,11 +95,18 @@ def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]
     def roll(stack: str) -> Rollout:
         return roller.roll(stack, site.engine(stack), rendered[stack], release.tag)
 
-    rollouts = _in_order(site, roll)
+    with signals(site.cancel, threading.Event()):
+        rollouts = _in_order(site, roll)
     seconds = site.clock.monotonic() - begun
     bad = [one for one in rollouts if not one.outcome.good]
     _say(f"{release.tag}: {len(rollouts) - len(bad)} of {len(rollouts)} stacks up, {seconds:.1f} s")
-    return DeployError.exit_code if bad else 0
+    return _exit_code(site, rollouts)
+
+
+def _exit_code(site: Site, rollouts: Sequence[Rollout]) -> int:
+    if site.cancel.is_set():
+        return InterruptedRunError.exit_code
+    return 0 if all(one.outcome.good for one in rollouts) else DeployError.exit_code
 
 
 def _render(
@@ -173,9 +183,12 @@ def _in_order(site: Site, roll: Callable[[str], Rollout]) -> list[Rollout]:
         running: dict[Future[Rollout], tuple[str, float]] = {}
         while order.active:
             for name in order.ready():
-                if order.blocked(name):
+                if order.blocked(name) or site.cancel.is_set():
                     finished.append(Rollout(stack=name, outcome=Outcome.BLOCKED))
-                    _say(f"{name:20} not started: a stack that it needs is not up")
+                    why = (
+                        "a stack that it needs is not up" if order.blocked(name) else "interrupted"
+                    )
+                    _say(f"{name:20} not started: {why}")
                     order.failed(name)
                     continue
                 running[pool.submit(roll, name)] = (name, site.clock.monotonic())
@@ -301,8 +314,8 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
         before = previous[stack]
         return roller.roll(stack, site.engine(stack), before.compose, before.release)
 
-    rollouts = _in_order(site, roll)
-    return 0 if all(one.outcome.good for one in rollouts) else DeployError.exit_code
+    with signals(site.cancel, threading.Event()):
+        return _exit_code(site, _in_order(site, roll))
 
 
 def logs(

@@ -53,6 +53,9 @@ class Engine:
     environ: Mapping[str, str]
     cancel: threading.Event = field(default_factory=threading.Event)
 
+    def cancelled(self) -> bool:
+        return self.cancel.is_set()
+
     def docker(self, *words: str) -> Completed:
         """One short question; its failure is the caller's to judge."""
         return run([*self._docker(), *words], env=self.environ, timeout=_PATIENCE)

@@ -20,6 +20,7 @@ class Engine(Protocol):
 
     @property
     def host(self) -> Host: ...
+    def cancelled(self) -> bool: ...
     def pull(
         self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float
     ) -> bool: ...
@@ -39,6 +40,7 @@ class Outcome(Enum):
     ROLLED_BACK = "failed, rolled back"
     LOST = "failed, and so did the way back"
     BLOCKED = "not started"
+    INTERRUPTED = "interrupted"
 
     @property
     def good(self) -> bool:
@@ -107,11 +109,17 @@ class Roller:
                 self.records.renamed(stack, release)
             return Rollout(stack=stack, outcome=Outcome.UNCHANGED)
         heard: list[str] = []
-        if not engine.pull(compose, heard.append, self.timeout):
+        pulled = engine.pull(compose, heard.append, self.timeout)
+        if engine.cancelled():
+            return Rollout(stack=stack, outcome=Outcome.INTERRUPTED, changed=changed)
+        if not pulled:
             reasons = ("its images cannot be pulled:", *_last(heard))
             return Rollout(stack=stack, outcome=Outcome.FAILED, changed=changed, reasons=reasons)
         heard.clear()
         up = engine.up(compose, heard.append, self.timeout)
+        if engine.cancelled():
+            # Neither finished nor taken back: the next deployment goes on from here.
+            return Rollout(stack=stack, outcome=Outcome.INTERRUPTED, changed=changed)
         containers = engine.containers(compose)
         if up and is_well(compose, containers):
             deployment = Deployment(

@@ -32,9 +32,13 @@ class Pretend:
     """An engine in which the image BAD never gets healthy."""
 
     pulls: bool = True
+    interrupted: bool = False
     running: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     host: Host = field(default_factory=lambda: Host(name="local"))
+
+    def cancelled(self) -> bool:
+        return self.interrupted
 
     def pull(
         self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float
@@ -142,6 +146,19 @@ def test_a_failure_brings_back_what_ran_before(roller: Roller, records: Records)
     current = records.current("x")
     assert current is not None
     assert current.release == "r1"
+
+
+def test_an_interruption_is_neither_recorded_nor_taken_back(
+    roller: Roller, records: Records
+) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    engine.interrupted = True
+    assert roller.roll("x", engine, compose(BAD), "r2").outcome is Outcome.INTERRUPTED
+    current = records.current("x")
+    assert current is not None
+    assert current.release == "r1"
+    assert f"up {GOOD}" not in engine.calls[1:]
 
 
 def test_the_reason_has_the_last_words_and_where_all_of_them_are(
