@@ -15,7 +15,10 @@ from tests.support.registry import require
 
 __all__ = ["References", "references"]
 
-BROKEN = 'CMD ["uwsgi", "--ini", "/etc/uwsgi/openstack.ini", "--wsgi-file", "/no/such/file"]'
+BROKEN = (
+    'CMD ["uwsgi", "--ini", "/etc/uwsgi/openstack.ini", "--http-socket", "0.0.0.0:5000", '
+    '"--wsgi-file", "/no/such/file"]'
+)
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,9 @@ class Site:
         left = docker("ps", "--all", "--quiet", "--filter", f"name={self.name}-").split()
         if left:
             docker("rm", "--force", "--volumes", *left)
+        volumes = docker("volume", "ls", "--quiet", "--filter", f"name={self.name}-").split()
+        if volumes:
+            docker("volume", "rm", *volumes)
         for network in self.networks:
             subprocess.run(["docker", "network", "rm", network], capture_output=True, check=False)
 

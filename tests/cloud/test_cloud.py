@@ -151,9 +151,10 @@ def test_contrail_reports_what_it_needs_as_connected(
 def test_guests_get_addresses_after_a_restart_of_the_dhcp_agent(site: Site, client: Client) -> None:
     agent = site.container("compute", "neutron-dhcp-agent")
     docker("restart", agent)
-    # Its namespace is back, with the tap in it.
+    # Its namespace is back, with the tap in it; until then there is only the name of the old one.
     look = ("exec", "--user", "root", agent, "sh", "-c")
-    inside = "for n in $(ip netns | cut -d' ' -f1); do ip netns exec $n ip -brief address; done"
+    each = "for n in $(ip netns | cut -d' ' -f1); do ip netns exec $n ip -brief address; done"
+    inside = f"{each} || true"
     assert soon(lambda: "10.5.0." in docker(*look, inside), within=90)
     client("server", "reboot", "--hard", "--wait", "guest")
     assert soon(lambda: "guest: ready" in client("console", "log", "show", "guest"), within=180)
@@ -185,7 +186,7 @@ def test_a_broken_keystone_is_replaced_by_the_one_that_ran(site: Site, client: C
     done = site("deploy", "--release", "r3", "--timeout", "90", "keystone")
     assert done.code == 5
     assert "failed, rolled back" in done.err
-    assert "no such file" in done.err.lower() or "no app loaded" in done.err
+    assert "no app loaded" in done.err
     assert site("status", "keystone").code == 0
     assert client.value("id", "token", "issue")
 

@@ -154,6 +154,9 @@ def cloud(ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str)
     left = docker("ps", "--all", "--quiet", "--filter", f"name={namespace}-").split()
     if left:
         docker("rm", "--force", "--volumes", *left)
+    volumes = docker("volume", "ls", "--quiet", "--filter", f"name={namespace}-").split()
+    if volumes:
+        docker("volume", "rm", *volumes)
     docker("network", "rm", f"{namespace}-internal", check=False)
 
 
