@@ -10,7 +10,7 @@ export OCBUILD_REQUIRE_ENGINE := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-dev engine busybox registry images check unit integration e2e test-images \
-	cloud test bench-graph clean
+	cloud test bench-graph bench-reuse clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ test: venv-dev busybox check registry ## set up, check, build the images, run al
 
 bench-graph: venv ## how long the graph of 2,000 and of 4,000 Dockerfiles takes
 	@$(PYTHON) benchmarks/graph.py
+
+bench-reuse: venv-dev engine ## a release that changes nothing, beside docker buildx bake
+	@PYTHONPATH=. $(PYTHON) benchmarks/reuse.py
 
 clean: ## remove what these targets made in this folder; images and registry stay
 	@$(STEP) "remove .venv and caches" rm -rf .venv .ocbuild .mypy_cache .ruff_cache .pytest_cache \

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder import __version__
 from builder.arguments_deploy import DEPLOY_COMMANDS
+from builder.arguments_release import RELEASE_COMMANDS
 from builder.arguments_shared import Command, Parser, Run, json_option, read_tree, tree_options
 from builder.errors import UsageError
 from builder.options import BuildOptions, SelectOptions
@@ -30,6 +31,7 @@ exit codes:
   0 all well · 1 an image failed to build or test · 2 bad usage, build.toml or tree
   3 no usable engine · 4 publishing failed · 5 deployment failed · 70 a bug · 130 interrupted
 """
+WITH_TARGETS = ("build", "plan", "refresh", "graph", "list", "check")
 ENGINES = ("buildx", "engine-api", "classic")
 
 
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=TARGETS if name in ("build", "plan", "graph", "list", "check") else None,
+            epilog=TARGETS if name in WITH_TARGETS else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -111,8 +113,25 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-dirty", action="store_true", help="push although the tree has uncommitted edits"
     )
+    lock = parser.add_mutually_exclusive_group()
+    lock.add_argument(
+        "--lock", action="store_true", help="write the digests of external bases to build.lock"
+    )
+    lock.add_argument(
+        "--locked", action="store_true", help="take external bases from build.lock alone, or fail"
+    )
     parser.add_argument(
         "--retry-failed", action="store_true", help="select what did not succeed in the last run"
+    )
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "live", "plain", "json", "quiet"),
+        default="auto",
+        help="how the run is shown (default: live on a terminal, else plain)",
     )
 
 
@@ -150,6 +169,18 @@ def _read_build(arguments: argparse.Namespace) -> BuildOptions:
         no_reuse=arguments.no_reuse,
         no_cache=arguments.no_cache,
         allow_dirty=arguments.allow_dirty,
+        lock=arguments.lock,
+        locked=arguments.locked,
+    )
+
+
+def _read_run(arguments: argparse.Namespace) -> BuildOptions:
+    return replace(
+        _read_build(arguments),
+        push=arguments.push,
+        dry_run=arguments.dry_run,
+        report=arguments.report,
+        progress=arguments.progress,
     )
 
 
@@ -163,25 +194,13 @@ def _build(parser: argparse.ArgumentParser) -> None:
     _build_options(parser)
     parser.add_argument("--push", action="store_true", help="publish the release, or none of it")
     parser.add_argument("--dry-run", action="store_true", help="only show the plan")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the result as JSON")
-    parser.add_argument(
-        "--progress",
-        choices=("auto", "live", "plain", "json", "quiet"),
-        default="auto",
-        help="how the run is shown (default: live on a terminal, else plain)",
-    )
+    _report_options(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from builder.pipeline import build, plan  # noqa: PLC0415
 
         tree, selection = read_tree(arguments, environ), _read_selection(arguments)
-        options = replace(
-            _read_build(arguments),
-            push=arguments.push,
-            dry_run=arguments.dry_run,
-            report=arguments.report,
-            progress=arguments.progress,
-        )
+        options = _read_run(arguments)
         if options.dry_run:
             return plan(tree, selection, options, environ, as_json=False)
         return build(tree, selection, options, environ)
@@ -193,6 +212,9 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     _target_options(parser, required=True)
     tree_options(parser)
     _build_options(parser)
+    parser.add_argument(
+        "--push", action="store_true", help="ask the registry, as a run that publishes does"
+    )
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -201,7 +223,30 @@ def _plan(parser: argparse.ArgumentParser) -> None:
         return plan(
             read_tree(arguments, environ),
             _read_selection(arguments),
-            _read_build(arguments),
+            replace(_read_build(arguments), push=arguments.push),
+            environ,
+            as_json=arguments.json,
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _refresh(parser: argparse.ArgumentParser) -> None:
+    _target_options(parser, required=False)
+    tree_options(parser)
+    _build_options(parser)
+    parser.add_argument("--push", action="store_true", help="publish what was made anew")
+    parser.add_argument("--dry-run", action="store_true", help="only show what is stale")
+    _report_options(parser)
+    json_option(parser)
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.refreshing import refresh  # noqa: PLC0415
+
+        return refresh(
+            read_tree(arguments, environ),
+            _read_selection(arguments),
+            _read_run(arguments),
             environ,
             as_json=arguments.json,
         )
@@ -296,10 +341,12 @@ def _init(parser: argparse.ArgumentParser) -> None:
 COMMANDS: Mapping[str, Command] = {
     "build": (_build, "make images, and publish them with --push; the default command"),
     "plan": (_plan, "show what would be done for each image, and why"),
+    "refresh": (_refresh, "make anew what went stale: moved bases, outdated packages"),
     "graph": (_graph, "show which image is built on which"),
     "list": (_list, "list images in build order"),
     "check": (_check, "look for mistakes in build.toml, Dockerfiles and contexts"),
     "registry": (_registry, "run the embedded registry"),
+    **RELEASE_COMMANDS,
     **DEPLOY_COMMANDS,
     "init": (_init, "propose a build.toml for a tree that has none"),
 }

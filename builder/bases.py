@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +38,23 @@ class ResolvedBase:
     reference: str
     digest: str
 
+    @property
+    def promised(self) -> bool:
+        """Whether only its digest is known: enough for keys, but nothing can be built on it."""
+        return not self.context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What a base has to be: the digest of a manifest, or, if ``local``, the id of an image."""
+
+    digest: str
+    local: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "engine" if self.local else "registry"
+
 
 class Images(Protocol):
     """What of the engine is needed here."""
@@ -55,20 +72,43 @@ class Means:
     bootstrap: Callable[[Reference, BootstrapSettings, threading.Event], None]
     tell: Callable[[str], None]
     cancel: threading.Event
+    pins: Mapping[str, Pin] = field(default_factory=dict)
 
 
 Resolution = Mapping[str, "ResolvedBase | OcbuildError"]
 
 
-def look_up(texts: Iterable[str], config: Config, images: Images) -> Resolution:
+def look_up(
+    texts: Iterable[str], config: Config, images: Images, pins: Mapping[str, Pin] | None = None
+) -> Resolution:
     """Only what is there already, without touching network or engine: for plans."""
-    return _resolve(texts, lambda text: _present(text, config, images) or _missing(text))
+
+    def one(text: str) -> ResolvedBase:
+        if pins and text in pins:
+            return _pinned(text, pins[text], config, images) or _missing(text)
+        return _present(text, config, images) or _missing(text)
+
+    return _resolve(texts, one)
+
+
+def remembered(pins: Mapping[str, Pin], config: Config, images: Images) -> Resolution:
+    """Bases as a release has them: those of the engine if they are the same, else promises."""
+
+    def one(text: str) -> ResolvedBase:
+        found = _present(text, config, images)
+        if found is not None and (found.digest == pins[text].digest or text in config.contexts):
+            return found
+        return ResolvedBase(text=text, context="", reference="", digest=pins[text].digest)
+
+    return _resolve(pins, one)
 
 
 def provide(texts: Iterable[str], config: Config, means: Means) -> Resolution:
     """All bases, pulled or made where needed; an error value for each that cannot be had."""
 
     def one(text: str) -> ResolvedBase:
+        if text in means.pins:
+            return _provide_pinned(text, means.pins[text], config, means)
         found = _present(text, config, means.images)
         return _fetch(text, config, means) if found is None else found
 
@@ -93,7 +133,7 @@ def _missing(text: str) -> ResolvedBase:
     )
 
 
-def _wanted(text: str, config: Config) -> str:
+def wanted_reference(text: str, config: Config) -> str:
     """The reference to look for, after [contexts] and the mirror of [bases]."""
     redirect = config.contexts.get(text)
     if redirect is not None:
@@ -110,7 +150,7 @@ def _present(text: str, config: Config, images: Images) -> ResolvedBase | None:
     redirect = config.contexts.get(text)
     if redirect is not None and not redirect.startswith(IMAGE_SCHEME):
         return _not_an_image(text, redirect, config.root)
-    reference = _wanted(text, config)
+    reference = wanted_reference(text, config)
     found = images.inspect(reference)
     if found is not None:
         return _frozen(text, reference, found)
@@ -122,8 +162,52 @@ def _present(text: str, config: Config, images: Images) -> ResolvedBase | None:
     return None if found is None else _frozen(text, made, found)
 
 
+def _pinned(text: str, pin: Pin, config: Config, images: Images) -> ResolvedBase | None:
+    """The base as build.lock has it, if the engine does."""
+    if pin.local:
+        return _pinned_by_id(text, pin, config, images)
+    reference = str(_pinned_reference(text, pin, config))
+    if images.inspect(reference) is None:
+        return None
+    return ResolvedBase(
+        text=text, context=IMAGE_SCHEME + reference, reference=reference, digest=pin.digest
+    )
+
+
+def _pinned_by_id(text: str, pin: Pin, config: Config, images: Images) -> ResolvedBase:
+    found = _present(text, config, images)
+    image = images.inspect(found.reference) if found is not None and found.reference else None
+    if found is None or image is None or image.id != pin.digest:
+        raise BuildError(
+            f"the base {text} is locked to the image {pin.digest}, which this engine does not have",
+            hint="no registry knows that image, so each machine makes its own: remove the line"
+            " from build.lock, or give the base a `mirror` and lock that",
+        )
+    return replace(found, digest=pin.digest)
+
+
+def _pinned_reference(text: str, pin: Pin, config: Config) -> Reference:
+    return Reference.parse(wanted_reference(text, config)).at(pin.digest)
+
+
+def _provide_pinned(text: str, pin: Pin, config: Config, means: Means) -> ResolvedBase:
+    found = _pinned(text, pin, config, means.images)
+    if found is not None:
+        return found
+    reference = str(_pinned_reference(text, pin, config))
+    means.tell(f"base {text}: pulling {reference}")
+    try:
+        means.images.pull(reference, cancel=means.cancel)
+    except OcbuildError as error:
+        # To make another one instead would be what the lock is there to forbid.
+        raise _unobtainable(text, reference, error) from error
+    return ResolvedBase(
+        text=text, context=IMAGE_SCHEME + reference, reference=reference, digest=pin.digest
+    )
+
+
 def _fetch(text: str, config: Config, means: Means) -> ResolvedBase:
-    reference = _wanted(text, config)
+    reference = wanted_reference(text, config)
     settings = _settings(text, config)
     means.tell(
         f"base {text}: pulling {reference}" if reference != text else f"base {text}: pulling"

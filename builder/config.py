@@ -23,6 +23,7 @@ from builder.settings import (
     Group,
     ImageSettings,
     Project,
+    PruneSettings,
     PublishSettings,
     RefreshSettings,
     Secret,
@@ -44,6 +45,7 @@ __all__ = [
     "ImageSettings",
     "Network",
     "Project",
+    "PruneSettings",
     "PublishSettings",
     "RefreshSettings",
     "Secret",
@@ -85,6 +87,11 @@ class Config(Document):
     path: Path
     root: Path
     origin: Origin = field(default=Origin(label=FILE_NAME), repr=False, compare=False)
+
+    @property
+    def lock_path(self) -> Path:
+        """Where the digests of external bases are, if they are locked."""
+        return self.path.with_suffix(".lock")
 
     def locate(self, *path: Key) -> Location:
         """Where a key stands, for messages: ``locate("images", "foo")``.
@@ -154,8 +161,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def inputs(config: Config) -> tuple[Path, ...]:
-    """All that belongs to the tree: the folders of the groups and build.toml itself."""
-    return (*(group.path for group in config.groups.values()), config.path)
+    """All that belongs to the tree: the folders of the groups, build.toml itself and its lock."""
+    return (*(group.path for group in config.groups.values()), config.path, config.lock_path)
 
 
 def _read(path: Path) -> str:

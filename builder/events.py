@@ -11,11 +11,16 @@ from builder.plan import Plan
 
 
 class Phase(str, Enum):
-    """The kinds of step, in order: PUSH stages, TAG publishes, MOVE sets the moving tags."""
+    """The kinds of step, in order.
+
+    PUSH stages, CLAIM makes sure that nobody else publishes meanwhile (one for the whole run), TAG
+    publishes, MOVE sets the moving tags.
+    """
 
     BUILD = "build"
     TEST = "test"
     PUSH = "push"
+    CLAIM = "claim"
     TAG = "tag"
     MOVE = "move"
 
@@ -65,6 +70,11 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """Nobody else publishes to the namespace until this run has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tagged:
     references: tuple[str, ...]
 
@@ -98,7 +108,7 @@ class Interrupted:
     """Never started or stopped half-way by Ctrl-C, SIGTERM or fail-fast."""
 
 
-Outcome = Built | Reused | Tested | Pushed | Tagged | Failed | Blocked | Interrupted
+Outcome = Built | Reused | Tested | Pushed | Claimed | Tagged | Failed | Blocked | Interrupted
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -219,6 +229,7 @@ class Summary:
     exit_code: int
     images: Mapping[str, ImageResult] = field(default_factory=dict)
     release: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,15 @@ from dataclasses import dataclass
 
 from builder.dockerfile.model import Instruction, Stage
 from builder.image import Image
+from builder.release import Inputs
 
 SCHEMA = 1
 TAG_DIGITS = 40
+# Enough to see that a part changed; the key alone decides.
+INPUT_DIGITS = 12
+# A context of more files is remembered as a whole, for the release must stay small.
+MOST_FILES = 300
+ALL_FILES = "(any of the context)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +42,9 @@ def content_key(
     parents: Mapping[str, str],
     platform: str,
     engine_class: str,
+    generation: int = 0,
 ) -> str:
-    """The key as 64 hexadecimal digits.
+    """The key as 64 hexadecimal digits; ``generation`` counts how often it was refreshed.
 
     ``externals`` maps each external base, as written, to its digest; ``parents`` each in-tree image
     to its key. Commit, date, tag and the labels that ocbuild adds are left out on purpose: two
@@ -60,8 +67,48 @@ def content_key(
         "externals": {text: externals[text] for text in image.external},
         "parents": {text: parents[name] for text, name in image.links.items()},
     }
+    if generation:
+        document["generation"] = generation
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def inputs_of(
+    image: Image,
+    *,
+    files: Sequence[FileIdentity],
+    externals: Mapping[str, str],
+    platform: str,
+    engine_class: str,
+    tests: Sequence[str] = (),
+) -> Inputs:
+    """What the key is made of, part by part, so that it can be said later which part changed."""
+    needs = image.needs
+    dockerfile = image.source.parsed
+    recipe = [
+        needs.target,
+        [_instruction(argument) for argument in dockerfile.args],
+        [_stage(dockerfile.stages[index]) for index in needs.stages],
+    ]
+    hashes = {
+        file.path: _short_hash([file.kind, file.mode, file.link, file.content]) for file in files
+    }
+    if len(hashes) > MOST_FILES:
+        hashes = {ALL_FILES: _short_hash(sorted(hashes.items()))}
+    return Inputs(
+        recipe=_short_hash(recipe),
+        setting=_short_hash([engine_class, platform]),
+        files=hashes,
+        args={name: _short_hash(value) for name, value in needs.args.items()},
+        bases={text: externals[text] for text in image.external},
+        parents=image.parents,
+        tests=_short_hash(list(tests)) if tests else "",
+    )
+
+
+def _short_hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:INPUT_DIGITS]
 
 
 def key_tag(key: str) -> str:

@@ -19,7 +19,7 @@ from builder.prepare import Existing, staged_reference
 from builder.reference import Reference
 from builder.registry.embedded import EmbeddedRegistry
 from builder.state import state_dir
-from builder.tree import LOCAL, Tree, registry_host
+from builder.tree import LOCAL, Tree
 
 # The kernel's word for an architecture, and OCI's.
 ARCHITECTURES = {
@@ -74,11 +74,11 @@ class Machine:
             return None
         return Existing(reference=str(image.repository.at(digest)), place="the registry")
 
-    def open_registry(self, tree: Tree, report: Report) -> None:
-        """Make sure, before anything is built, that there is a registry to publish to.
+    def start_registry(self, tree: Tree, report: Report) -> None:
+        """Start the embedded registry, if that is the one to publish to.
 
         Raises:
-            PublishError: it cannot be started or reached, or refuses us.
+            PublishError: it cannot be started.
 
         """
         if tree.config.project.registry == LOCAL:
@@ -86,12 +86,6 @@ class Machine:
             if not embedded.status().running:
                 report(Note(text=f"starting the embedded registry at {embedded.address}"))
                 embedded.start()
-        probe = Reference(
-            path=f"{tree.config.project.namespace}/ocbuild-probe",
-            registry=registry_host(tree.config),
-            tag="none",
-        )
-        self.daemon.remote_digest(str(probe))
 
     @staticmethod
     def bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:

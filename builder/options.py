@@ -38,6 +38,8 @@ class BuildOptions:
     no_reuse: bool = False
     no_cache: bool = False
     allow_dirty: bool = False
+    lock: bool = False
+    locked: bool = False
     dry_run: bool = False
     report: Path | None = None
     progress: str = "auto"
@@ -53,3 +55,25 @@ class DeployOptions:
     env_file: Path | None = None
     timeout: float = 600.0
     dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteOptions:
+    """Which release is copied to where; ``target`` is REGISTRY/NAMESPACE as it was written."""
+
+    tag: str
+    target: str
+    dry_run: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneOptions:
+    """What is kept, None meaning: as build.toml says; and whether the rest is really deleted."""
+
+    keep_commits: int | None = None
+    keep_days: int | None = None
+    branch: str | None = None
+    delete: bool = False
+    collect: bool = False
+    as_json: bool = False

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import json
+import platform
 import secrets
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
 from builder import bases, durations
-from builder.backoff import RetryPolicy
 from builder.clock import Clock, SystemClock
-from builder.errors import EngineUnavailableError, InterruptedRunError, RevisionError
-from builder.events import Note, Phase, Report, RunFinished, RunStarted, Summary
-from builder.execute import Results, StepCrashedError, execute, signals
+from builder.errors import (
+    EngineUnavailableError,
+    InterruptedRunError,
+    RevisionError,
+)
+from builder.events import Note, Phase
+from builder.execute import signals
+from builder.lock import Lock
 from builder.machine import Machine
 from builder.options import BuildOptions, SelectOptions, TreeOptions
-from builder.plan import Action, Plan, make_plan
-from builder.prepare import Existing, content_keys, default_jobs, known_images, make_jobs
+from builder.plan import Action, Plan
+from builder.planning import Planner, all_externals, externals
+from builder.prepare import default_jobs, make_jobs
+from builder.publication import Publication
+from builder.refresh import apply
+from builder.registry.client import Registry
+from builder.renewal import Renewal
 from builder.report.choose import open_progress
 from builder.report.fanout import fanout
-from builder.report.json_report import write_report
 from builder.report.logs import open_logs
-from builder.report.summary import summarise
-from builder.room import Room, available_memory
-from builder.schedule import GATE, ScheduledStep
+from builder.run import Run
 from builder.select import Selection
 from builder.state import state_dir
-from builder.steps import BUILD_POOL, PUSH_POOL, connect
-from builder.tree import LAST_REPORT, Tree, choose_images, read_contexts, read_tree
-from builder.work import Job, Worker
+from builder.steps import connect
+from builder.tree import Tree, choose_images, read_contexts, read_tree
+from builder.work import Job
 
-PUSHES = 4
 RUNS = Path(".ocbuild/runs")
 DURATIONS = "durations.json"
 
@@ -45,8 +51,12 @@ def build(
     select_options: SelectOptions,
     options: BuildOptions,
     environ: Mapping[str, str],
+    *,
+    renewal: Renewal | None = None,
 ) -> int:
     """Make the selected images and publish them if asked; the exit code.
+
+    With ``renewal`` the images are those that a refresh makes anew, whatever is selected.
 
     Raises:
         OcbuildError: for all that is wrong before the first step starts; afterwards failures are
@@ -57,11 +67,17 @@ def build(
     tree = read_tree(tree_options)
     if options.push:
         _refuse_dirt(tree, options)
-    selection = choose_images(tree, select_options)
+    if renewal is None:
+        selection = choose_images(tree, select_options)
+    else:
+        tree = apply.renamed(tree, renewal)
+        selection = apply.selection(tree, renewal)
     if not selection.images:
         sys.stderr.write("nothing is selected: no image has changed, or none had failed\n")
         return 0
     read_contexts(tree, selection.images)
+    lock = Lock.open(tree.config, options)
+    lock.check(externals(tree, selection), tree.config)
     machine = Machine.connect(environ)
     known = durations.load(state_dir(environ) / DURATIONS)
     expected = durations.expected(known, tree.graph.order)
@@ -69,6 +85,7 @@ def build(
     log_dir = tree.config.root / RUNS / run_id
     cancel, kill = threading.Event(), threading.Event()
     with (
+        ExitStack() as stack,
         signals(cancel, kill),
         open_progress(
             options.progress,
@@ -80,30 +97,57 @@ def build(
         open_logs(log_dir) as logs,
     ):
         report = fanout(logs, progress)
+        publication = None
         if options.push:
-            machine.open_registry(tree, report)
-        resolution = bases.provide(
-            _externals(tree, selection),
-            tree.config,
-            bases.Means(
+            machine.start_registry(tree, report)
+            registry = stack.enter_context(_registry(tree, environ, clock, cancel))
+            publication = Publication.open(
+                registry, tree, renewal, holder=_holder(run_id), clock=clock, cancel=cancel
+            )
+
+        def provide(texts: frozenset[str], pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+            means = bases.Means(
                 images=machine.daemon,
                 bootstrap=machine.bootstrap,
                 tell=lambda text: report(Note(text=text)),
                 cancel=cancel,
-            ),
+                pins=pins,
+            )
+            found = bases.provide(texts, tree.config, means)
+            if cancel.is_set():
+                raise InterruptedRunError("interrupted before anything was built")
+            return found
+
+        known_by = publication or renewal
+        planner = Planner(
+            tree=tree,
+            selection=selection,
+            options=options,
+            machine=machine,
+            publication=publication,
+            generations=known_by.generations if known_by else {},
         )
-        if cancel.is_set():
-            raise InterruptedRunError("interrupted before anything was built")
-        plan, existing = _plan(tree, selection, options, machine, resolution)
+        locked = {**lock.pins, **apply.pins(renewal)}
+        planned = planner.plan(_locked_externals(tree, selection, lock), locked, provide)
+        plan, existing, resolution = planned.plan, planned.existing, planned.resolution
+        if lock.record(resolution, all_externals(tree)) and options.push:
+            raise RevisionError(
+                f"{tree.config.lock_path.name} has changed, so no commit has what is published",
+                hint="commit it, and run the same again",
+            )
+        if publication is not None and any(step.action is not Action.REUSE for step in plan.steps):
+            publication.check_access()
+        if renewal is not None:
+            plan = apply.explained(plan, renewal)
         jobs = make_jobs(
             tree,
             plan,
             bases=resolution,
             existing=existing,
             environ=environ,
-            no_cache=options.no_cache,
+            no_cache=options.no_cache or frozenset(renewal.stale if renewal else ()),
         )
-        run = _Run(
+        run = Run(
             run_id=run_id,
             plan=plan,
             jobs=jobs,
@@ -113,6 +157,8 @@ def build(
             log_dir=log_dir,
             cancel=cancel,
             kill=kill,
+            publication=publication,
+            inputs=planned.inputs,
         )
         summary = run.carry_out(tree, options, machine, report, clock)
     durations.record(state_dir(environ) / DURATIONS, summary)
@@ -131,19 +177,51 @@ def plan(
     tree = read_tree(tree_options)
     selection = choose_images(tree, select_options)
     read_contexts(tree, selection.images)
-    try:
-        machine = Machine.connect(environ)
-    except EngineUnavailableError as error:
-        sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
-        made, _ = _plan(tree, selection, options, None, {})
-    else:
-        resolution = bases.look_up(_externals(tree, selection), tree.config, machine.daemon)
-        made, _ = _plan(tree, selection, options, machine, resolution)
+    lock = Lock.open(tree.config, options)
+    lock.check(externals(tree, selection), tree.config)
+    machine = _engine_if_any(environ)
+    with ExitStack() as stack:
+        publication = None
+        if options.push:
+            clock, never = SystemClock(), threading.Event()
+            registry = stack.enter_context(_registry(tree, environ, clock, never))
+            publication = Publication.open(
+                registry, tree, None, holder="", clock=clock, cancel=never
+            )
+        planner = Planner(
+            tree=tree,
+            selection=selection,
+            options=options,
+            machine=machine,
+            publication=publication,
+            generations=publication.generations if publication else {},
+        )
+        resolution: bases.Resolution = {}
+        wanted = _locked_externals(tree, selection, lock)
+        if machine is not None:
+            resolution = bases.look_up(wanted, tree.config, machine.daemon, lock.pins)
+            lock.record(resolution, all_externals(tree))
+        made = planner.look_ahead(resolution, wanted - lock.pins.keys()).plan
     if as_json:
         sys.stdout.write(json.dumps(made.as_json(), indent=2) + "\n")
     else:
         sys.stdout.write(_plan_text(made))
     return 0
+
+
+def _engine_if_any(environ: Mapping[str, str]) -> Machine | None:
+    try:
+        return Machine.connect(environ)
+    except EngineUnavailableError as error:
+        sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
+        return None
+
+
+def _registry(
+    tree: Tree, environ: Mapping[str, str], clock: Clock, cancel: threading.Event
+) -> Registry:
+    plain = frozenset(tree.config.publish.plain_http)
+    return Registry.connect(environ, clock=clock, plain_http=plain, cancel=cancel)
 
 
 def _plan_text(made: Plan) -> str:
@@ -155,6 +233,7 @@ def _plan_text(made: Plan) -> str:
     builds = sum(step.action is Action.BUILD for step in made.steps)
     at = f", at {made.commit[:7]}" if made.commit else ""
     dirt = " with uncommitted edits" if made.dirty else ""
+    lines += [f"note: {remark}" for remark in made.remarks]
     lines.append(f"{len(made.steps)} images, {builds} to build{at}{dirt}")
     return "\n".join(lines) + "\n"
 
@@ -167,46 +246,9 @@ def _refuse_dirt(tree: Tree, options: BuildOptions) -> None:
         )
 
 
-def _externals(tree: Tree, selection: Selection) -> frozenset[str]:
-    """The external bases of the selected images and of all that they are built on."""
-    names = {*selection.images, *tree.graph.ancestors(selection.images)}
-    return frozenset(text for name in names for text in tree.graph[name].external)
-
-
-def _plan(
-    tree: Tree,
-    selection: Selection,
-    options: BuildOptions,
-    machine: Machine | None,
-    resolution: bases.Resolution,
-) -> tuple[Plan, Mapping[str, Existing]]:
-    graph = tree.graph
-    names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
-    keys = dict.fromkeys(names, "")
-    if machine is not None:
-        keys = content_keys(
-            tree,
-            names,
-            bases=resolution,
-            platform=machine.platform,
-            engine_class=machine.engine_class(options.engine or tree.config.build.engine),
-        )
-    ask = machine if machine is not None and not options.no_reuse else None
-    known, existing = known_images(
-        tree,
-        frozenset(selection.images),
-        keys,
-        lambda image, key: ask.existing(image, key, tree.refs(image.name)[0]) if ask else None,
-    )
-    made = make_plan(
-        graph,
-        selection,
-        known,
-        commit=tree.revision.commit if tree.revision else "",
-        dirty=tree.dirty,
-        no_reuse=options.no_reuse,
-    )
-    return made, existing
+def _locked_externals(tree: Tree, selection: Selection, lock: Lock) -> frozenset[str]:
+    """Those that the run needs; a lock that is written has all of the tree."""
+    return all_externals(tree) if lock.write else externals(tree, selection)
 
 
 def _phases(jobs: Mapping[str, Job], *, push: bool) -> dict[str, list[Phase]]:
@@ -215,14 +257,22 @@ def _phases(jobs: Mapping[str, Job], *, push: bool) -> dict[str, list[Phase]]:
     for name, job in jobs.items():
         phases[name] = [Phase.BUILD]
         if job.reused is not None:
+            if job.digest:
+                phases[name] = [] if job.tagged else _tagging(job)
             continue
         if job.tests:
             phases[name].append(Phase.TEST)
         if push:
-            phases[name] += [Phase.PUSH, Phase.TAG]
-            if job.moving:
-                phases[name].append(Phase.MOVE)
+            phases[name] += [Phase.PUSH, *_tagging(job)]
+    # One claim is for all; an image that may fail must not be the one that takes it.
+    first = next((n for n, of in phases.items() if Phase.TAG in of and not jobs[n].optional), None)
+    if first is not None:
+        phases[first].append(Phase.CLAIM)
     return phases
+
+
+def _tagging(job: Job) -> list[Phase]:
+    return [Phase.TAG, Phase.MOVE] if job.moving else [Phase.TAG]
 
 
 def _progress_stream(options: BuildOptions) -> TextIO:
@@ -230,92 +280,11 @@ def _progress_stream(options: BuildOptions) -> TextIO:
     return sys.stdout if options.progress == "json" else sys.stderr
 
 
+def _holder(run_id: str) -> str:
+    """What other runs are told of this one."""
+    return f"run {run_id} on {platform.node()}"
+
+
 def _run_id(clock: Clock) -> str:
     at = datetime.fromtimestamp(clock.now(), timezone.utc)
     return f"{at:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """A plan that is ready to be carried out."""
-
-    run_id: str
-    plan: Plan
-    jobs: Mapping[str, Job]
-    steps: tuple[ScheduledStep, ...]
-    parallel: int
-    started: float
-    log_dir: Path
-    cancel: threading.Event
-    kill: threading.Event
-
-    def carry_out(
-        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
-    ) -> Summary:
-        """Work off all steps; the report is written however the run ends."""
-        begun = clock.monotonic()
-        report(
-            RunStarted(
-                run_id=self.run_id,
-                plan=self.plan,
-                jobs=self.parallel,
-                log_dir=str(self.log_dir),
-                steps=tuple(step.id for step in self.steps if step.pool != GATE),
-                at=self.started,
-            )
-        )
-        try:
-            results = self._execute(tree, options, machine, report, clock)
-        except StepCrashedError as error:
-            self._write(self._sum_up(error.results, clock.monotonic() - begun), tree, options)
-            raise
-        finally:
-            machine.daemon.remove_leftovers(self.run_id)
-        summary = self._sum_up(results, clock.monotonic() - begun)
-        self._write(summary, tree, options)
-        report(RunFinished(summary=summary, at=clock.now()))
-        return summary
-
-    def _execute(
-        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
-    ) -> Results:
-        worker = Worker(
-            self.jobs,
-            daemon=machine.daemon,
-            engines=machine.engines,
-            forced=options.engine or tree.config.build.engine,
-            run_id=self.run_id,
-            # What is dirty has no commit to stand for it, so its tag is nobody's promise.
-            immutable=tree.config.publish.immutable and not tree.dirty,
-        )
-        return execute(
-            self.steps,
-            worker,
-            limits={BUILD_POOL: self.parallel, PUSH_POOL: PUSHES},
-            clock=clock,
-            report=report,
-            cancel=self.cancel,
-            kill=self.kill,
-            retry=RetryPolicy(retries=tree.config.build.retries),
-            keep_going=options.keep_going,
-            room=Room(disk_free=machine.daemon.disk_free, memory_free=available_memory),
-        )
-
-    def _sum_up(self, results: Results, seconds: float) -> Summary:
-        return summarise(
-            self.plan,
-            results.finished,
-            run_id=self.run_id,
-            steps=self.steps,
-            jobs=self.parallel,
-            started=self.started,
-            seconds=seconds,
-            interrupted=results.interrupted,
-            log_dir=self.log_dir,
-        )
-
-    @staticmethod
-    def _write(summary: Summary, tree: Tree, options: BuildOptions) -> None:
-        write_report(tree.config.root / LAST_REPORT, summary)
-        if options.report is not None:
-            write_report(options.report, summary)

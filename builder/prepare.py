@@ -14,9 +14,11 @@ from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
 from builder.errors import Location, OcbuildError, TreeError
 from builder.image import Image
-from builder.keys import FileIdentity, content_key, key_tag
+from builder.keys import FileIdentity, content_key, inputs_of, key_tag
 from builder.labels import oci_labels
 from builder.plan import Action, Known, Plan, Step
+from builder.published import Published
+from builder.release import Inputs
 from builder.tree import Tree, context_of
 from builder.work import Job
 
@@ -38,36 +40,57 @@ class Existing:
 Find = Callable[[Image, str], Existing | None]
 
 
-def content_keys(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identities:
+    """By image its key, "" where it is not known, and where it is what the key was made of."""
+
+    keys: dict[str, str]
+    inputs: dict[str, Inputs]
+
+
+def identify(
     tree: Tree,
     names: Iterable[str],
     *,
     bases: Resolution,
     platform: str,
     engine_class: str,
-) -> dict[str, str]:
-    """The key of each image, parents first; "" where a base of it or of a parent is not known.
+    generations: Mapping[str, int] | None = None,
+) -> Identities:
+    """The keys and inputs of images, parents first.
 
     Raises:
         InputError: a context that cannot be read.
 
     """
     keys: dict[str, str] = {}
+    inputs: dict[str, Inputs] = {}
     for name in names:
         image = tree.graph[name]
         externals = _digests(image, bases)
         if externals is None or not all(keys.get(parent) for parent in image.parents):
             keys[name] = ""
             continue
+        files = _identities(image.source.context, context_of(image))
+        of = image.source.platform or platform
         keys[name] = content_key(
             image,
-            files=_identities(image.source.context, context_of(image)),
+            files=files,
             externals=externals,
             parents=keys,
-            platform=image.source.platform or platform,
+            platform=of,
             engine_class=engine_class,
+            generation=(generations or {}).get(name, 0),
         )
-    return keys
+        inputs[name] = inputs_of(
+            image,
+            files=files,
+            externals=externals,
+            platform=of,
+            engine_class=engine_class,
+            tests=tree.config.image(name).test,
+        )
+    return Identities(keys=keys, inputs=inputs)
 
 
 def _digests(image: Image, bases: Resolution) -> dict[str, str] | None:
@@ -98,13 +121,23 @@ def known_images(
     selected: frozenset[str],
     keys: Mapping[str, str],
     find: Find,
+    *,
+    published: Mapping[str, Published],
+    reasons: Mapping[str, tuple[str, ...]],
 ) -> tuple[dict[str, Known], dict[str, Existing]]:
-    """What is known of each image; ``find`` is asked for ancestors that are not selected."""
+    """What is known of each image; ``find`` is asked for ancestors that are not selected.
+
+    ``published`` are the selected ones that the registry has; ``reasons`` why others are built.
+    """
     known: dict[str, Known] = {}
     existing: dict[str, Existing] = {}
     for name, key in keys.items():
         image = tree.graph[name]
+        there = published.get(name)
         found = find(image, key) if key and name not in selected else None
+        if there is not None:
+            reference = str(image.repository.at(there.digest))
+            found = Existing(reference=reference, place="the registry")
         if found is not None:
             existing[name] = found
         known[name] = Known(
@@ -112,6 +145,10 @@ def known_images(
             refs=tree.refs(name),
             existing=found.place if found else "",
             optional=tree.config.image(name).optional,
+            digest=there.digest if there else "",
+            tagged=there is not None and there.tagged,
+            of=there.of if there else "",
+            reasons=reasons.get(name, ()),
         )
     return known, existing
 
@@ -123,14 +160,21 @@ def make_jobs(
     bases: Resolution,
     existing: Mapping[str, Existing],
     environ: Mapping[str, str],
-    no_cache: bool,
+    no_cache: bool | frozenset[str],
 ) -> dict[str, Job]:
-    """One job per image of the plan."""
+    """One job per image of the plan; ``no_cache`` is for all, or for the images that it names."""
     return {
         step.image: (
             _reuse_job(tree, step, existing[step.image])
-            if step.action is Action.REUSE
-            else _build_job(tree, step, bases, existing, environ, no_cache=no_cache)
+            if step.action in (Action.REUSE, Action.RETAG)
+            else _build_job(
+                tree,
+                step,
+                bases,
+                existing,
+                environ,
+                no_cache=no_cache if isinstance(no_cache, bool) else step.image in no_cache,
+            )
         )
         for step in plan.steps
     }
@@ -142,8 +186,12 @@ def _reuse_job(tree: Tree, step: Step, found: Existing) -> Job:
         repository=tree.graph[step.image].repository,
         key=step.key,
         tag=tree.tags[step.image],
+        moving=tree.moving[step.image],
         reused=found.reference,
         reused_id=found.image_id,
+        digest=step.digest,
+        tagged=step.action is Action.REUSE,
+        optional=step.optional,
     )
 
 
@@ -174,6 +222,7 @@ def _build_job(
         tests=tree.config.image(step.image).test,
         timeout=_timeout(tree.config, step.image),
         obstacle=obstacle,
+        optional=step.optional,
     )
 
 

@@ -18,7 +18,7 @@ SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.release.v1+json"
 # The repository of releases, beside those of the images.
 NAME = "release"
-# The moving tag of the newest release that is no refresh, and that of the newest refresh.
+# The moving tag of the newest release, be it a refresh or not, and that of the newest refresh.
 LATEST = "latest"
 NIGHTLY = "nightly"
 
@@ -30,6 +30,7 @@ class Inputs:
     ``files`` are those of the context that the image reads, by path; ``args`` its build args;
     ``bases`` its external bases, as written, to their digests; ``parents`` the in-tree images that
     it is built on. ``recipe`` stands for the Dockerfile, ``setting`` for engine and platform.
+    ``tests`` stands for the commands that the image has passed, which are no part of the key.
     """
 
     recipe: str
@@ -38,6 +39,7 @@ class Inputs:
     args: Mapping[str, str] = field(default_factory=dict)
     bases: Mapping[str, str] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    tests: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,11 @@ class Release:
     previous: str = ""
     images: Mapping[str, ReleasedImage] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def generations(self) -> Mapping[str, int]:
+        """How often each image was made anew by a refresh."""
+        return {name: image.generation for name, image in self.images.items()}
 
     def as_bytes(self) -> bytes:
         """The JSON that is stored; equal releases give equal bytes."""
@@ -149,6 +156,7 @@ def _image_json(image: ReleasedImage) -> dict[str, object]:
             "args": dict(inputs.args),
             "bases": dict(inputs.bases),
             "parents": list(inputs.parents),
+            "tests": inputs.tests,
         },
     }
 
@@ -189,6 +197,7 @@ def _image(name: str, found: Mapping[str, Any]) -> ReleasedImage:
             args=_texts(inputs.get("args", {})),
             bases=_texts(inputs.get("bases", {})),
             parents=tuple(str(parent) for parent in inputs.get("parents", ())),
+            tests=str(inputs.get("tests", "")),
         ),
     )
 

@@ -95,6 +95,23 @@ def changed_paths(root: Path, since: str | None, inputs: Sequence[Path]) -> froz
         return frozenset(posixpath.relpath(path, start) for path in paths)
 
 
+def branch_commits(root: Path, branch: str) -> frozenset[str]:
+    """All commits of a branch, here or at origin; none where git does not know it, or is missing.
+
+    Raises:
+        RevisionError: where git cannot tell.
+
+    """
+    try:
+        with _repository(root) as repo:
+            for name in (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"):
+                if _resolve(repo, name) is not None:
+                    return frozenset(_run(repo, "rev-list", name).decode().split())
+    except _NoGitError:
+        pass
+    return frozenset()
+
+
 def _given(commit: str) -> str:
     found = commit.strip().lower()
     if not _COMMIT.fullmatch(found):

@@ -21,6 +21,7 @@ from builder.settings_forms import (
     GroupName,
     ImageKey,
     ImageReference,
+    LabelMatch,
     NameRule,
     Namespace,
     PackageWord,
@@ -202,6 +203,15 @@ class RefreshSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSettings:
+    """``[prune]``: what is kept; ``branch`` None: the newest commits, whatever branch has them."""
+
+    keep_commits: Annotated[int, Whole(minimum=0), Spelled("keep-commits")] = 10
+    keep_days: Annotated[int, Whole(minimum=0), Spelled("keep-days")] = 14
+    branch: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FarmSettings:
     """``[farm]``: the scheduler of many build hosts, and how many of them a run waits for."""
 
@@ -218,8 +228,10 @@ class Document:
     images: Mapping[ImageKey, ImageSettings] = field(default_factory=dict)
     bases: Mapping[ReferenceKey, BaseSettings] = field(default_factory=dict)
     contexts: Mapping[ReferenceKey, ContextSource] = field(default_factory=dict)
+    remarks: Mapping[LabelMatch, AnyText] = field(default_factory=dict)
     build: BuildSettings = field(default_factory=BuildSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
     refresh: RefreshSettings = field(default_factory=RefreshSettings)
+    prune: PruneSettings = field(default_factory=PruneSettings)
     deploy: DeploySettings = field(default_factory=DeploySettings)
     farm: FarmSettings = field(default_factory=FarmSettings)

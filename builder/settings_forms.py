@@ -128,6 +128,10 @@ GroupName = Annotated[
 ImageKey = Annotated[
     str, _named("an image's name", "nova-api", pattern=r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 ]
+LabelMatch = Annotated[
+    str,
+    _named("a label, KEY or KEY=VALUE", '"com.example.state=trial"', pattern=r"[^\s=]+(?:=.*)?"),
+]
 SecretId = Annotated[str, _named("a secret's id", "apt")]
 HostName = Annotated[str, _named("a host's name", "controller")]
 NetworkName = Annotated[str, _named("a network's name", "internal")]

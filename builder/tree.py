@@ -175,7 +175,10 @@ def _failed_last_time(tree: Tree) -> Iterable[str]:
 def _changed_images(tree: Tree, since: str | None) -> frozenset[str]:
     config = tree.config
     changed = changed_paths(config.root, since, inputs(config))
-    if config.path.relative_to(config.root).as_posix() in changed:
+    if any(
+        path.relative_to(config.root).as_posix() in changed
+        for path in (config.path, config.lock_path)
+    ):
         return frozenset(tree.graph.images)
     return frozenset(
         image.name for image in tree.graph.images.values() if _reads_any(image, changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
@@ -11,6 +12,8 @@ from builder.engines.daemon import Daemon
 from builder.errors import Bug, BuildError, OcbuildError, PublishError
 from builder.events import (
     Built,
+    Claimed,
+    Note,
     Outcome,
     Phase,
     Pushed,
@@ -24,7 +27,13 @@ from builder.events import (
 from builder.execute import Context
 from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
+from builder.published import AT_ONCE, other_content
 from builder.reference import Reference
+from builder.refresh.recording import Recorder
+from builder.registry.claims import Claim
+from builder.registry.client import Registry
+
+_STAGINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,7 @@ class Job:
     which its children find it, and ``reused_id`` the engine's image that still has to be given
     that name, if it is the engine that has it. ``obstacle`` is an error that was found before the
     run (a base that cannot be had): the image fails with it, and the others go on.
+    ``digest`` is set where the registry has the image already and only a tag is missing.
     ``moving`` are the tags that are set last of all. ``base`` is the in-tree image that the target
     stage starts from.
     """
@@ -48,6 +58,9 @@ class Job:
     request: BuildRequest | None = None
     reused: str | None = None
     reused_id: str = ""
+    digest: str = ""
+    tagged: bool = False
+    optional: bool = False
     tests: tuple[str, ...] = ()
     timeout: float | None = None
     obstacle: OcbuildError | None = None
@@ -74,8 +87,16 @@ class Worker:
         forced: str | None,
         run_id: str,
         immutable: bool,
+        registry: Registry | None = None,
+        claim: Claim | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._jobs = jobs
+        self._registry = registry
+        self._claim = claim
+        # Written by many threads, each its own image; read when all of them have ended.
+        self._pushed: dict[str, str] = {}
+        self._recorder = recorder
         self._daemon = daemon
         self._engines = engines
         self._forced = forced
@@ -90,6 +111,8 @@ class Worker:
             return self._test(job, step, context)
         if step.phase is Phase.PUSH:
             return self._push(job, step, context)
+        if step.phase is Phase.CLAIM:
+            return self._take_claim(context)
         return self._publish(job, step, context)
 
     def _build(self, job: Job, step: StepId, context: Context) -> Outcome:
@@ -141,34 +164,70 @@ class Worker:
         return Tested(commands=len(job.tests))
 
     def _push(self, job: Job, step: StepId, context: Context) -> Outcome:
-        self._daemon.tag(job.release, job.staged)
-        try:
-            pushed = self._push_tag(job.staged, step, context)
-        finally:
-            self._daemon.untag(job.staged)
-        if self._immutable:
-            self._refuse_other_content(job, pushed.digest)
+        pushed = self._stage(job, step, context)
+        self._pushed[job.image] = pushed.digest
+        self._refuse_other_content(job)
+        self._record(job, pushed.digest, context)
         return pushed
 
-    def _refuse_other_content(self, job: Job, digest: str) -> None:
-        """Seen before any tag of this release is set, so that all of them stay as they are."""
-        published = self._daemon.remote_digest(job.release)
-        if published not in (None, digest):
-            raise PublishError(
-                f"{job.release} is published already, and with other content:"
-                f" {published} there, {digest} here",
-                hint="a release tag never changes its content: make a new commit, or overwrite it"
-                " with --set publish.immutable=false",
+    def _stage(self, job: Job, step: StepId, context: Context) -> Pushed:
+        """Push under the key alone; that name is ours only for a moment."""
+        for attempt in range(1, _STAGINGS + 1):
+            self._daemon.tag(job.release, job.staged)
+            try:
+                return self._push_tag(job.staged, step, context)
+            except PublishError:
+                # Another run of the same tree may have pushed the same, and taken the name away.
+                if attempt == _STAGINGS or self._daemon.inspect(job.staged) is not None:
+                    raise
+            finally:
+                self._daemon.untag(job.staged)
+        raise Bug("unreachable")
+
+    def _record(self, job: Job, digest: str, context: Context) -> None:
+        """Note what the image has of packages, so that nobody has to pull it to know."""
+        if self._recorder is not None:
+            recorded = self._recorder.record(
+                job.image, job.repository.at(digest), local=job.release, base=job.base or ""
             )
+            for text in recorded.held:
+                context.emit(Note(text=text))
+
+    def _refuse_other_content(self, job: Job) -> None:
+        """Seen before any tag of this release is set, so that all of them stay as they are."""
+        digest = self._pushed.get(job.image, job.digest)
+        if not self._immutable or not digest:
+            return
+        there = self._remote.head(job.repository.with_tag(job.tag))
+        if there is not None and there.digest != digest:
+            raise other_content(job.release, there.digest, digest)
+
+    def _take_claim(self, context: Context) -> Outcome:
+        """Be the only one who publishes, and see that nobody was quicker."""
+        if self._claim is None:
+            raise Bug("there is no claim to take")
+        self._claim.take(lambda text: context.emit(Note(text=text)))
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
+            for _ in threads.map(self._refuse_other_content, self._jobs.values()):
+                pass
+        return Claimed()
 
     def _publish(self, job: Job, step: StepId, context: Context) -> Outcome:
+        """Set tags with a request each: what they name is in the registry already."""
+        pushed = context.needed.get(StepId(Phase.PUSH, job.image))
+        digest = pushed.digest if isinstance(pushed, Pushed) else job.digest
+        manifest = self._remote.manifest(job.repository.at(digest))
         tags = (job.tag,) if step.phase is Phase.TAG else job.moving
-        references = tuple(str(job.repository.with_tag(tag)) for tag in tags)
+        references = tuple(job.repository.with_tag(tag) for tag in tags)
         for reference in references:
-            if reference != job.release:
-                self._daemon.tag(job.release, reference)
-            self._push_tag(reference, step, context)
-        return Tagged(references=references)
+            self._remote.put(reference, manifest)
+        return Tagged(references=tuple(str(reference) for reference in references))
+
+    @property
+    def _remote(self) -> Registry:
+        if self._registry is None:
+            raise Bug("there is no registry to publish to")
+        return self._registry
 
     def _push_tag(self, reference: str, step: StepId, context: Context) -> Pushed:
         def progress(current: int, total: int) -> None:

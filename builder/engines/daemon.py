@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from builder.engines.container import run_in_container
 from builder.engines.endpoint import Endpoint, config_dir, docker_config, find_endpoint
+from builder.engines.files import read_files
+from builder.engines.info import EngineInfo
 from builder.engines.sdk import Explain
 from builder.engines.transfer import Transfer, pull_failure, push_failure
 from builder.engines.wire import Wire
@@ -26,9 +28,6 @@ from builder.reference import Reference
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900
-# How the engine says that containerd keeps its images.
-_CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]
-
 Amounts = Callable[[int, int], None]
 
 
@@ -53,22 +52,6 @@ class Pushed:
 
     digest: str
     uploaded: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineInfo:
-    """What the engine says of itself."""
-
-    version: str
-    api_version: str
-    os: str
-    architecture: str
-    storage_driver: str
-    containerd_store: bool
-    root: str
-    cpus: int
-    memory: int
-    insecure_registries: tuple[str, ...]
 
 
 class Daemon:
@@ -113,20 +96,7 @@ class Daemon:
 
     def info(self) -> EngineInfo:
         with self._wire.errors("cannot ask the engine about itself", EngineUnavailableError):
-            info = self._wire.api.info()
-        registries = (info.get("RegistryConfig") or {}).get("InsecureRegistryCIDRs") or ()
-        return EngineInfo(
-            version=info.get("ServerVersion", ""),
-            api_version=self._wire.api.api_version,
-            os=info.get("OSType", ""),
-            architecture=info.get("Architecture", ""),
-            storage_driver=info.get("Driver", ""),
-            containerd_store=_CONTAINERD in (info.get("DriverStatus") or ()),
-            root=info.get("DockerRootDir", ""),
-            cpus=info.get("NCPU", 0),
-            memory=info.get("MemTotal", 0),
-            insecure_registries=tuple(registries),
-        )
+            return EngineInfo.of(self._wire.api.info(), self._wire.api.api_version)
 
     def disk_free(self) -> int | None:
         """Free bytes where the engine keeps images; None if it is not on this machine."""
@@ -158,6 +128,13 @@ class Daemon:
         youngest = max(found, key=lambda image: int(image["Created"]), default=None)
         return None if youngest is None else self.inspect(youngest["Id"])
 
+    def read_files(
+        self, image: str, paths: Sequence[str], *, run_id: str = ""
+    ) -> Mapping[str, bytes]:
+        """The regular files at and below ``paths`` of an image; nothing of it is run."""
+        with self._wire.errors(f"cannot read files of {image}"):
+            return read_files(self._wire.api, image, paths, run_id=run_id)
+
     def tag(self, reference: str, target: str) -> None:
         """Give an image another name, which is taken from whatever image had it."""
         name = Reference.parse(target)
@@ -166,9 +143,9 @@ class Daemon:
 
     def untag(self, reference: str) -> None:
         """Take a name away; the image goes with its last name. No such name is no error."""
-        from docker.errors import ImageNotFound  # noqa: PLC0415
+        from docker.errors import NotFound  # noqa: PLC0415 - ImageNotFound is only one of two
 
-        with self._wire.errors(f"cannot remove the tag {reference}"), suppress(ImageNotFound):
+        with self._wire.errors(f"cannot remove the tag {reference}"), suppress(NotFound):
             self._wire.api.remove_image(reference, noprune=True)
 
     def import_rootfs(

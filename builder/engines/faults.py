@@ -95,7 +95,7 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             'to have builds trust the CAs of this host, set ca-bundle = "host" in [build]',
         ),
         (
-            r"\bdenied\b|unauthorized|authentication required|no basic auth credentials",
+            r"(?<!permission )\bdenied\b|unauthorized|authentication required|no basic auth",
             (
                 "log in with `docker login HOST`, and check that the name is right: registries "
                 "say the same of what does not exist and of what is not yours"

@@ -111,23 +111,7 @@ class EmbeddedRegistry:
 
         """
         with self._alone():
-            if self._pid() is None:
-                answer = _ask(self.address)
-                if answer is _Answer.REGISTRY:
-                    return self.status()
-                if answer is _Answer.SOMETHING_ELSE:
-                    raise self._address_taken()
-                program = shutil.which(self.program)
-                if program is None:
-                    self._start_container()
-                else:
-                    self._start_process(program)
-            try:
-                self._wait_until_ready()
-            except PublishError:
-                self._end_ours()
-                raise
-            return self.status()
+            return self._have_running()
 
     def stop(self) -> Status:
         """Stop our registry; its data stays. One that is not ours is left running.
@@ -140,7 +124,36 @@ class EmbeddedRegistry:
             self._end_ours()
             return self.status()
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[Path]:
+        """Stop ours, which nobody can start meanwhile; gives its configuration; starts it again."""
+        with self._alone():
+            self._end_ours()
+            try:
+                yield self._config_file
+            finally:
+                self._have_running()
+
     # --- what is ours -------------------------------------------------------------------------
+
+    def _have_running(self) -> Status:
+        if self._pid() is None:
+            answer = _ask(self.address)
+            if answer is _Answer.REGISTRY:
+                return self.status()
+            if answer is _Answer.SOMETHING_ELSE:
+                raise self._address_taken()
+            program = shutil.which(self.program)
+            if program is None:
+                self._start_container()
+            else:
+                self._start_process(program)
+        try:
+            self._wait_until_ready()
+        except PublishError:
+            self._end_ours()
+            raise
+        return self.status()
 
     @property
     def _pid_file(self) -> Path:
@@ -206,7 +219,7 @@ class EmbeddedRegistry:
         pid = os.posix_spawn(
             program,
             [program, "serve", str(self._config_file)],
-            _environment(os.environ),
+            without_overrides(os.environ),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(self.log), flags, 0o644),
@@ -327,7 +340,7 @@ def configuration(address: str, data: Path) -> Mapping[str, object]:
     }
 
 
-def _environment(environ: Mapping[str, str]) -> Mapping[str, str]:
+def without_overrides(environ: Mapping[str, str]) -> Mapping[str, str]:
     """The environment without the variables that would overrule the configuration file."""
     kept = {name: value for name, value in environ.items() if not name.startswith("REGISTRY_")}
     return {**kept, "OTEL_TRACES_EXPORTER": "none"}

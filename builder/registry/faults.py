@@ -59,6 +59,11 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKN
 _BLOBS_MISSING = "MANIFEST_BLOB_UNKNOWN"
 _MOST_ERRORS = 3
 
+_TLS_WANTED = (
+    "if it speaks TLS, put its CA into /etc/docker/certs.d/{host}/ca.crt: a registry on the"
+    " loopback is taken to speak plain HTTP otherwise"
+)
+
 
 class RegistryError(PublishError):
     """``status`` and ``codes`` are the registry's own words, where it said something.
@@ -196,7 +201,9 @@ def _judge(host: str, status: int, said: Complaint, *, logged_in: bool) -> _Verd
         return BusyError, f"{host} is busy: {_phrase(status)}", None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerFaultError, f"{host} has a fault: {_phrase(status)}", None
-    return RefusedError, f"{host} refuses: {_phrase(status)}", None
+    # Go's servers answer so, without a word of JSON, to whoever does not speak TLS.
+    tls = _TLS_WANTED.format(host=host) if status == HTTPStatus.BAD_REQUEST else None
+    return RefusedError, f"{host} refuses: {_phrase(status)}", tls
 
 
 def _is_full(status: int, text: str) -> bool:

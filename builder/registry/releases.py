@@ -12,6 +12,8 @@ from builder.registry.content import OCI_MANIFEST, Content, Manifest
 from builder.registry.faults import NotFoundError
 from builder.release import ARTIFACT_TYPE, NAME, Release
 
+# The tag of the claim of who is publishing just now; it is no release.
+CLAIM = "claim"
 # What an artifact without a configuration has for one, by the OCI image specification.
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -72,7 +74,7 @@ class Releases:
     def tags(self) -> Iterator[str]:
         """The tags of all releases, moving ones included; none where there is no release yet."""
         try:
-            yield from self._registry.tags(self.repository)
+            yield from (tag for tag in self._registry.tags(self.repository) if tag != CLAIM)
         except NotFoundError:
             return
 

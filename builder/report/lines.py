@@ -74,7 +74,7 @@ class Lines:
 
     def _is_consequence(self, step: StepId, outcome: Blocked) -> bool:
         # A missing image keeps all tags back: that is one fact, which the summary states.
-        together = step.phase in (Phase.TAG, Phase.MOVE)
+        together = step.phase in (Phase.CLAIM, Phase.TAG, Phase.MOVE)
         return together or outcome.by == step.image or step.image in self._told
 
     def _name(self, step: StepId) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder.events import (
     Blocked,
     Built,
+    Claimed,
     Failed,
     Interrupted,
     Outcome,
@@ -16,7 +17,7 @@ from builder.events import (
 from builder.report.text import clean, counted, size
 
 
-def outcome_text(outcome: Outcome) -> str:  # noqa: PLR0911 - one return for each outcome
+def outcome_text(outcome: Outcome) -> str:  # noqa: C901, PLR0911 - one return for each outcome
     """One clean line; a failure in capitals, so that it is found without colour."""
     match outcome:
         case Built(cached=True):
@@ -29,6 +30,8 @@ def outcome_text(outcome: Outcome) -> str:  # noqa: PLR0911 - one return for eac
             return f"ok, {counted(outcome.commands, 'command')}"
         case Pushed():
             return f"ok, {size(outcome.uploaded)} uploaded"
+        case Claimed():
+            return "ok, nobody else publishes"
         case Tagged():
             return f"ok, {clean(', '.join(outcome.references))}"
         case Failed():

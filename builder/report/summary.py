@@ -9,6 +9,7 @@ from builder.errors import Bug, BuildError, InterruptedRunError, PublishError
 from builder.events import (
     Blocked,
     Built,
+    Claimed,
     Failed,
     ImageResult,
     ImageStatus,
@@ -30,7 +31,7 @@ from builder.schedule import ScheduledStep, bound
 _MAKING = (Phase.BUILD, Phase.TEST)
 # What is done for all images together, once all are published: that one of them missed it is the
 # release's misfortune, not the image's.
-_TOGETHER = (Phase.TAG, Phase.MOVE)
+_TOGETHER = (Phase.CLAIM, Phase.TAG, Phase.MOVE)
 
 
 def summarise(
@@ -68,6 +69,7 @@ def summarise(
         exit_code=exit_code,
         images=images,
         release=release,
+        remarks=plan.remarks,
     )
 
 
@@ -98,7 +100,7 @@ def _image_result(step: Step, ends: _Ends, log_dir: Path | None) -> ImageResult:
         status=status,
         reasons=step.reasons,
         key=step.key,
-        digest=_digest(outcomes),
+        digest=_digest(outcomes) or step.digest or None,
         refs=_refs(step, ends, status),
         seconds=sum(end.seconds for phase, end in ends.items() if phase in _MAKING),
         size=built.size if built else None,
@@ -136,7 +138,7 @@ def _fate(step: Step, ends: _Ends) -> tuple[ImageStatus, Failed | None, str | No
 def _fate_of_retag(ends: _Ends) -> ImageStatus:
     """An image of which nothing had to be made is only as good as its tags."""
     outcomes = [end.outcome for end in ends.values()]
-    if outcomes and all(isinstance(outcome, Tagged) for outcome in outcomes):
+    if outcomes and all(isinstance(outcome, Tagged | Claimed) for outcome in outcomes):
         return ImageStatus.OK
     if any(isinstance(outcome, Interrupted) for outcome in outcomes):
         return ImageStatus.INTERRUPTED

@@ -25,6 +25,7 @@ def summary_text(summary: Summary) -> str:
     parts = [
         "\n".join(_table(summary)),
         "\n".join(_blocked(summary)),
+        "\n".join(f"note: {clean(remark)}" for remark in summary.remarks),
         "\n".join([*_times(summary), last_line(summary)]),
         *("\n".join(_failure(image, image.error)) for image in failed if image.error),
     ]

@@ -98,9 +98,13 @@ def registry() -> Iterator[LocalRegistry]:
         yield running
 
 
-def ask(registry: LocalRegistry, path: str) -> tuple[Any, Mapping[str, str]]:
+def ask(
+    registry: LocalRegistry,
+    path: str,
+    kind: str = "application/vnd.docker.distribution.manifest.v2+json",
+) -> tuple[Any, Mapping[str, str]]:
     """What the registry answers under /v2/: the JSON and the headers."""
-    accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+    accept = {"Accept": kind}
     url = f"http://{registry.address}/v2/{path}"
     request = urllib.request.Request(url, headers=accept)
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - http
@@ -130,7 +134,9 @@ def tree(tmp_path: Path, registry: LocalRegistry, namespace: str) -> Tree:
     [groups.images]
     version = "1.0"
     """
-    tree = Tree(tmp_path / "tree", {"base": BASE}, toml=toml)
+    # With a key of its own: an engine finds images by their keys, whatever they are called.
+    base = f"{BASE}ENV NAMESPACE={namespace}\n"
+    tree = Tree(tmp_path / "tree", {"base": base}, toml=toml)
     shutil.copy("/bin/busybox", tree.root / "images/base/busybox")
     tree.write(".gitignore", ".ocbuild/\n")
     return tree

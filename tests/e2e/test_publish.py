@@ -18,7 +18,7 @@ RELEASE_TAG = re.compile(r"[0-9][0-9.]*-[0-9a-f]{7}")
 
 def release_tags(registry: LocalRegistry, repository: str) -> list[str]:
     tags = ask(registry, f"{repository}/tags/list")[0]["tags"]
-    return sorted(tag for tag in tags if not tag.startswith("key-"))
+    return sorted(tag for tag in tags if not tag.startswith(("key-", "inventory-", "claim")))
 
 
 def digest(registry: LocalRegistry, repository: str, tag: str) -> str:
@@ -36,8 +36,9 @@ def test_a_release_is_published_and_pulled_back(
     assert ended.code == 0, ended.err
     catalog = ask(registry, "_catalog?n=1000")[0]["repositories"]
     mine = [name for name in catalog if name.startswith(f"{namespace}/")]
-    assert mine == [f"{namespace}/app", f"{namespace}/base"]
-    for repository in mine:
+    assert mine == [f"{namespace}/{name}" for name in ("app", "base", "release")]
+    assert release_tags(registry, f"{namespace}/release") == [commit, "latest"]
+    for repository in mine[:2]:
         assert release_tags(registry, repository) == [f"1.0-{commit}", "latest"]
         assert RELEASE_TAG.fullmatch(f"1.0-{commit}")
     image = ocbuild.report()["images"]["app"]
@@ -58,7 +59,8 @@ def test_only_the_selected_subtree_is_built_and_pushed(
     tree.image("glance", "FROM base\n")
     first = tree.commit()
     assert ocbuild("all", "--push").code == 0
-    second = tree.commit("nothing changed")
+    tree.image("nova", "FROM base\nRUN echo other > /nova\n")
+    second = tree.commit("only nova")
     ended = ocbuild("nova+", "--push")
     assert ended.code == 0, ended.err
     actions = {name: image["action"] for name, image in ocbuild.report()["images"].items()}
@@ -99,6 +101,7 @@ def test_nothing_is_tagged_where_one_image_fails(
     tree.commit()
     assert ocbuild("all", "--push").code == 1
     assert release_tags(registry, f"{namespace}/base") == []
+    assert ocbuild("release", "ls", "--json").json == []
 
 
 def test_a_release_tag_never_changes_its_content(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.images.conftest import References
+from tests.support.aptrepo import AptRepository
 from tests.support.engines import docker
 
 pytestmark = pytest.mark.images
@@ -77,28 +80,72 @@ def test_another_source_changes_the_keys_of_contrail_and_of_nothing_else(
     assert changed == contrail - {"contrail-packages", "contrailbase"}
 
 
-def test_a_tarball_of_packages_is_installed_and_named_honestly(
-    references: References, vendor: Path
-) -> None:
-    words = ("analytics", "--namespace", "vendor-test", "--engine", "buildx")
+WORDS = ("analytics", "--namespace", "vendor-test", "--engine", "buildx")
+
+
+@pytest.fixture
+def cleared() -> Iterator[None]:
+    yield
+    for name in ("analytics", "contrailbase", "base", "contrail-packages"):
+        mine = docker("images", "--quiet", f"*/vendor-test/{name}").split()
+        docker("rmi", "--force", *mine, check=False) if mine else None
+
+
+def made(*words: str) -> str:
+    """The reference of the analytics that these words build."""
+    done = ocbuild(*WORDS, *words)
+    assert done.returncode == 0, done.stderr
+    assert "stand-in" not in done.stderr
+    found = docker("images", "--filter", "label=net.juniper.package-source=vendor", "--format",
+                   "{{.Repository}}:{{.Tag}}").splitlines()  # fmt: skip
+    return next(name for name in found if "/vendor-test/analytics:" in name)
+
+
+def version(reference: str) -> str:
+    return docker("run", "--rm", "--entrypoint", "dpkg-query", reference, "--show",
+                  "--showformat", "${Version}", "contrail-analytics")  # fmt: skip
+
+
+@pytest.mark.usefixtures("references", "cleared")
+def test_a_tarball_of_packages_is_installed_and_named_honestly(vendor: Path) -> None:
     source = ("--set", f"contexts.contrail-packages={vendor}")
-    refused = ocbuild(*words, *source)
+    refused = ocbuild(*WORDS, *source)
     assert refused.returncode == 1
     assert 'args = { CONTRAIL_PACKAGE_SOURCE = "vendor" }' in refused.stderr
 
-    built = ocbuild(
-        *words, *source, "--set", SOURCE, "--set", 'images.analytics.test=["contrail-collector"]'
+    test = ("--set", 'images.analytics.test=["contrail-collector"]')
+    reference = made(*source, "--set", SOURCE, *test)
+    assert version(reference) == "9.9-test"
+    assert docker("run", "--rm", "--entrypoint", "contrail-collector", reference) == "vendor"
+
+
+@pytest.mark.usefixtures("references", "cleared")
+def test_packages_come_from_an_apt_repository_by_an_argument_alone(tmp_path: Path) -> None:
+    with AptRepository(tmp_path) as apt:
+        apt.add("contrail-analytics", "9.9-served")
+        source = f'groups.contrail.args.CONTRAIL_REPOSITORY="{apt.entry}"'
+        reference = made("--set", source, "--set", SOURCE, "--set", "images.analytics.test=[]")
+    assert version(reference) == "9.9-served"
+    assert any(asked.endswith("contrail-analytics_9.9-served_all.deb") for asked in apt.asked)
+
+
+@pytest.mark.usefixtures("references", "cleared")
+def test_packages_come_from_an_apt_repository_that_a_folder_names(tmp_path: Path) -> None:
+    folder = tmp_path / "vendor"
+    folder.mkdir()
+    with AptRepository(tmp_path / "apt") as apt:
+        apt.add("contrail-analytics", "9.9-listed")
+        (folder / "vendor.list").write_text(f"{apt.entry}\n")
+        source = f"contexts.contrail-packages={folder}"
+        reference = made("--set", source, "--set", SOURCE, "--set", "images.analytics.test=[]")
+    assert version(reference) == "9.9-listed"
+
+
+def test_the_stand_ins_are_named_in_the_plan() -> None:
+    done = ocbuild("plan", "contrail", "--allow-dirty")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^note: \d+ images with net\.juniper\.package-source=standin: .*stand-ins",
+        done.stdout,
+        re.MULTILINE,
     )
-    assert built.returncode == 0, built.stderr
-    found = docker("images", "--filter", "label=net.juniper.package-source=vendor", "--format",
-                   "{{.Repository}}:{{.Tag}}").splitlines()  # fmt: skip
-    made = next(name for name in found if "/vendor-test/analytics:" in name)
-    try:
-        version = docker("run", "--rm", "--entrypoint", "dpkg-query", made, "--show",
-                         "--showformat", "${Version}", "contrail-analytics")  # fmt: skip
-        assert version == "9.9-test"
-        assert docker("run", "--rm", "--entrypoint", "contrail-collector", made) == "vendor"
-    finally:
-        for name in ("analytics", "contrailbase", "base", "contrail-packages"):
-            mine = docker("images", "--quiet", f"*/vendor-test/{name}").split()
-            docker("rmi", "--force", *mine, check=False) if mine else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,8 @@ PROGRAM = "docker-registry"
 USER, PASSWORD = "tester", "s3cret"
 # bcrypt of PASSWORD: all that the registry takes, and nothing of it is in the standard library.
 _HTPASSWD = "tester:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
+# Lines of its access log, in Apache's format.
+_REQUEST = re.compile(r'\] "([A-Z]+ /v2/[^" ]*) HTTP/')
 _START_SECONDS = 15.0
 
 
@@ -76,6 +79,12 @@ class LocalRegistry:
             self._process.wait(timeout=10)
             self._process = None
 
+    def asked(self) -> list[str]:
+        """Every request so far, in order, as "PUT /v2/…"."""
+        assert self._folder is not None
+        text = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+        return _REQUEST.findall(text)
+
     def remove(self) -> None:
         """Stop it and remove its data."""
         self.stop()
@@ -103,7 +112,7 @@ class LocalRegistry:
             auth = f"auth: {{htpasswd: {{realm: tests, path: {users}}}}}\n"
         return (
             "version: 0.1\n"
-            "log: {level: error, accesslog: {disabled: true}}\n"
+            "log: {level: error}\n"
             f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}},"
             " delete: {enabled: true}}\n"
             f"http: {{addr: '{self.address}'}}\n{auth}"

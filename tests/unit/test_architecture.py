@@ -17,6 +17,7 @@ LONGEST_MODULE = 400
 CORE = {
     "backoff",
     "checks",
+    "difference",
     "dockerfile",
     "drawing",
     "errors",
@@ -30,11 +31,16 @@ CORE = {
     "labels",
     "naming",
     "options",
+    "packages",
     "plan",
     "reference",
     "release",
+    "remarks",
+    "renewal",
+    "retention",
     "schedule",
     "select",
+    "stale",
     "steps",
 }
 OUTSIDE = {
@@ -61,15 +67,18 @@ HOMES = {
     "networkx": {"graph"},
     "rich": {"report"},
     "subprocess": {"process"},
-    "argparse": {"arguments", "arguments_deploy", "arguments_shared"},
+    "argparse": {"arguments", "arguments_deploy", "arguments_release", "arguments_shared"},
 }
 # Who may know the stages that introduce the others to each other.
 TOP = {
     "cli": {"__main__"},
     "arguments": {"cli"},
-    "pipeline": {"arguments"},
+    "pipeline": {"arguments", "refreshing"},
+    "refreshing": {"arguments"},
     "inspection": {"arguments"},
-    "machine": {"pipeline"},
+    "machine": {"pipeline", "planning", "run"},
+    "planning": {"pipeline"},
+    "run": {"pipeline"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from builder.bases import Means, ResolvedBase, look_up, provide
+from builder.bases import Means, Pin, ResolvedBase, look_up, provide
 from builder.config import BootstrapSettings, Config, load
 from builder.engines.daemon import LocalImage
 from builder.errors import BuildError
@@ -47,8 +47,11 @@ def config(tmp_path: Path, extra: str = "") -> Config:
     return load(Tree(tmp_path, {"a": f"FROM {BASE}"}, toml=BUILD_TOML + extra).root / "build.toml")
 
 
-def provided(images: Images, settings: Config, text: str = BASE) -> object:
+def provided(
+    images: Images, settings: Config, text: str = BASE, *, pin: Pin | None = None
+) -> object:
     means = Means(
+        pins={} if pin is None else {text: pin},
         images=images,
         bootstrap=images.bootstrap,
         tell=images.told.append,
@@ -146,3 +149,46 @@ def test_a_plan_pulls_nothing(tmp_path: Path) -> None:
     found = look_up([BASE], config(tmp_path, BOOTSTRAP), images)[BASE]
     assert isinstance(found, BuildError)
     assert images.pulled == []
+
+
+def test_a_locked_base_is_pulled_by_its_digest_from_the_mirror(tmp_path: Path) -> None:
+    reference = f"mirror.example.org/debian@{DIGEST}"
+    images = Images({BASE: LocalImage(id="sha256:newer")}, {reference: PULLED})
+    found = provided(images, config(tmp_path, MIRROR), pin=Pin(digest=DIGEST))
+    assert found == ResolvedBase(
+        text=BASE, context=f"docker-image://{reference}", reference=reference, digest=DIGEST
+    )
+    assert images.pulled == [reference]
+
+
+def test_a_locked_base_that_cannot_be_pulled_is_not_made_instead(tmp_path: Path) -> None:
+    images = Images({}, {})
+    found = provided(images, config(tmp_path, BOOTSTRAP), pin=Pin(digest=DIGEST))
+    assert isinstance(found, BuildError)
+    assert images.bootstrapped == []
+
+
+def test_a_base_that_is_locked_to_an_image_of_the_engine_has_to_be_that_one(
+    tmp_path: Path,
+) -> None:
+    settings = config(tmp_path, BOOTSTRAP)
+    images = Images({MADE: LocalImage(id="sha256:made")}, {})
+    found = provided(images, settings, pin=Pin(digest="sha256:made", local=True))
+    assert isinstance(found, ResolvedBase)
+    assert (found.context, found.digest) == (f"docker-image://{MADE}", "sha256:made")
+    for local in ({MADE: LocalImage(id="sha256:other")}, {}):
+        images = Images(dict(local), {})
+        found = provided(images, settings, pin=Pin(digest="sha256:made", local=True))
+        assert isinstance(found, BuildError)
+        assert "which this engine does not have" in found.message
+        assert images.pulled == images.bootstrapped == []
+
+
+def test_a_plan_looks_for_locked_bases_by_digest(tmp_path: Path) -> None:
+    images = Images({BASE: PULLED, f"debian@{DIGEST}": PULLED}, {})
+    pins = {BASE: Pin(digest=DIGEST)}
+    found = look_up([BASE], config(tmp_path), images, pins)[BASE]
+    assert isinstance(found, ResolvedBase)
+    assert found.digest == DIGEST
+    other = {BASE: Pin(digest="sha256:" + "e" * 64)}
+    assert isinstance(look_up([BASE], config(tmp_path), images, other)[BASE], BuildError)

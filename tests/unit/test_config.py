@@ -245,9 +245,10 @@ def test_a_stack_without_a_host_runs_on_the_only_one(root: Path) -> None:
     assert named.stacks["keystone"].file == root / "keystone.yml"
 
 
-def test_inputs_are_the_folders_of_the_groups_and_the_file(root: Path) -> None:
+def test_inputs_are_the_folders_of_the_groups_the_file_and_its_lock(root: Path) -> None:
     config = load_text(root, MINIMAL)
-    assert inputs(config) == (root / "common", root / "openstack", root / "build.toml")
+    files = (root / "build.toml", root / "build.lock")
+    assert inputs(config) == (root / "common", root / "openstack", *files)
 
 
 def test_a_byte_order_mark_and_windows_line_endings_do_not_matter(root: Path) -> None:

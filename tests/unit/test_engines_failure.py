@@ -135,6 +135,7 @@ def test_a_command_that_was_killed_is_not_tried_again_and_memory_is_suspected() 
         ("dial tcp: lookup r: no such host", (), None, "mirror"),
         ("http: server gave HTTP response to HTTPS client", (), None, "insecure-registries"),
         ("pull access denied", (), None, "docker login"),
+        ("x", ("E: /var/lib/apt: Permission denied",), 100, None),
         ("x509: certificate signed by unknown authority", (), None, "certs.d"),
         ("x", ("curl: (60) SSL certificate problem",), 60, "ca-bundle"),
         ("x", ("make: *** Error 1",), 2, None),

@@ -10,7 +10,7 @@ import pytest
 
 from builder.bases import ResolvedBase
 from builder.options import TreeOptions
-from builder.prepare import content_keys
+from builder.prepare import identify
 from builder.tree import Tree as ReadTree, read_tree
 from tests.support.tree import Tree
 
@@ -45,13 +45,13 @@ def keys(
 ) -> dict[str, str]:
     base = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest=digest)
     whole = read(tree, *sets)
-    return content_keys(
+    return identify(
         whole,
         whole.graph.order,
         bases={"debian:12": base},
         platform=platform,
         engine_class=engine_class,
-    )
+    ).keys
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
@@ -142,7 +142,7 @@ def test_version_commit_and_tag_are_no_part_of_the_key(tree: Tree) -> None:
 
 def test_an_unknown_base_leaves_the_keys_above_it_unknown(tree: Tree) -> None:
     whole = read(tree)
-    found = content_keys(
+    found = identify(
         whole, whole.graph.order, bases={}, platform="linux/amd64", engine_class="buildkit"
     )
-    assert set(found.values()) == {""}
+    assert set(found.keys.values()) == {""}

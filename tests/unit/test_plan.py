@@ -11,6 +11,7 @@ from builder.discover import discover
 from builder.graph import ImageGraph
 from builder.intree import Names
 from builder.plan import Action, Known, Plan, make_plan
+from builder.remarks import remarks_on
 from builder.select import select
 from tests.support.tree import Tree
 
@@ -106,3 +107,21 @@ def test_json_has_the_keys_that_scripts_rely_on(graph: ImageGraph) -> None:
             },
         ],
     }
+
+
+def test_a_remark_is_made_on_the_images_of_the_plan_that_have_its_label(tmp_path: Path) -> None:
+    tree = Tree(
+        tmp_path,
+        {
+            "plain": "FROM scratch\nLABEL other=1\n",
+            "trial": "FROM scratch\nARG STATE=trial\nLABEL state=$STATE\n",
+            "trial-api": "FROM trial\nLABEL other=2\n",
+        },
+    )
+    graph = ImageGraph.of(discover(load(tree.root / "build.toml", [])), Names(namespace="acme"))
+    remarks = {"state=trial": "not for production", "other": "odd", "state=final": "never said"}
+    assert remarks_on(graph, graph.order, remarks) == (
+        "2 images with state=trial: not for production",
+        "2 images with other: odd",
+    )
+    assert remarks_on(graph, ["plain"], remarks) == ("1 image with other: odd",)

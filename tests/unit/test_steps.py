@@ -10,7 +10,7 @@ from builder.plan import Action, Plan, Step
 from builder.schedule import GATE, ScheduledStep
 from builder.steps import connect
 
-BUILD, TEST, PUSH, TAG, MOVE = Phase
+BUILD, TEST, PUSH, CLAIM, TAG, MOVE = Phase
 ALL = (BUILD, TEST, PUSH, TAG, MOVE)
 
 

@@ -108,6 +108,12 @@ def test_a_deleted_file_counts(tree: Tree) -> None:
     assert changed(tree) == {"base"}
 
 
+def test_a_new_build_lock_is_an_edit_and_may_change_any_image(tree: Tree) -> None:
+    tree.write("build.lock", "version = 1\n")
+    assert read(tree).dirty
+    assert changed(tree) == set(IMAGES)
+
+
 def test_an_edited_build_toml_may_change_any_image(tree: Tree) -> None:
     tree.write("build.toml", TOML + "# a word\n")
     assert changed(tree) == set(IMAGES)

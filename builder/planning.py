@@ -1,0 +1,157 @@
+"""From a tree and what exists to a plan: bases, keys, look-ups, and the reasons for builds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from builder import bases
+from builder.machine import Machine
+from builder.options import BuildOptions
+from builder.plan import Action, Plan, make_plan
+from builder.prepare import Existing, Identities, identify, known_images
+from builder.publication import Publication
+from builder.published import Published
+from builder.release import Inputs
+from builder.select import Selection
+from builder.tree import Tree
+
+Provide = Callable[[frozenset[str], Mapping[str, bases.Pin]], bases.Resolution]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what it was made from.
+
+    ``existing`` says where the images are that are not built; ``inputs`` is empty where the keys
+    are not known.
+    """
+
+    plan: Plan
+    existing: Mapping[str, Existing]
+    resolution: bases.Resolution
+    inputs: Mapping[str, Inputs]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Makes the plan of one run; ``machine`` is None where no engine answers."""
+
+    tree: Tree
+    selection: Selection
+    options: BuildOptions
+    machine: Machine | None
+    publication: Publication | None = None
+    generations: Mapping[str, int] | None = None
+
+    def plan(
+        self, texts: frozenset[str], pins: Mapping[str, bases.Pin], provide: Provide
+    ) -> Planned:
+        """The plan.
+
+        ``texts`` are the external bases and ``pins`` what they are locked to. A base that only the
+        last release knows is not fetched until an image has to be built on it: ``provide`` then
+        does so. If it turns out to be another one by now, what stands on it is planned anew.
+        """
+        remembered = self._remembered(texts - pins.keys())
+        resolution = {**remembered, **provide(texts - remembered.keys(), pins)}
+        while True:
+            planned = self._with(resolution)
+            wanted = self._promised(planned)
+            if not wanted:
+                return planned
+            resolution = {**resolution, **self._fetched(wanted, provide)}
+
+    def look_ahead(self, resolution: bases.Resolution, texts: frozenset[str]) -> Planned:
+        """The plan with what is known now; nothing is fetched for it."""
+        return self._with({**resolution, **self._remembered(texts)})
+
+    def _remembered(self, texts: frozenset[str]) -> bases.Resolution:
+        # A lock that is written has what the bases are now, not what they were.
+        if self.publication is None or self.machine is None or self._anew or self.options.lock:
+            return {}
+        pins = {text: pin for text, pin in self.publication.pins.items() if text in texts}
+        return bases.remembered(pins, self.tree.config, self.machine.daemon)
+
+    @property
+    def _anew(self) -> bool:
+        """Whether what is published is to be passed over."""
+        return self.options.no_reuse or self.options.no_cache
+
+    def _promised(self, planned: Planned) -> dict[str, bases.Pin]:
+        found: dict[str, bases.Pin] = {}
+        for step in planned.plan.steps:
+            if step.action is Action.BUILD:
+                for text in self.tree.graph[step.image].external:
+                    base = planned.resolution[text]
+                    if isinstance(base, bases.ResolvedBase) and base.promised:
+                        found[text] = bases.Pin(digest=base.digest)
+        return found
+
+    @staticmethod
+    def _fetched(wanted: Mapping[str, bases.Pin], provide: Provide) -> bases.Resolution:
+        """By digest where some registry still has it, else as a first run would do."""
+        exact = provide(frozenset(wanted), wanted)
+        lost = frozenset(
+            text for text, base in exact.items() if not isinstance(base, bases.ResolvedBase)
+        )
+        return {**exact, **provide(lost, {})} if lost else exact
+
+    def _with(self, resolution: bases.Resolution) -> Planned:
+        tree, selection, options = self.tree, self.selection, self.options
+        graph = tree.graph
+        names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
+        known_as = self._identities(names, resolution)
+        published: Mapping[str, Published] = {}
+        reasons: dict[str, tuple[str, ...]] = {}
+        if self.publication is not None and not self._anew:
+            published = self.publication.look_up(selection.images, known_as.keys, known_as.inputs)
+            reasons = {
+                name: self.publication.reasons(name, known_as.inputs.get(name), published)
+                for name in selection.images
+                if name not in published
+            }
+        ask = self.machine if not options.no_reuse else None
+        known, existing = known_images(
+            tree,
+            frozenset(selection.images),
+            known_as.keys,
+            lambda image, key: ask.existing(image, key, tree.refs(image.name)[0]) if ask else None,
+            published=published,
+            reasons=reasons,
+        )
+        made = make_plan(
+            graph,
+            selection,
+            known,
+            commit=tree.revision.commit if tree.revision else "",
+            dirty=tree.dirty,
+            no_reuse=options.no_reuse,
+            remarks=tree.config.remarks,
+        )
+        return Planned(plan=made, existing=existing, resolution=resolution, inputs=known_as.inputs)
+
+    def _identities(self, names: tuple[str, ...], resolution: bases.Resolution) -> Identities:
+        if self.machine is None:
+            return Identities(keys=dict.fromkeys(names, ""), inputs={})
+        return identify(
+            self.tree,
+            names,
+            bases=resolution,
+            platform=self.machine.platform,
+            engine_class=self.machine.engine_class(
+                self.options.engine or self.tree.config.build.engine
+            ),
+            generations=self.generations,
+        )
+
+
+def externals(tree: Tree, selection: Selection) -> frozenset[str]:
+    """The external bases of the selected images and of all that they are built on."""
+    names = {*selection.images, *tree.graph.ancestors(selection.images)}
+    return frozenset(text for name in names for text in tree.graph[name].external)
+
+
+def all_externals(tree: Tree) -> frozenset[str]:
+    """Those of every image of the tree."""
+    return frozenset(text for image in tree.graph.images.values() for text in image.external)

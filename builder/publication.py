@@ -1,0 +1,327 @@
+"""What a run finds and leaves in the registry beside its images: the releases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from builder.bases import Pin
+from builder.clock import Clock
+from builder.difference import input_changes
+from builder.errors import PublishError
+from builder.events import ImageResult, ImageStatus, Summary
+from builder.plan import Action, Plan, Step
+from builder.published import AT_ONCE, Published, Wanted, look_up
+from builder.reference import Reference
+from builder.refresh.inventories import Inventories
+from builder.refresh.recording import Files, Recorder
+from builder.registry.claims import Claim
+from builder.registry.client import Registry
+from builder.registry.content import Content
+from builder.registry.releases import EMPTY, Releases
+from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
+from builder.renewal import Renewal
+from builder.tree import Tree, registry_host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """The releases that a run goes on from.
+
+    ``same`` is the one of this run's tag, if an earlier run has published it; ``last`` is the
+    newest one.
+    """
+
+    registry: Registry
+    tree: Tree
+    last: Release | None
+    same: Release | None
+    claim: Claim
+    renewal: Renewal | None = None
+
+    @classmethod
+    def open(
+        cls,
+        registry: Registry,
+        tree: Tree,
+        renewal: Renewal | None,
+        *,
+        holder: str,
+        clock: Clock,
+        cancel: threading.Event,
+    ) -> Publication:
+        """Read the releases; ``holder`` is how other runs see this one.
+
+        Raises:
+            RegistryError: the registry cannot be asked.
+
+        """
+        last, same = _read(registry, tree, renewal)
+        repository = _releases(registry, tree).repository
+        claim = Claim(registry, repository, holder, clock=clock, cancel=cancel)
+        return cls(registry=registry, tree=tree, last=last, same=same, claim=claim, renewal=renewal)
+
+    @property
+    def before(self) -> Release | None:
+        """What this release goes on from: itself, where it has been published in part."""
+        return self.same or self.last
+
+    @property
+    def generations(self) -> Mapping[str, int]:
+        """The generation of each image, after this refresh if it is one."""
+        if self.renewal is not None:
+            return self.renewal.generations
+        return self.before.generations if self.before else {}
+
+    @property
+    def pins(self) -> Mapping[str, Pin]:
+        """The external bases of the release: a refresh moves them, and nothing else does."""
+        images = self.before.images.values() if self.before else ()
+        return {
+            text: Pin(digest=digest)
+            for image in images
+            for text, digest in image.inputs.bases.items()
+        }
+
+    def look_up(
+        self, names: Iterable[str], keys: Mapping[str, str], inputs: Mapping[str, Inputs]
+    ) -> dict[str, Published]:
+        """Which of these images the registry has.
+
+        Raises:
+            PublishError: a release tag would have to change what it names.
+
+        """
+        tree = self.tree
+        return look_up(
+            self.registry,
+            [
+                Wanted(
+                    image=tree.graph[name],
+                    key=keys[name],
+                    tag=tree.tags[name],
+                    tests=inputs[name].tests,
+                )
+                for name in names
+                if name in inputs
+            ],
+            (self.same, self.last) if self.same else (self.last,),
+            own=self.same is not None,
+            immutable=tree.config.publish.immutable and not tree.dirty,
+        )
+
+    def reasons(
+        self, name: str, inputs: Inputs | None, published: Mapping[str, Published]
+    ) -> tuple[str, ...]:
+        """Why the image has to be built, as a person would say it."""
+        last = self.before
+        if last is None:
+            return ("nothing is published yet",)
+        image = last.images.get(name)
+        if image is None:
+            return (f"not in the last release, {last.tag}",)
+        since = image.tag
+        changes = input_changes(image.inputs, inputs) if inputs is not None else ()
+        found = [f"{change} since {since}" for change in changes]
+        if self.generations.get(name, 0) != image.generation:
+            found.append("a refresh makes it anew")
+        found += [
+            f"parent {parent} is rebuilt"
+            for parent in self.tree.graph[name].parents
+            if parent not in published
+        ]
+        return tuple(found or ["not in the registry"])
+
+    def check_access(self) -> None:
+        """Make sure, before anything is built, that we may write.
+
+        Raises:
+            RegistryError: we may not.
+
+        """
+        self.registry.blobs.put(self.repository, Content.of(EMPTY))
+
+    def recorder(self, engine: Files, run_id: str) -> Recorder:
+        """What notes which packages the images of the run have."""
+        return Recorder(
+            inventories=Inventories(self.registry),
+            engine=engine,
+            run_id=run_id,
+            hoped_for=self.renewal.hoped_for if self.renewal else {},
+        )
+
+    @property
+    def repository(self) -> Reference:
+        """Where the releases are."""
+        return _releases(self.registry, self.tree).repository
+
+    def write(
+        self, plan: Plan, summary: Summary, inputs: Mapping[str, Inputs], now: float
+    ) -> Release:
+        """Store the release of what was published, and of all else as it is.
+
+        Where nothing was done, nothing is written.
+
+        Raises:
+            PublishError: another run has set one of the tags meanwhile.
+
+        """
+        if self.same is not None and all(step.action is Action.REUSE for step in plan.steps):
+            return self.same
+        last, same = _read(self.registry, self.tree, self.renewal)
+        return replace(self, last=last, same=same).store(plan, summary, inputs, now)
+
+    def store(
+        self, plan: Plan, summary: Summary, inputs: Mapping[str, Inputs], now: float
+    ) -> Release:
+        """As ``write``, going on from the releases as they were read last."""
+        tree = self.tree
+        results = [
+            result
+            for step in plan.steps
+            if _is_published(step, result := summary.images[step.image])
+        ]
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
+            made = dict(
+                zip(
+                    (result.image for result in results),
+                    threads.map(lambda each: self._image(each, inputs[each.image]), results),
+                    strict=True,
+                )
+            )
+            for _ in threads.map(self._read_back, made.values()):
+                pass
+            missing = _missing(summary)
+            kept = {
+                name: image
+                for name, image in (self.before.images if self.before else {}).items()
+                if name not in made and name not in missing and name in tree.tags
+            }
+            if self.renewal is not None:
+                kept = dict(zip(kept, threads.map(self._taken_over, kept.values()), strict=True))
+        missing = {**self._still_missing(made), **missing}
+        release = self._release({**kept, **made}, missing, now)
+        if self.same is not None and replace(release, created=self.same.created) == self.same:
+            return self.same
+        self.claim.check()
+        _releases(self.registry, tree).write(release, self._moving())
+        return release
+
+    def _read_back(self, image: ReleasedImage) -> None:
+        """See that the tag names what it was given."""
+        reference = Reference(
+            path=image.path, registry=registry_host(self.tree.config), tag=image.tag
+        )
+        there = self.registry.head(reference)
+        if there is None or there.digest != image.digest:
+            raise PublishError(
+                f"{reference} was set to {image.digest}, and is now"
+                f" {there.digest if there else 'gone'}: somebody else has changed it meanwhile",
+                hint="see who publishes here besides this run, and run it again",
+            )
+
+    def _still_missing(self, made: Mapping[str, ReleasedImage]) -> Mapping[str, str]:
+        """What the release before lacked, and this run did not make either."""
+        lacked = self.before.missing if self.before else {}
+        return {
+            name: why for name, why in lacked.items() if name not in made and name in self.tree.tags
+        }
+
+    def _release(
+        self, images: Mapping[str, ReleasedImage], missing: Mapping[str, str], now: float
+    ) -> Release:
+        tree, revision = self.tree, self.tree.revision
+        return Release(
+            tag=release_tag(tree, self.renewal),
+            project=tree.config.project.name,
+            namespace=tree.config.project.namespace,
+            commit=revision.commit if revision else "",
+            created=datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds"),
+            branch=revision.branch if revision else "",
+            dirty=tree.dirty,
+            previous=self.same.previous if self.same else self.last.tag if self.last else "",
+            images=dict(sorted(images.items())),
+            missing=missing,
+        )
+
+    def _moving(self) -> tuple[str, ...]:
+        """What is set last; a tree with edits has no commit behind it, so it moves nothing."""
+        if self.tree.dirty:
+            return ()
+        return (LATEST,) if self.renewal is None else (NIGHTLY, LATEST)
+
+    def _taken_over(self, image: ReleasedImage) -> ReleasedImage:
+        """Give an image that was not made anew the names of this refresh."""
+        reference = image.reference(registry_host(self.tree.config))
+        tag = self.tree.tags[image.name]
+        for name in (tag, *self.tree.moving[image.name]):
+            self.registry.retag(reference, name)
+        return replace(image, tag=tag)
+
+    def _image(self, result: ImageResult, inputs: Inputs) -> ReleasedImage:
+        tag = self.tree.tags[result.image]
+        for release in (self.same, self.last):
+            known = release.images.get(result.image) if release else None
+            if known is not None and (known.digest, known.key) == (result.digest, result.key):
+                return replace(known, tag=tag, inputs=inputs)
+        image = self.tree.graph[result.image]
+        reference = image.repository.at(result.digest or "")
+        manifest = self.registry.manifest(reference)
+        return ReleasedImage(
+            name=image.name,
+            path=image.repository.path,
+            tag=tag,
+            digest=manifest.digest,
+            key=result.key,
+            group=image.group,
+            size=sum(layer.size for layer in manifest.layers),
+            media_type=manifest.media_type,
+            generation=self.generations.get(image.name, 0),
+            inventory=Inventories(self.registry).find(reference),
+            labels=dict(image.needs.labels),
+            inputs=inputs,
+        )
+
+
+def _read(
+    registry: Registry, tree: Tree, renewal: Renewal | None
+) -> tuple[Release | None, Release | None]:
+    """The newest release, and the one of this run's tag."""
+    releases = _releases(registry, tree)
+    last = releases.find(LATEST)
+    tag = release_tag(tree, renewal)
+    return last, last if last is not None and last.tag == tag else releases.find(tag)
+
+
+def release_tag(tree: Tree, renewal: Renewal | None) -> str:
+    """The tag of the release itself: the short commit, with what is odd about the run behind it."""
+    short = tree.revision.short if tree.revision else "none"
+    tag = short if renewal is None else renewal.tag(short)
+    return f"{tag}-dirty" if tree.dirty else tag
+
+
+def _is_published(step: Step, result: ImageResult) -> bool:
+    """Whether it has its release tag: an ancestor that was only built upon has not."""
+    if result.status is not ImageStatus.OK or not result.digest:
+        return False
+    return step.selected or step.action is not Action.REUSE
+
+
+def _missing(summary: Summary) -> dict[str, str]:
+    """The optional images that failed, each with the reason in one line."""
+    return {
+        name: result.error.message.partition("\n")[0]
+        if result.error
+        else f"{result.blocked_by} failed"
+        for name, result in summary.images.items()
+        if result.optional and result.status is not ImageStatus.OK
+    }
+
+
+def _releases(registry: Registry, tree: Tree) -> Releases:
+    return Releases(
+        registry, host=registry_host(tree.config), namespace=tree.config.project.namespace
+    )

@@ -1,0 +1,43 @@
+"""What a refresh changes of a run: names, selection, reasons and bases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from builder.bases import Pin
+from builder.plan import Plan
+from builder.renewal import MOVING, Renewal
+from builder.select import Selection
+from builder.tree import Tree
+
+
+def renamed(tree: Tree, renewal: Renewal) -> Tree:
+    """The tree under the names of a refresh; one with edits moves no tag."""
+    moving = () if tree.dirty else (MOVING,)
+    return replace(
+        tree,
+        tags={name: renewal.tag(tag) for name, tag in tree.tags.items()},
+        moving=dict.fromkeys(tree.moving, moving),
+    )
+
+
+def selection(tree: Tree, renewal: Renewal) -> Selection:
+    """The images that are made anew."""
+    names = tree.graph.in_order(renewal.images)
+    return Selection(images=names, because={name: renewal.reasons(name) for name in names})
+
+
+def explained(plan: Plan, renewal: Renewal) -> Plan:
+    """The plan with the reasons of the refresh, for nobody selected its images."""
+    steps = tuple(
+        replace(step, reasons=renewal.reasons(step.image)) if step.image in renewal.images else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps)
+
+
+def pins(renewal: Renewal | None) -> Mapping[str, Pin]:
+    """What the check found the bases to be: the images are to be made of no others."""
+    found = renewal.bases if renewal else {}
+    return {text: Pin(digest=digest) for text, digest in found.items()}

@@ -1,0 +1,117 @@
+"""Inventories in a registry: one small artifact beside each image that was made.
+
+An artifact names its image as its subject, so a registry that knows of referrers lists it; its tag
+is made of the image's digest, so it is found, and kept, in one that does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder.errors import PublishError
+from builder.packages.inventory import ARTIFACT_TYPE, Inventory
+from builder.reference import Reference
+from builder.registry.client import Registry
+from builder.registry.content import OCI_MANIFEST, Content, Descriptor, Manifest
+from builder.registry.faults import NotFoundError
+from builder.registry.releases import EMPTY, EMPTY_TYPE
+
+# The image of the tree that it starts from, and the packages that a refresh could not renew.
+BASE, HELD = "ocbuild.base", "ocbuild.held"
+_DIGITS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The inventory of one image, and what is known of that image besides.
+
+    ``held`` maps the ids of packages to the versions that a refresh could not bring in.
+    """
+
+    inventory: Inventory
+    base: str = ""
+    held: Mapping[str, str] = field(default_factory=dict)
+
+
+class Inventories:
+    """Reads and writes them; equal contents are one blob, however many images have it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def find(self, image: Reference) -> str:
+        """The digest of the artifact for an image that is named by digest; "" if it has none."""
+        found = self._registry.head(image.with_tag(tag_for(image.digest)))
+        return "" if found is None else found.digest
+
+    def read(self, artifact: Reference) -> Record | None:
+        """What an artifact, by its digest, says; None if the registry no longer has it.
+
+        Raises:
+            RegistryError: the registry cannot be asked.
+            PublishError: what is there is no inventory.
+
+        """
+        try:
+            manifest = self._registry.manifest(artifact)
+            if manifest.artifact_type != ARTIFACT_TYPE or len(manifest.layers) != 1:
+                raise PublishError(f"{artifact} is no inventory of ocbuild")
+            content = self._registry.blobs.read(artifact, manifest.layers[0])
+        except NotFoundError:
+            return None
+        return Record(
+            inventory=Inventory.from_bytes(content, str(artifact)),
+            base=manifest.annotations.get(BASE, ""),
+            held=_held(manifest.annotations.get(HELD, "{}"), artifact),
+        )
+
+    def write(self, image: Reference, record: Record) -> str:
+        """Store what is known of an image that is named by digest; the digest of the artifact.
+
+        Raises:
+            RegistryError: the registry does not take it, or does not have the image.
+
+        """
+        subject = self._registry.head(image)
+        if subject is None:
+            raise PublishError(f"{image} is not there, so nothing can be recorded of it")
+        manifest, parts = artifact(subject, record)
+        for part in parts:
+            self._registry.blobs.put(image, part)
+        return self._registry.put(image.with_tag(tag_for(image.digest)), manifest).digest
+
+
+def tag_for(digest: str) -> str:
+    """The tag of the artifact about the image with this digest."""
+    return f"inventory-{digest.partition(':')[2][:_DIGITS]}"
+
+
+def artifact(subject: Descriptor, record: Record) -> tuple[Manifest, tuple[Content, ...]]:
+    """The manifest of an inventory, and the blobs that must be there before it."""
+    empty, layer = Content.of(EMPTY), Content.of(record.inventory.as_bytes())
+    annotations = {BASE: record.base}
+    if record.held:
+        annotations[HELD] = json.dumps(dict(record.held), sort_keys=True)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": ARTIFACT_TYPE,
+        "config": {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size},
+        "layers": [{"mediaType": ARTIFACT_TYPE, "digest": layer.digest, "size": layer.size}],
+        "subject": {
+            "mediaType": subject.media_type,
+            "digest": subject.digest,
+            "size": subject.size,
+        },
+        "annotations": annotations,
+    }
+    return Manifest.of(json.dumps(document, indent=2).encode(), OCI_MANIFEST), (empty, layer)
+
+
+def _held(text: str, where: Reference) -> dict[str, str]:
+    try:
+        return {str(name): str(version) for name, version in json.loads(text).items()}
+    except (ValueError, AttributeError) as error:
+        raise PublishError(f"{where} says what is held in a way that cannot be read") from error

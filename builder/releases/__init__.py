@@ -1,0 +1,1 @@
+"""The commands that look after published releases: show, compare, verify, promote, prune."""

@@ -1,0 +1,144 @@
+"""The commands ``release ls``, ``show``, ``diff``, ``verify`` and ``promote``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from builder.difference import difference
+from builder.errors import PublishError, UsageError
+from builder.options import PromoteOptions, TreeOptions
+from builder.reference import BadReferenceError, Reference
+from builder.registry.embedded import DEFAULT_ADDRESS
+from builder.releases import texts
+from builder.releases.home import Home, choose, nothing_yet, open_home, shelve
+from builder.releases.promote import carry, forecast, load
+from builder.releases.verify import verify_release
+from builder.report.text import counted, size
+from builder.tree import LOCAL
+
+
+def ls(options: TreeOptions, environ: Mapping[str, str], *, as_json: bool) -> int:
+    with open_home(options, environ) as home:
+        shelf, broken = shelve(home)
+        for error in broken:
+            sys.stderr.write(f"note: {error.message}\n")
+        if as_json:
+            sys.stdout.write(texts.as_json(texts.listing_json(shelf)))
+        elif shelf:
+            _show(texts.listing(shelf))
+        else:
+            nothing = nothing_yet(home)
+            sys.stderr.write(f"{nothing}\n")
+    return 0
+
+
+def show(
+    options: TreeOptions, environ: Mapping[str, str], tag: str | None, *, as_json: bool
+) -> int:
+    with open_home(options, environ) as home:
+        release = choose(home, tag)
+        if as_json:
+            sys.stdout.write(texts.as_json(texts.content_json(release)))
+        else:
+            _show(texts.content(release, home.address))
+    return 0
+
+
+def diff(
+    options: TreeOptions, environ: Mapping[str, str], tags: tuple[str, str], *, as_json: bool
+) -> int:
+    with open_home(options, environ) as home:
+        old, new = (choose(home, tag) for tag in tags)
+        found = difference(old, new)
+        if as_json:
+            sys.stdout.write(texts.as_json(texts.changes_json(found)))
+        else:
+            _show(texts.changes(found))
+    return 0
+
+
+def verify(
+    options: TreeOptions,
+    environ: Mapping[str, str],
+    tag: str | None,
+    *,
+    deep: bool,
+    as_json: bool,
+) -> int:
+    """Show every defect in a line; 4 if there is one."""
+    with open_home(options, environ) as home:
+        found = verify_release(home, choose(home, tag), deep=deep)
+        if as_json:
+            sys.stdout.write(texts.as_json(texts.verdict_json(found)))
+        else:
+            _show(texts.verdict(found, deep=deep))
+    return PublishError.exit_code if found.defects else 0
+
+
+def promote(tree: TreeOptions, environ: Mapping[str, str], options: PromoteOptions) -> int:
+    host, namespace = _target(options.target)
+    with open_home(tree, environ) as source:
+        target = replace(source, host=host, namespace=namespace)
+        if target.address == source.address:
+            raise UsageError(f"{options.tag} is in {source.address} already: that is its source")
+        release = choose(source, options.tag)
+        # Whether the other registry lets us in is known before anything is read here.
+        target.registry.check(target.host)
+        cargo = load(source, target, release)
+        if options.dry_run:
+            copied, mounted = forecast(source, target, cargo)
+            _show_forecast(options, release.tag, target, (cargo.images, copied, mounted))
+            return 0
+        sys.stderr.write(
+            f"{release.tag} to {target.address}: {counted(cargo.images, 'image')},"
+            f" {cargo.present} of them there; {counted(len(cargo.transfers), 'blob')} to move\n"
+        )
+        done = carry(source, target, release, cargo)
+        if options.as_json:
+            sys.stdout.write(texts.as_json(texts.promoted_json(done, target.address)))
+        else:
+            _show(texts.promoted(done, target.address))
+    return 0
+
+
+def _show_forecast(
+    options: PromoteOptions, tag: str, target: Home, amounts: tuple[int, int, int]
+) -> None:
+    images, copied, mounted = amounts
+    if options.as_json:
+        document = {
+            "release": tag,
+            "to": target.address,
+            "dry_run": True,
+            "images": images,
+            "copied_bytes": copied,
+            "mounted_bytes": mounted,
+        }
+        sys.stdout.write(texts.as_json(document))
+    else:
+        line = (
+            f"{tag} would go to {target.address}: {counted(images, 'image')},"
+            f" {size(copied)} to copy, {size(mounted)} to mount; nothing forbids it"
+        )
+        _show([line])
+
+
+def _target(text: str) -> tuple[str, str]:
+    """Registry and namespace of --to."""
+    hint = "for example: --to registry.example.com:5000/opencontrail"
+    host, _, namespace = text.partition("/")
+    if host == LOCAL:
+        host = DEFAULT_ADDRESS
+    try:
+        parsed = Reference.parse(f"{host}/{namespace}/image")
+    except BadReferenceError as error:
+        raise UsageError(f'--to "{text}": {error.message}', hint=hint) from error
+    if parsed.registry != host or not namespace or parsed.tag or parsed.digest:
+        raise UsageError(f'--to "{text}" is not REGISTRY/NAMESPACE', hint=hint)
+    return host, namespace
+
+
+def _show(lines: Iterable[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

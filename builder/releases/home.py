@@ -1,0 +1,141 @@
+"""Where releases are kept: the registry and namespace that a command is about, and its shelf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.clock import SystemClock
+from builder.config import Config, find_config
+from builder.errors import ConfigError, PublishError
+from builder.options import TreeOptions
+from builder.reference import Reference
+from builder.registry.client import Registry
+from builder.registry.embedded import DEFAULT_ADDRESS
+from builder.registry.faults import RegistryError, UnreachableError
+from builder.registry.releases import Releases
+from builder.release import LATEST, Release
+from builder.releases.threads import each
+from builder.retention import Shelved, moment
+from builder.tree import LOCAL, load_config, registry_host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """One namespace of one registry; ``config`` is None where no build.toml was needed."""
+
+    registry: Registry
+    host: str
+    namespace: str
+    config: Config | None = None
+
+    @property
+    def releases(self) -> Releases:
+        return Releases(self.registry, host=self.host, namespace=self.namespace)
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}/{self.namespace}"
+
+    def at(self, path: str) -> Reference:
+        """A repository of this registry."""
+        return Reference(path=path, registry=self.host)
+
+
+@contextmanager
+def open_home(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Home]:
+    """The registry and namespace of build.toml, or of --registry and --namespace.
+
+    With both options no build.toml is needed: who deploys may have no tree.
+    """
+    config = _config(options)
+    if config is None:
+        host = DEFAULT_ADDRESS if options.registry in (None, LOCAL) else str(options.registry)
+        namespace, plain = str(options.namespace), frozenset[str]()
+    else:
+        host, namespace = registry_host(config), config.project.namespace
+        plain = frozenset(config.publish.plain_http)
+    with Registry.connect(environ, clock=SystemClock(), plain_http=plain) as registry:
+        try:
+            yield Home(registry=registry, host=host, namespace=namespace, config=config)
+        except UnreachableError as error:
+            if error.hint is not None and host == DEFAULT_ADDRESS and host in error.message:
+                raise PublishError(error.message, hint="ocbuild registry start") from error
+            raise
+
+
+def _config(options: TreeOptions) -> Config | None:
+    if options.config is None and options.registry and options.namespace:
+        try:
+            find_config(Path.cwd(), None)
+        except ConfigError:
+            Reference.parse(f"{options.namespace}/image")
+            return None
+    return load_config(options)
+
+
+def choose(home: Home, tag: str | None) -> Release:
+    """The release of this tag; without one the latest, or else the newest.
+
+    Raises:
+        PublishError: there is none; the hint says what there is.
+
+    """
+    releases = home.releases
+    found = releases.find(tag or LATEST)
+    if found is not None:
+        return found
+    if not list(releases.tags()):
+        raise nothing_yet(home)
+    if tag is not None:
+        return releases.read(tag)
+    shelf, _ = shelve(home)
+    if not shelf:
+        raise nothing_yet(home)
+    return shelf[0].release
+
+
+def nothing_yet(home: Home) -> PublishError:
+    return PublishError(
+        f"there is no release in {home.address} yet",
+        hint="`ocbuild all --push` publishes one; --registry and --namespace look elsewhere",
+    )
+
+
+def shelve(home: Home) -> tuple[list[Shelved], list[PublishError]]:
+    """All releases, newest first, each with all its tags; and what is there and is none."""
+    releases = home.releases
+
+    def digest(tag: str) -> str:
+        found = home.registry.head(releases.repository.with_tag(tag))
+        return "" if found is None else found.digest
+
+    tags = sorted(releases.tags())
+    by_digest: dict[str, list[str]] = {}
+    for tag, named in zip(tags, each(digest, tags), strict=True):
+        # A tag may go between the list and the look.
+        if named:
+            by_digest.setdefault(named, []).append(tag)
+
+    def read(digest: str) -> Shelved | PublishError | None:
+        try:
+            found = releases.find(by_digest[digest][0])
+        except RegistryError:
+            raise
+        except PublishError as error:
+            return error
+        if found is None:
+            return None
+        return Shelved(release=found, digest=digest, tags=tuple(by_digest[digest]))
+
+    read_ones = each(read, sorted(by_digest))
+    shelf = [one for one in read_ones if isinstance(one, Shelved)]
+    shelf.sort(key=lambda one: (_sortable(one.release), one.release.tag), reverse=True)
+    return shelf, [one for one in read_ones if isinstance(one, PublishError)]
+
+
+def _sortable(release: Release) -> float:
+    at = moment(release.created)
+    return 0.0 if at is None else at.timestamp()

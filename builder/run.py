@@ -1,0 +1,143 @@
+"""Carries out one plan: all steps, then the release; the report is written however that ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from builder.backoff import RetryPolicy
+from builder.clock import Clock
+from builder.errors import OcbuildError, PublishError
+from builder.events import Report, RunFinished, RunStarted, Summary
+from builder.execute import Results, StepCrashedError, execute
+from builder.machine import Machine
+from builder.options import BuildOptions
+from builder.plan import Plan
+from builder.publication import Publication
+from builder.release import Inputs
+from builder.report.json_report import write_report
+from builder.report.summary import summarise
+from builder.room import Room, available_memory
+from builder.schedule import GATE, ScheduledStep
+from builder.steps import BUILD_POOL, PUSH_POOL
+from builder.tree import LAST_REPORT, Tree
+from builder.work import Job, Worker
+
+PUSHES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A plan that is ready to be carried out."""
+
+    run_id: str
+    plan: Plan
+    jobs: Mapping[str, Job]
+    steps: tuple[ScheduledStep, ...]
+    parallel: int
+    started: float
+    log_dir: Path
+    cancel: threading.Event
+    kill: threading.Event
+    publication: Publication | None
+    inputs: Mapping[str, Inputs]
+
+    def carry_out(
+        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
+    ) -> Summary:
+        """Work off all steps; the report is written however the run ends."""
+        begun = clock.monotonic()
+        report(
+            RunStarted(
+                run_id=self.run_id,
+                plan=self.plan,
+                jobs=self.parallel,
+                log_dir=str(self.log_dir),
+                steps=tuple(step.id for step in self.steps if step.pool != GATE),
+                at=self.started,
+            )
+        )
+        try:
+            results = self._execute(tree, options, machine, report, clock)
+            summary = self._sum_up(results, clock.monotonic() - begun)
+            if self.publication is not None and summary.exit_code == 0:
+                summary = self._publish(self.publication, summary, tree, options, clock)
+        except StepCrashedError as error:
+            self._write(self._sum_up(error.results, clock.monotonic() - begun), tree, options)
+            raise
+        finally:
+            machine.daemon.remove_leftovers(self.run_id)
+            if self.publication is not None:
+                self.publication.claim.free()
+        self._write(summary, tree, options)
+        report(RunFinished(summary=summary, at=clock.now()))
+        return summary
+
+    def _publish(
+        self,
+        publication: Publication,
+        summary: Summary,
+        tree: Tree,
+        options: BuildOptions,
+        clock: Clock,
+    ) -> Summary:
+        """Store the release; if that fails, the report says so all the same."""
+        try:
+            release = publication.write(self.plan, summary, self.inputs, clock.now())
+        except OcbuildError:
+            failed = replace(summary, status="failed", exit_code=PublishError.exit_code)
+            self._write(failed, tree, options)
+            raise
+        where = publication.repository.with_tag(release.tag)
+        return replace(summary, release=str(where))
+
+    def _execute(
+        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
+    ) -> Results:
+        worker = Worker(
+            self.jobs,
+            daemon=machine.daemon,
+            engines=machine.engines,
+            forced=options.engine or tree.config.build.engine,
+            run_id=self.run_id,
+            # What is dirty has no commit to stand for it, so its tag is nobody's promise.
+            immutable=tree.config.publish.immutable and not tree.dirty,
+            registry=self.publication.registry if self.publication else None,
+            claim=self.publication.claim if self.publication else None,
+            recorder=(
+                self.publication.recorder(machine.daemon, self.run_id) if self.publication else None
+            ),
+        )
+        return execute(
+            self.steps,
+            worker,
+            limits={BUILD_POOL: self.parallel, PUSH_POOL: PUSHES},
+            clock=clock,
+            report=report,
+            cancel=self.cancel,
+            kill=self.kill,
+            retry=RetryPolicy(retries=tree.config.build.retries),
+            keep_going=options.keep_going,
+            room=Room(disk_free=machine.daemon.disk_free, memory_free=available_memory),
+        )
+
+    def _sum_up(self, results: Results, seconds: float) -> Summary:
+        return summarise(
+            self.plan,
+            results.finished,
+            run_id=self.run_id,
+            steps=self.steps,
+            jobs=self.parallel,
+            started=self.started,
+            seconds=seconds,
+            interrupted=results.interrupted,
+            log_dir=self.log_dir,
+        )
+
+    @staticmethod
+    def _write(summary: Summary, tree: Tree, options: BuildOptions) -> None:
+        write_report(tree.config.root / LAST_REPORT, summary)
+        if options.report is not None:
+            write_report(options.report, summary)
