@@ -10,7 +10,7 @@ export OCBUILD_REQUIRE_ENGINE := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-dev engine busybox registry images check unit integration e2e test-images \
-	test bench-graph bench-reuse bench-assembler clean
+	cloud test bench-graph bench-reuse bench-assembler clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,10 @@ e2e: venv-dev engine busybox ## tests of the installed command
 test-images: venv-dev registry ## tests of the images: builds and publishes what is missing, asks them as clients
 	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push --allow-dirty
 	@$(STEP) "tests of the images" $(PYTHON) -m pytest tests/images
+
+cloud: venv-dev registry ## deploy the images of this tree on this machine, boot a guest, roll forward and back
+	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push --allow-dirty
+	@$(STEP) "tests of the cloud" $(PYTHON) -m pytest tests/cloud
 
 test: venv-dev busybox check registry ## set up, check, build the images, run all tests
 	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push --allow-dirty

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder import __version__
+from builder.arguments_deploy import DEPLOY_COMMANDS
 from builder.arguments_release import RELEASE_COMMANDS
 from builder.arguments_shared import Command, Parser, Run, json_option, read_tree, tree_options
 from builder.errors import UsageError
@@ -346,5 +347,6 @@ COMMANDS: Mapping[str, Command] = {
     "check": (_check, "look for mistakes in build.toml, Dockerfiles and contexts"),
     "registry": (_registry, "run the embedded registry"),
     **RELEASE_COMMANDS,
+    **DEPLOY_COMMANDS,
     "init": (_init, "propose a build.toml for a tree that has none"),
 }

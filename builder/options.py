@@ -46,6 +46,18 @@ class BuildOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeployOptions:
+    """Which stacks are meant, and how long each may take; no stack means all of them."""
+
+    stacks: tuple[str, ...] = ()
+    release: str = "latest"
+    host: str | None = None
+    env_file: Path | None = None
+    timeout: float = 600.0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromoteOptions:
     """Which release is copied to where; ``target`` is REGISTRY/NAMESPACE as it was written."""
 

@@ -33,6 +33,15 @@ configure_agent() {
     writable /var/lib/neutron
 }
 
+# The names of network namespaces outlive a restart of their container, the namespaces do not: an agent that believed in
+# them could neither use nor make one.
+forget_namespaces() {
+    for namespace in /run/netns/*; do
+        [ -e "$namespace" ] || continue
+        sudo /usr/bin/neutron-rootwrap /etc/neutron/rootwrap.conf ip netns delete "${namespace##*/}"
+    done
+}
+
 case "${1:-}" in
     db-sync)
         configure_server
@@ -47,6 +56,7 @@ case "${1:-}" in
         ;;
     neutron-dhcp-agent)
         configure_agent dhcp
+        forget_namespaces
         ;;
     neutron-metadata-agent)
         require METADATA_SECRET

@@ -1,0 +1,120 @@
+"""The arguments of the commands that look after what runs: deploy, status, rollback, down, logs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.arguments_shared import Command, json_option, read_tree, tree_options
+from builder.errors import UsageError
+from builder.options import DeployOptions
+
+
+def _deploy_options(parser: argparse.ArgumentParser, *, waits: bool) -> None:
+    parser.add_argument("stacks", nargs="*", metavar="STACK", help="default: all of them")
+    tree_options(parser)
+    parser.add_argument("--host", metavar="NAME", help="only the stacks of this host")
+    if waits:
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=600.0,
+            metavar="SECONDS",
+            help="how long one stack may take (default: 600)",
+        )
+
+
+def _read_deploy(arguments: argparse.Namespace) -> DeployOptions:
+    timeout = float(getattr(arguments, "timeout", 600.0))
+    if timeout <= 0:
+        raise UsageError(f"--timeout {timeout:g}: it has to be more than nothing")
+    return DeployOptions(
+        stacks=tuple(arguments.stacks),
+        release=getattr(arguments, "release", "latest"),
+        host=arguments.host,
+        env_file=getattr(arguments, "env_file", None),
+        timeout=timeout,
+        dry_run=getattr(arguments, "dry_run", False),
+    )
+
+
+def _deploy(parser: argparse.ArgumentParser) -> None:
+    _deploy_options(parser, waits=True)
+    parser.add_argument(
+        "--release", default="latest", metavar="TAG", help="which one (default: latest)"
+    )
+    parser.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="addresses and secrets (default: common.env beside each compose file)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be started")
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.deploy.commands import deploy  # noqa: PLC0415
+
+        return deploy(read_tree(arguments, environ), _read_deploy(arguments), environ)
+
+    parser.set_defaults(run=run)
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    _deploy_options(parser, waits=False)
+    json_option(parser)
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.deploy.commands import status  # noqa: PLC0415
+
+        tree, options = read_tree(arguments, environ), _read_deploy(arguments)
+        return status(tree, options, environ, as_json=arguments.json)
+
+    parser.set_defaults(run=run)
+
+
+def _rollback(parser: argparse.ArgumentParser) -> None:
+    _deploy_options(parser, waits=True)
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.deploy.commands import rollback  # noqa: PLC0415
+
+        return rollback(read_tree(arguments, environ), _read_deploy(arguments), environ)
+
+    parser.set_defaults(run=run)
+
+
+def _down(parser: argparse.ArgumentParser) -> None:
+    _deploy_options(parser, waits=False)
+    parser.add_argument("--volumes", action="store_true", help="remove their data, too")
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.deploy.commands import down  # noqa: PLC0415
+
+        tree, options = read_tree(arguments, environ), _read_deploy(arguments)
+        return down(tree, options, environ, volumes=arguments.volumes)
+
+    parser.set_defaults(run=run)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    _deploy_options(parser, waits=False)
+    parser.add_argument("--tail", default="100", metavar="N", help="lines of each (default: 100)")
+    parser.add_argument("--follow", action="store_true", help="go on until interrupted")
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.deploy.commands import logs  # noqa: PLC0415
+
+        words = [f"--tail={arguments.tail}", *(["--follow"] if arguments.follow else [])]
+        return logs(read_tree(arguments, environ), _read_deploy(arguments), environ, words)
+
+    parser.set_defaults(run=run)
+
+
+DEPLOY_COMMANDS: Mapping[str, Command] = {
+    "deploy": (_deploy, "bring stacks to a published release, and see that they are well"),
+    "status": (_status, "show what is deployed, and how it is"),
+    "rollback": (_rollback, "bring stacks back to what ran before"),
+    "down": (_down, "remove the containers of stacks; data stays"),
+    "logs": (_logs, "show what the containers of stacks wrote"),
+}

@@ -1,0 +1,1 @@
+"""The whole cloud, from a published release, as its users see it."""

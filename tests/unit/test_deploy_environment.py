@@ -1,0 +1,69 @@
+"""Secrets are made once, at random, and for nobody else's eyes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.deploy import environment
+from builder.errors import DeployError
+
+EXAMPLE = "# PASSWORD=<random> is made for you\nHOST=db\nA_PASSWORD=<random>\nB_PASSWORD=<random>\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / environment.EXAMPLE).write_text(EXAMPLE)
+    return tmp_path
+
+
+def values(file: Path) -> dict[str, str]:
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_each_secret_is_another_one_and_all_else_is_copied(folder: Path) -> None:
+    file = environment.ensure(folder)
+    assert file is not None
+    found = values(file)
+    assert found["HOST"] == "db"
+    assert found["A_PASSWORD"] != found["B_PASSWORD"]
+    assert {len(found["A_PASSWORD"]), len(found["B_PASSWORD"])} == {40}
+
+
+def test_two_clouds_have_no_secret_in_common() -> None:
+    assert environment.fill(EXAMPLE) != environment.fill(EXAMPLE)
+
+
+def test_comments_are_left_alone() -> None:
+    assert environment.fill(EXAMPLE).startswith("# PASSWORD=<random> is made for you\n")
+
+
+def test_only_the_owner_can_read_it(folder: Path) -> None:
+    file = environment.ensure(folder)
+    assert file is not None
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_there_is_never_written_again(folder: Path) -> None:
+    first = environment.ensure(folder)
+    assert first is not None
+    text = first.read_text()
+    assert environment.ensure(folder) == first
+    assert first.read_text() == text
+    with pytest.raises(DeployError, match="cannot write"):
+        environment.write(first, folder / environment.EXAMPLE)
+
+
+def test_a_file_that_others_can_read_is_refused(folder: Path) -> None:
+    file = environment.ensure(folder)
+    assert file is not None
+    file.chmod(0o640)
+    with pytest.raises(DeployError) as caught:
+        environment.ensure(folder)
+    assert caught.value.hint == f"chmod 600 {file}"
+
+
+def test_a_folder_without_an_example_has_no_file(tmp_path: Path) -> None:
+    assert environment.ensure(tmp_path) is None

@@ -1,0 +1,205 @@
+"""A stack is brought to what it should be, or back to what it was; and nothing is done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.deploy.compose import Container
+from builder.deploy.records import Records
+from builder.deploy.rollout import Outcome, Roller, changed_services
+from builder.settings_deploy import Host
+
+GOOD, BAD = "registry/cloud/api@sha256:aa", "registry/cloud/api@sha256:bad"
+
+
+def compose(image: str = GOOD, **more: Any) -> dict[str, Any]:
+    return {
+        "name": "cloud-x",
+        "services": {
+            "sync": {"image": "registry/cloud/sync@sha256:cc"},
+            "api": {"image": image, "restart": "unless-stopped", **more},
+        },
+    }
+
+
+@dataclass
+class Pretend:
+    """An engine in which the image BAD never gets healthy."""
+
+    pulls: bool = True
+    interrupted: bool = False
+    running: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    host: Host = field(default_factory=lambda: Host(name="local"))
+
+    def cancelled(self) -> bool:
+        return self.interrupted
+
+    def pull(
+        self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float
+    ) -> bool:
+        del stack, timeout
+        on_line("pulling" if self.pulls else "manifest unknown")
+        return self.pulls
+
+    def up(self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float) -> bool:
+        del on_line, timeout
+        self.running = {name: one["image"] for name, one in stack["services"].items()}
+        self.calls.append(f"up {self.running['api']}")
+        return BAD not in self.running.values()
+
+    def down(self, stack: Mapping[str, Any], on_line: Callable[[str], None]) -> bool:
+        del stack, on_line
+        self.calls.append("down")
+        self.running = {}
+        return True
+
+    def containers(self, stack: Mapping[str, Any]) -> tuple[Container, ...]:
+        del stack
+        return tuple(
+            Container(
+                service=service,
+                name=f"cloud-x-{service}-1",
+                state="exited" if service == "sync" else "running",
+                health="" if service == "sync" else "unhealthy" if image == BAD else "healthy",
+                exit_code=0,
+                image=image,
+                status="",
+            )
+            for service, image in self.running.items()
+        )
+
+    def logs(self, container: str, *, tail: int) -> list[str]:
+        del tail
+        return [f"{container} cannot find its database"]
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "deploy")
+
+
+@pytest.fixture
+def roller(records: Records) -> Roller:
+    return Roller(
+        records=records,
+        say=lambda _text: None,
+        now=lambda: "2026-01-02T03:04:05Z",
+        timeout=60.0,
+    )
+
+
+def test_a_stack_that_becomes_well_is_recorded(roller: Roller, records: Records) -> None:
+    done = roller.roll("x", Pretend(), compose(), "r1")
+    assert (done.outcome, done.changed) == (Outcome.STARTED, ("api", "sync"))
+    current = records.current("x")
+    assert current is not None
+    assert (current.release, current.compose) == ("r1", compose())
+
+
+def test_what_runs_already_is_left_alone(roller: Roller) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    assert roller.roll("x", engine, compose(), "r1").outcome is Outcome.UNCHANGED
+    assert engine.calls == [f"up {GOOD}"]
+
+
+def test_a_release_that_changes_nothing_is_still_the_one_that_runs(
+    roller: Roller, records: Records
+) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    assert roller.roll("x", engine, compose(), "r2").outcome is Outcome.UNCHANGED
+    current = records.current("x")
+    assert current is not None
+    assert current.release == "r2"
+    assert records.previous("x") is None
+
+
+def test_what_somebody_removed_is_started_again(roller: Roller) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    engine.running.clear()
+    assert roller.roll("x", engine, compose(), "r1").outcome is Outcome.STARTED
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_behind(
+    roller: Roller, records: Records
+) -> None:
+    engine = Pretend()
+    assert roller.roll("x", engine, compose(BAD), "r1").outcome is Outcome.FAILED
+    assert engine.calls == [f"up {BAD}", "down"]
+    assert records.current("x") is None
+
+
+def test_a_failure_brings_back_what_ran_before(roller: Roller, records: Records) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    done = roller.roll("x", engine, compose(BAD), "r2")
+    assert (done.outcome, done.changed) == (Outcome.ROLLED_BACK, ("api",))
+    assert engine.calls == [f"up {GOOD}", f"up {BAD}", f"up {GOOD}"]
+    current = records.current("x")
+    assert current is not None
+    assert current.release == "r1"
+
+
+def test_an_interruption_is_neither_recorded_nor_taken_back(
+    roller: Roller, records: Records
+) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    engine.interrupted = True
+    assert roller.roll("x", engine, compose(BAD), "r2").outcome is Outcome.INTERRUPTED
+    current = records.current("x")
+    assert current is not None
+    assert current.release == "r1"
+    assert f"up {GOOD}" not in engine.calls[1:]
+
+
+def test_the_reason_has_the_last_words_and_where_all_of_them_are(
+    roller: Roller, tmp_path: Path
+) -> None:
+    done = roller.roll("x", Pretend(), compose(BAD), "r1")
+    kept = tmp_path / "deploy" / "x" / "api.log"
+    assert done.reasons == (
+        f"api is unhealthy; its log is kept in {kept}:",
+        "  cloud-x-api-1 cannot find its database",
+    )
+    assert kept.read_text() == "cloud-x-api-1 cannot find its database\n"
+
+
+def test_images_that_cannot_be_pulled_touch_nothing(roller: Roller) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    engine.pulls = False
+    done = roller.roll("x", engine, compose(BAD), "r2")
+    assert done.outcome is Outcome.FAILED
+    assert done.reasons == ("its images cannot be pulled:", "  manifest unknown")
+    assert engine.calls == [f"up {GOOD}"]
+
+
+def test_the_record_of_what_ran_before_survives(roller: Roller, records: Records) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    roller.roll("x", engine, compose(GOOD + "a"), "r2")
+    previous = records.previous("x")
+    assert previous is not None
+    assert (previous.release, previous.compose) == ("r1", compose())
+
+
+def test_the_records_are_for_their_owner_alone(roller: Roller, tmp_path: Path) -> None:
+    roller.roll("x", Pretend(), compose(), "r1")
+    assert (tmp_path / "deploy").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_new_owner_of_a_network_changes_its_whole_group() -> None:
+    def group(image: str) -> dict[str, Any]:
+        member = {"image": "b", "network_mode": "service:api"}
+        return {"services": {"api": {"image": image}, "member": member, "other": {"image": "c"}}}
+
+    assert changed_services(group("a2"), group("a1")) == ("api", "member")
