@@ -42,7 +42,7 @@ from tests.support.trees import Tree, comparable, differences, exported, lay, sa
 
 pytestmark = pytest.mark.engine
 
-SEEDS = range(int(os.environ.get("OCBUILD_TEST_SEEDS", "640")))
+SEEDS = range(int(os.environ.get("OCBUILD_TEST_SEEDS", "760")))
 AT_ONCE = 40
 PULLED = 10
 PLATFORM = "linux/amd64"
@@ -218,7 +218,7 @@ def test_generated_images_are_those_of_buildkit(workshop: Workshop) -> None:
     summary = "\n".join(f"{count} {reason}" for reason, count in refused.most_common())
     print(f"{len(made)} compared, {sum(refused.values())} refused:\n{summary}")  # noqa: T201
     assert not problems, "\n\n".join(problems[:10]) + f"\n\n{len(problems)} of {len(made)}"
-    assert len(made) >= len(SEEDS) * 300 // 640, summary
+    assert len(made) >= len(SEEDS) * 300 // 760, summary
 
 
 def test_engine_and_registry_take_the_images(workshop: Workshop) -> None:
