@@ -13,13 +13,15 @@ from datetime import datetime, timedelta, timezone
 
 from builder.release import Release
 
-# A deployment puts a tag of this form on the release that it runs: deployed-HOST.
+# A deployment puts a tag of this form on the releases that it runs and may go back to:
+# deployed-HOST.STACK, deployed-HOST.STACK.before.
 DEPLOYED = "deployed-"
 _KEY = re.compile(r"key-[0-9a-f]{40}")
 # version-commit and what refreshes and dirty trees add: the tag of a release, there or gone.
 _RELEASE_TAG = re.compile(r"(?:.*-)?[0-9a-f]{7}(?:\.[0-9]{8}(?:\.[0-9]+)?)?(?:-dirty)?")
 # What is attached to a manifest names it in its tag: inventories, cosign's signatures, referrers.
-_ATTACHED = re.compile(r"(?:inventory|sha256)-([0-9a-f]{40,64})(?:\..*)?")
+# An index is attached to a layer, which many images share: it stays.
+_ATTACHED = re.compile(r"(?:inventory|sha256|index)-([0-9a-f]{40,64})(?:\..*)?")
 _SAME_COMMIT = 7
 
 Place = tuple[str, str]  # a repository's path, and a digest in it

@@ -14,7 +14,7 @@ from typing import Any
 
 from builder.clock import Clock, SystemClock
 from builder.config import Config
-from builder.deploy import environment, networks, pins
+from builder.deploy import environment, marks, networks, pins
 from builder.deploy.compose import Container, Engine
 from builder.deploy.order import Order, chosen
 from builder.deploy.records import Deployment, Records
@@ -97,10 +97,25 @@ def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]
 
     with signals(site.cancel, threading.Event()):
         rollouts = _in_order(site, roll)
+    _mark(site, environ)
     seconds = site.clock.monotonic() - begun
     bad = [one for one in rollouts if not one.outcome.good]
     _say(f"{release.tag}: {len(rollouts) - len(bad)} of {len(rollouts)} stacks up, {seconds:.1f} s")
     return _exit_code(site, rollouts)
+
+
+def _mark(site: Site, environ: Mapping[str, str]) -> None:
+    """Tell the registry what runs; a deployment is none the worse if that does not succeed."""
+    host, namespace = registry_host(site.config), site.config.project.namespace
+    try:
+        with Registry.connect(environ, clock=site.clock) as registry:
+            shelf = Releases(registry, host=host, namespace=namespace).repository
+            lost = marks.put(registry, shelf, marks.wanted(site.records, site.stacks))
+    except OcbuildError as error:
+        _say(f"note: the registry does not know what runs now, so prune may delete it: {error}")
+        return
+    for release in lost:
+        _say(f"note: the registry no longer has the release {release}, which runs or ran before")
 
 
 def _exit_code(site: Site, rollouts: Sequence[Rollout]) -> int:
@@ -315,7 +330,9 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
         return roller.roll(stack, site.engine(stack), before.compose, before.release)
 
     with signals(site.cancel, threading.Event()):
-        return _exit_code(site, _in_order(site, roll))
+        rollouts = _in_order(site, roll)
+    _mark(site, environ)
+    return _exit_code(site, rollouts)
 
 
 def logs(

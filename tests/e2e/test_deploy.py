@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Ended, Ocbuild, docker, interrupt
+from tests.e2e.conftest import Ended, Ocbuild, ask, docker, interrupt
 from tests.support.engines import soon
+from tests.support.registry import LocalRegistry
 from tests.support.tree import Tree
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
@@ -125,6 +126,37 @@ def cloud(ocbuild: Ocbuild, tree: Tree, namespace: str) -> Iterator[Cloud]:
     if volumes:
         docker("volume", "rm", *volumes)
     docker("network", "rm", f"{namespace}-internal", check=False)
+
+
+def marks(registry: LocalRegistry, namespace: str) -> dict[str, str]:
+    """What the registry was told of deployments: mark to digest."""
+    tags = ask(registry, f"{namespace}/release/tags/list")[0]["tags"]
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    return {
+        tag.removeprefix("deployed-"): ask(registry, f"{namespace}/release/manifests/{tag}", kind)[
+            1
+        ]["Docker-Content-Digest"]
+        for tag in tags
+        if tag.startswith("deployed-")
+    }
+
+
+def test_the_registry_knows_which_releases_run_and_may_run_again(
+    cloud: Cloud, registry: LocalRegistry, namespace: str
+) -> None:
+    cloud.publish()
+    assert cloud("deploy").code == 0
+    first = marks(registry, namespace)
+    assert first.keys() == {"local.api", "local.database"}
+    cloud.change("api", OTHER)
+    cloud.publish()
+    assert cloud("deploy").code == 0
+    second = marks(registry, namespace)
+    assert second.keys() == {*first, "local.api.before"}
+    assert second["local.api.before"] == first["local.api"]
+    assert second["local.api"] == second["local.database"] != first["local.api"]
+    kept = cloud("prune", "--keep-commits", "0", "--keep-days", "0", "--json").json
+    assert [one["keep"] for one in kept["releases"]] == [True, True], kept
 
 
 def test_a_release_is_deployed_once_rolled_forward_and_back(cloud: Cloud, tree: Tree) -> None:
