@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -235,28 +236,45 @@ class _Reading:
 def _build_order(
     sources: Mapping[str, Source], links: Mapping[str, Mapping[str, str]]
 ) -> tuple[str, ...]:
-    import networkx as nx  # noqa: PLC0415 - 0.2 s that only commands with a graph should pay
+    """Parents first; among those that are free at the same time, by name."""
+    parents = {name: set(links[name].values()) for name in sources}
+    children: dict[str, list[str]] = {name: [] for name in sources}
+    for name, found in parents.items():
+        for parent in found:
+            children[parent].append(name)
+    waiting = {name: len(found) for name, found in parents.items()}
+    free = sorted(name for name, count in waiting.items() if not count)
+    order: list[str] = []
+    while free:
+        name = heapq.heappop(free)
+        order.append(name)
+        for child in children[name]:
+            waiting[child] -= 1
+            if not waiting[child]:
+                heapq.heappush(free, child)
+    if len(order) < len(sources):
+        raise_all([*_cycles(sources, parents)])
+    return tuple(order)
+
+
+def _cycles(
+    sources: Mapping[str, Source], parents: Mapping[str, Iterable[str]]
+) -> Iterator[CycleError]:
+    """One error for each knot of images that are built on each other."""
+    import networkx as nx  # noqa: PLC0415 - 0.2 s that only a tree with a cycle should pay
 
     graph: Digraph = nx.DiGraph()
     graph.add_nodes_from(sorted(sources))
     graph.add_edges_from(
-        (parent, name) for name, found in links.items() for parent in sorted(set(found.values()))
+        (parent, name) for name, found in parents.items() for parent in sorted(found)
     )
-    try:
-        return tuple(nx.lexicographical_topological_sort(graph))
-    except nx.NetworkXUnfeasible:
-        cycles = list(nx.strongly_connected_components(graph))
-        errors: list[InputError] = []
-        for component in sorted(sorted(names) for names in cycles):
-            within = graph.subgraph(component)
-            if within.number_of_edges():
-                edges = nx.find_cycle(within, source=component[0])
-                path = [parent for parent, _ in reversed(edges)]
-                first = path.index(min(path))
-                cycle = [*path[first:], *path[:first], path[first]]
-                errors.append(_cycle_error(cycle, sources))
-        raise_all(errors)
-        raise
+    for component in sorted(sorted(names) for names in nx.strongly_connected_components(graph)):
+        within = graph.subgraph(component)
+        if within.number_of_edges():
+            edges = nx.find_cycle(within, source=component[0])
+            path = [parent for parent, _ in reversed(edges)]
+            first = path.index(min(path))
+            yield _cycle_error([*path[first:], *path[:first], path[first]], sources)
 
 
 def _cycle_error(cycle: Sequence[str], sources: Mapping[str, Source]) -> CycleError:
