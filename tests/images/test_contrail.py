@@ -16,14 +16,14 @@ STATUS = ("curl", "-fsS", "http://127.0.0.1:8090/Snh_SandeshUVECacheReq?x=NodeSt
 
 
 def test_the_label_finds_the_contrail_set(references: References) -> None:
+    contrail = {path.parent.name for path in Path("contrail").rglob("Dockerfile")}
+    for name in contrail:
+        assert published(references[name])
     found = docker(
         "images", "--filter", "label=net.juniper.contrail", "--format", "{{.Repository}}:{{.Tag}}"
     ).splitlines()
     # Images of other tags may lie about; of ours it is exactly the group, none missing, none more.
     ours = {reference: name for name, reference in references.items()}
-    contrail = {path.parent.name for path in Path("contrail").rglob("Dockerfile")}
-    for name in contrail:
-        assert published(references[name])
     assert {ours[reference] for reference in found if reference in ours} == contrail
 
 
