@@ -96,8 +96,8 @@ def remembered(pins: Mapping[str, Pin], config: Config, images: Images) -> Resol
 
     def one(text: str) -> ResolvedBase:
         found = _present(text, config, images)
-        if found is not None and (found.digest == pins[text].digest or text in config.contexts):
-            return found
+        if found is not None and (found.digest == pins[text].digest or not found.reference):
+            return found  # a folder is what it is today, whatever it was
         return ResolvedBase(text=text, context="", reference="", digest=pins[text].digest)
 
     return _resolve(pins, one)

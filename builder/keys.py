@@ -81,6 +81,7 @@ def inputs_of(
     platform: str,
     engine_class: str,
     tests: Sequence[str] = (),
+    redirects: Mapping[str, str] | None = None,
 ) -> Inputs:
     """What the key is made of, part by part, so that it can be said later which part changed."""
     needs = image.needs
@@ -103,6 +104,7 @@ def inputs_of(
         bases={text: externals[text] for text in image.external},
         parents=image.parents,
         tests=_short_hash(list(tests)) if tests else "",
+        redirects={text: to for text, to in (redirects or {}).items() if text in image.external},
     )
 
 

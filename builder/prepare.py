@@ -89,6 +89,7 @@ def identify(
             platform=of,
             engine_class=engine_class,
             tests=tree.config.image(name).test,
+            redirects=tree.config.contexts,
         )
     return Identities(keys=keys, inputs=inputs)
 

@@ -78,12 +78,17 @@ class Publication:
 
     @property
     def pins(self) -> Mapping[str, Pin]:
-        """The external bases of the release: a refresh moves them, and nothing else does."""
+        """The external bases of the release: a refresh moves them, and nothing else does.
+
+        A name that [contexts] points elsewhere now, or did then, stands for something else.
+        """
         images = self.before.images.values() if self.before else ()
+        now = self.tree.config.contexts
         return {
             text: Pin(digest=digest)
             for image in images
             for text, digest in image.inputs.bases.items()
+            if image.inputs.redirects.get(text, "") == now.get(text, "")
         }
 
     def look_up(

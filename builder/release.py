@@ -28,8 +28,9 @@ class Inputs:
     """What a key was made of, each part as a short hash: enough to say what changed since.
 
     ``files`` are those of the context that the image reads, by path; ``args`` its build args;
-    ``bases`` its external bases, as written, to their digests; ``parents`` the in-tree images that
-    it is built on. ``recipe`` stands for the Dockerfile, ``setting`` for engine and platform.
+    ``bases`` its external bases, as written, to their digests, and ``redirects`` those of them that
+    [contexts] pointed elsewhere, to where; ``parents`` the in-tree images that it is built on.
+    ``recipe`` stands for the Dockerfile, ``setting`` for engine and platform.
     ``tests`` stands for the commands that the image has passed, which are no part of the key.
     """
 
@@ -40,6 +41,7 @@ class Inputs:
     bases: Mapping[str, str] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
     tests: str = ""
+    redirects: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,7 @@ def _image_json(image: ReleasedImage) -> dict[str, object]:
             "bases": dict(inputs.bases),
             "parents": list(inputs.parents),
             "tests": inputs.tests,
+            "redirects": dict(inputs.redirects),
         },
     }
 
@@ -203,6 +206,7 @@ def _image(name: str, found: Mapping[str, Any]) -> ReleasedImage:
             bases=_texts(inputs.get("bases", {})),
             parents=tuple(str(parent) for parent in inputs.get("parents", ())),
             tests=str(inputs.get("tests", "")),
+            redirects=_texts(inputs.get("redirects", {})),
         ),
     )
 

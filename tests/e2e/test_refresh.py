@@ -353,3 +353,30 @@ def test_without_a_release_there_is_nothing_to_refresh(ocbuild: Ocbuild, tree: T
     assert ended.code == 4
     assert "there is no release" in ended.err
     assert "ocbuild all --push" in ended.err
+
+
+def test_a_base_that_is_pointed_elsewhere_is_another_base_and_back_again(
+    ocbuild: Ocbuild, tree: Tree, upstream: str, tmp_path: Path
+) -> None:
+    assert ocbuild("all", "--push").code == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/Dockerfile").write_text(f"FROM {upstream}\nRUN echo other > /other\n")
+    other = f"{upstream}-other"
+    docker("build", "--quiet", "--tag", other, str(tmp_path / "other"))
+    docker("push", "--quiet", other)
+    toml = (tree.root / "build.toml").read_text()
+    try:
+        tree.write("build.toml", f'{toml}\n[contexts]\n"{upstream}" = "docker-image://{other}"\n')
+        tree.commit("another base")
+        ended = ocbuild("all", "--push")
+        assert ended.code == 0, ended.err
+        assert actions(ocbuild) == dict.fromkeys(("base", "other", "toy", "toy-api"), "build")
+        reasons = " ".join(ocbuild.report()["images"]["base"]["reasons"])
+        assert f"base {upstream} moved from" in reasons
+        tree.write("build.toml", toml)
+        tree.commit("the first one again")
+        ended = ocbuild("all", "--push")
+        assert ended.code == 0, ended.err
+        assert actions(ocbuild) == dict.fromkeys(("base", "other", "toy", "toy-api"), "retag")
+    finally:
+        docker("rmi", "--force", other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from builder.bases import Means, Pin, ResolvedBase, look_up, provide
+from builder.bases import Means, Pin, ResolvedBase, look_up, provide, remembered
 from builder.config import BootstrapSettings, Config, load
 from builder.engines.daemon import LocalImage
 from builder.errors import BuildError
@@ -192,3 +192,19 @@ def test_a_plan_looks_for_locked_bases_by_digest(tmp_path: Path) -> None:
     assert found.digest == DIGEST
     other = {BASE: Pin(digest="sha256:" + "e" * 64)}
     assert isinstance(look_up([BASE], config(tmp_path), images, other)[BASE], BuildError)
+
+
+def test_a_remembered_base_is_the_engines_if_that_is_the_same_and_else_a_promise(
+    tmp_path: Path,
+) -> None:
+    pinned = LocalImage(id="sha256:id", repo_digests=(f"debian@{DIGEST}",))
+    images = Images({BASE: pinned}, {})
+    settings = config(tmp_path)
+    same = remembered({BASE: Pin(digest=DIGEST)}, settings, images)[BASE]
+    assert isinstance(same, ResolvedBase)
+    assert (same.digest, same.promised) == (DIGEST, False)
+    older = "sha256:" + "e" * 64
+    promise = remembered({BASE: Pin(digest=older)}, settings, images)[BASE]
+    assert isinstance(promise, ResolvedBase)
+    assert (promise.digest, promise.promised) == (older, True)
+    assert images.pulled == []
