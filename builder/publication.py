@@ -18,10 +18,11 @@ from builder.published import AT_ONCE, Published, Wanted, look_up
 from builder.reference import Reference
 from builder.refresh.inventories import Inventories
 from builder.refresh.recording import Files, Recorder
+from builder.registry.artifacts import EMPTY
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
 from builder.registry.content import Content
-from builder.registry.releases import EMPTY, Releases
+from builder.registry.releases import Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.renewal import Renewal
 from builder.tree import Tree, registry_host

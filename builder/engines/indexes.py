@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import IO, cast
 from builder.assembler.index import VERSION, LayerIndex, read_layer
 from builder.atomic import replace_file
 from builder.reference import Reference
+from builder.registry import artifacts
 from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, Content, Descriptor, Manifest
+from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.faults import RegistryError
-from builder.registry.releases import EMPTY, EMPTY_TYPE
 
 ARTIFACT_TYPE = f"application/vnd.ocbuild.layer-index.v{VERSION}+json"
 _DIGITS = 40
@@ -112,14 +111,5 @@ def tag_of(digest: str) -> str:
 
 def artifact(digest: str, index: LayerIndex) -> tuple[Manifest, tuple[Content, ...]]:
     """The manifest of an index, and the blobs that must be there before it."""
-    empty = Content.of(EMPTY)
-    blob = Content.of(gzip.compress(index.dump().encode("ascii"), mtime=0))
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": ARTIFACT_TYPE,
-        "config": {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size},
-        "layers": [{"mediaType": ARTIFACT_TYPE, "digest": blob.digest, "size": blob.size}],
-        "annotations": {_LAYER: digest},
-    }
-    return Manifest.of(json.dumps(document, indent=2).encode(), OCI_MANIFEST), (empty, blob)
+    data = gzip.compress(index.dump().encode("ascii"), mtime=0)
+    return artifacts.artifact(ARTIFACT_TYPE, data, {_LAYER: digest})

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from builder.errors import PublishError
 from builder.packages.inventory import ARTIFACT_TYPE, Inventory
 from builder.reference import Reference
+from builder.registry import artifacts
 from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, Content, Descriptor, Manifest
+from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.faults import NotFoundError
-from builder.registry.releases import EMPTY, EMPTY_TYPE
 
 # The image of the tree that it starts from, and the packages that a refresh could not renew.
 BASE, HELD = "ocbuild.base", "ocbuild.held"
@@ -90,24 +90,11 @@ def tag_for(digest: str) -> str:
 
 def artifact(subject: Descriptor, record: Record) -> tuple[Manifest, tuple[Content, ...]]:
     """The manifest of an inventory, and the blobs that must be there before it."""
-    empty, layer = Content.of(EMPTY), Content.of(record.inventory.as_bytes())
     annotations = {BASE: record.base}
     if record.held:
         annotations[HELD] = json.dumps(dict(record.held), sort_keys=True)
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": ARTIFACT_TYPE,
-        "config": {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size},
-        "layers": [{"mediaType": ARTIFACT_TYPE, "digest": layer.digest, "size": layer.size}],
-        "subject": {
-            "mediaType": subject.media_type,
-            "digest": subject.digest,
-            "size": subject.size,
-        },
-        "annotations": annotations,
-    }
-    return Manifest.of(json.dumps(document, indent=2).encode(), OCI_MANIFEST), (empty, layer)
+    data = record.inventory.as_bytes()
+    return artifacts.artifact(ARTIFACT_TYPE, data, annotations, subject=subject)
 
 
 def _held(text: str, where: Reference) -> dict[str, str]:

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from builder.clock import Clock
 from builder.errors import InterruptedRunError, PublishError
 from builder.reference import Reference
+from builder.registry.artifacts import EMPTY, EMPTY_TYPE, artifact
 from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, Content, Manifest
 from builder.registry.faults import NotFoundError
-from builder.registry.releases import CLAIM, EMPTY, EMPTY_TYPE
+from builder.registry.releases import CLAIM
 
 HOLDER = "org.ocbuild.claim.holder"
 TYPE = "application/vnd.ocbuild.claim.v1+json"
@@ -112,15 +112,6 @@ class Claim:
         return str(annotations.get(HOLDER, ""))
 
     def _write(self, holder: str) -> None:
-        empty = Content.of(EMPTY)
-        part = {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size}
-        document = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": TYPE,
-            "config": part,
-            "layers": [part],
-            "annotations": {HOLDER: holder},
-        }
-        self._registry.blobs.put(self._repository, empty)
-        self._registry.put(self._place, Manifest.of(json.dumps(document).encode(), OCI_MANIFEST))
+        manifest, parts = artifact(TYPE, EMPTY, {HOLDER: holder}, media_type=EMPTY_TYPE)
+        self._registry.blobs.put(self._repository, parts[0])
+        self._registry.put(self._place, manifest)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from builder.errors import PublishError, did_you_mean
 from builder.reference import Reference
+from builder.registry import artifacts
 from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, Content, Manifest
+from builder.registry.content import Content, Manifest
 from builder.registry.faults import NotFoundError
 from builder.release import ARTIFACT_TYPE, NAME, Release
 
 # The tag of the claim of who is publishing just now; it is no release.
 CLAIM = "claim"
-# What an artifact without a configuration has for one, by the OCI image specification.
-EMPTY = b"{}"
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 class Releases:
@@ -81,18 +78,9 @@ class Releases:
 
 def artifact(release: Release) -> tuple[Manifest, tuple[Content, ...]]:
     """The manifest of a release, and the blobs that must be there before it."""
-    empty, layer = Content.of(EMPTY), Content.of(release.as_bytes())
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": ARTIFACT_TYPE,
-        "config": {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size},
-        "layers": [{"mediaType": ARTIFACT_TYPE, "digest": layer.digest, "size": layer.size}],
-        "annotations": {
-            "org.opencontainers.image.created": release.created,
-            "org.opencontainers.image.revision": release.commit,
-            "org.opencontainers.image.version": release.tag,
-        },
+    annotations = {
+        "org.opencontainers.image.created": release.created,
+        "org.opencontainers.image.revision": release.commit,
+        "org.opencontainers.image.version": release.tag,
     }
-    body = json.dumps(document, indent=2).encode()
-    return Manifest.of(body, OCI_MANIFEST), (empty, layer)
+    return artifacts.artifact(ARTIFACT_TYPE, release.as_bytes(), annotations)
