@@ -19,7 +19,7 @@ from builder.reference import Reference
 from builder.refresh.inventories import Inventories
 from builder.refresh.recording import Files, Recorder
 from builder.registry.artifacts import EMPTY
-from builder.registry.claims import Claim
+from builder.registry.claims import Claim, RegistryMarks
 from builder.registry.client import Registry
 from builder.registry.content import Content
 from builder.registry.releases import Releases
@@ -62,7 +62,8 @@ class Publication:
         """
         last, same = _read(registry, tree, renewal)
         repository = _releases(registry, tree).repository
-        claim = Claim(registry, repository, holder, clock=clock, cancel=cancel)
+        marks = RegistryMarks(registry, repository)
+        claim = Claim(marks, holder, place=str(repository), clock=clock, cancel=cancel)
         return cls(registry=registry, tree=tree, last=last, same=same, claim=claim, renewal=renewal)
 
     @property

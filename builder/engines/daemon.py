@@ -20,7 +20,6 @@ from builder.engines.transfer import Transfer, pull_failure, push_failure
 from builder.engines.wire import Wire
 from builder.errors import (
     BuildError,
-    EngineUnavailableError,
     InterruptedRunError,
     OcbuildError,
     PublishError,
@@ -79,7 +78,7 @@ class Daemon:
         return cls(wire, config)
 
     def close(self) -> None:
-        self._wire.api.close()
+        self._wire.close()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -95,8 +94,13 @@ class Daemon:
         return self._config
 
     def info(self) -> EngineInfo:
-        with self._wire.errors("cannot ask the engine about itself", EngineUnavailableError):
-            return EngineInfo.of(self._wire.api.info(), self._wire.api.api_version)
+        """What the engine says of itself.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        return self._wire.info()
 
     def disk_free(self) -> int | None:
         """Free bytes where the engine keeps images; None if it is not on this machine."""
@@ -345,6 +349,8 @@ class Daemon:
 
     def remove_leftovers(self, run_id: str) -> int:
         """Remove the containers that a run left behind; how many there were."""
+        if not self._wire.used:
+            return 0
         from docker.errors import NotFound  # noqa: PLC0415
 
         with self._wire.errors(f"cannot remove the containers of run {run_id}"):

@@ -69,7 +69,7 @@ class Storage:
         return True
 
     def close(self) -> None:
-        self._wire.api.close()
+        self._wire.close()
 
 
 def _kept(found: Mapping[str, Any], used: set[str]) -> KeptImage:

@@ -1,4 +1,4 @@
-"""The connection to a Docker Engine: opened once, shared by all threads, errors translated."""
+"""The connection to a Docker Engine: opened when it is used, shared by all threads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from builder.engines.endpoint import Endpoint
+from builder.engines.greeting import greet
+from builder.engines.info import EngineInfo
 from builder.engines.sdk import Explain, translated, unreachable
 from builder.engines.streams import Watch, break_off, messages
 from builder.errors import BuildError, EngineUnavailableError, OcbuildError, PublishError
@@ -29,33 +31,84 @@ _BLOCK = 1 << 20
 
 
 class Wire:
-    """Talks to one engine by way of the docker SDK."""
+    """Talks to one engine by way of the docker SDK; errors come out as ours."""
 
-    def __init__(self, api: APIClient, endpoint: Endpoint, config_file: Path) -> None:
-        self.api = api
+    def __init__(self, endpoint: Endpoint, config_file: Path, headers: Mapping[str, str]) -> None:
         self.endpoint = endpoint
         self._config_file = config_file
+        self._headers = headers
+        self._opening = threading.Lock()
+        self._api: APIClient | None = None
 
     @classmethod
     def open(
         cls, endpoint: Endpoint, *, config_file: Path, headers: Mapping[str, str] | None = None
     ) -> Wire:
-        """Connect; ``config_file`` holds the logins for registries.
+        """Find an engine at the endpoint; ``config_file`` holds the logins for registries.
 
         Raises:
             EngineUnavailableError: with the remedy.
 
         """
-        _knock(endpoint)
-        with translated(
-            "cannot use the Docker Engine", raises=EngineUnavailableError, endpoint=endpoint
-        ):
-            api = _client(endpoint)
-            if config_file.exists():
-                api.reload_config(str(config_file))
-        _require_api(api.api_version)
-        api.headers.update(headers or {})
-        return cls(api, endpoint, config_file)
+        wire = cls(endpoint, config_file, headers or {})
+        if endpoint.socket is None:
+            wire._open()
+        else:
+            # That somebody is behind a socket is known without the SDK.
+            _knock(endpoint.socket, endpoint)
+        return wire
+
+    def info(self) -> EngineInfo:
+        """What the engine says of itself.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        if self._api is not None or self.endpoint.socket is None:
+            with self.errors("cannot ask the engine about itself", EngineUnavailableError):
+                return EngineInfo.of(self.api.info(), self.api.api_version)
+        try:
+            greeting = greet(self.endpoint.socket, self._headers)
+        except OSError as error:
+            raise _unreachable(error, self.endpoint) from error
+        _require_api(greeting.api_version)
+        return EngineInfo.of(greeting.info, greeting.api_version)
+
+    @property
+    def api(self) -> APIClient:
+        """The SDK's client; without a Unix socket the engine has been asked for its version.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        return self._api or self._open()
+
+    @property
+    def used(self) -> bool:
+        """Whether the engine was ever asked for more than what it is."""
+        return self._api is not None
+
+    def close(self) -> None:
+        if self._api is not None:
+            self._api.close()
+
+    def _open(self) -> APIClient:
+        with self._opening:
+            if self._api is None:
+                with translated(
+                    "cannot use the Docker Engine",
+                    raises=EngineUnavailableError,
+                    endpoint=self.endpoint,
+                ):
+                    api = _client(self.endpoint)
+                    if self._config_file.exists():
+                        api.reload_config(str(self._config_file))
+                _require_api(api.api_version)
+                api.headers.update(self._headers)
+                self._api = api
+            return self._api
 
     @property
     def untyped(self) -> Any:
@@ -152,21 +205,18 @@ class Wire:
             yield message
 
 
-def _knock(endpoint: Endpoint) -> None:
-    """Fail at once where nobody is behind a Unix socket.
-
-    That is before 170 ms of imports, and without the socket that the SDK would leave open.
-    """
-    if endpoint.socket is None:
-        return
+def _knock(path: Path, endpoint: Endpoint) -> None:
+    """Fail at once where nobody is behind a Unix socket."""
     with socket.socket(socket.AF_UNIX) as knocking:
         try:
-            knocking.connect(str(endpoint.socket))
+            knocking.connect(str(path))
         except OSError as error:
-            found = unreachable(error, endpoint)
-            if found is None:
-                found = EngineUnavailableError(f"cannot open {endpoint.url}: {error}")
-            raise found from error
+            raise _unreachable(error, endpoint) from error
+
+
+def _unreachable(error: OSError, endpoint: Endpoint) -> EngineUnavailableError:
+    found = unreachable(error, endpoint)
+    return found or EngineUnavailableError(f"cannot open {endpoint.url}: {error}")
 
 
 def _client(endpoint: Endpoint) -> APIClient:

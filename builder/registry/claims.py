@@ -1,9 +1,13 @@
 """One publisher at a time in a namespace: a claim in the registry, waited for and given back.
 
-A registry has no locks. A claim is a tag beside the releases: who finds it free writes its own name
-there, and has it if the name still stands there a moment later. Two who write at the very same time
-see one name between them. Whoever is slower than that moment is found out by the digests of the
-release tags, which are compared before and after they are set.
+A registry has no locks, but a tag can be written and read. Three of them, beside the releases, hold
+names of runs and make a lock after Lamport's "A Fast Mutual Exclusion Algorithm" (1987), the one
+with a delay: who finds nobody else about has the claim after five requests and no wait, and only
+those who come at the very same time wait to see which of them it is. The third tag lets those see
+one who was quick, so that their delay has to outlast a few requests, and not all of a publication.
+
+What no lock in a registry can rule out, a run that was given up for dead and goes on, is found out
+by asking for the claim once more before the release is written, and by the digests of the tags.
 """
 
 from __future__ import annotations
@@ -11,47 +15,54 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from builder.clock import Clock
 from builder.errors import InterruptedRunError, PublishError
 from builder.reference import Reference
 from builder.registry.artifacts import EMPTY, EMPTY_TYPE, artifact
 from builder.registry.client import Registry
-from builder.registry.faults import NotFoundError
-from builder.registry.releases import CLAIM
+from builder.registry.faults import BlobsMissingError, NotFoundError
 
 HOLDER = "org.ocbuild.claim.holder"
 TYPE = "application/vnd.ocbuild.claim.v1+json"
-# Long enough for the writes of two who found it free at the same time to have come to an end.
-_SETTLE_SECONDS = 0.2
+# Who has begun to ask, who has the claim or nearly so, and who knows that it has it.
+ASKED, CLAIM, HELD = CLAIMS = ("claim-asked", "claim", "claim-held")
+# Longer than the few requests of another run that came at the same time.
+_DELAY_SECONDS = 2.0
 _POLL_SECONDS = 0.5
 # To set tags takes seconds; a claim that stands unchanged for so long was left by a run that died.
 ABANDONED_SECONDS = 60.0
 
+Tell = Callable[[str], None]
+
+
+class Marks(Protocol):
+    """Names that all runs can read and write, each under a tag; "" is nobody's."""
+
+    def read(self, tag: str) -> str: ...
+
+    def write(self, tag: str, name: str) -> None: ...
+
 
 class Claim:
-    """The claim of one run on one namespace; ``repository`` is that of its releases.
+    """The claim of one run on one namespace.
 
-    ``holder`` is how others see this run, and has to be its name alone.
+    ``holder`` is how others see this run, and has to be its name alone; ``place`` is what they are
+    told that it publishes to.
     """
 
     def __init__(
-        self,
-        registry: Registry,
-        repository: Reference,
-        holder: str,
-        *,
-        clock: Clock,
-        cancel: threading.Event,
+        self, marks: Marks, holder: str, *, place: str, clock: Clock, cancel: threading.Event
     ) -> None:
-        self._registry = registry
-        self._repository = repository
+        self._marks = marks
         self._me = holder
+        self._place = place
         self._clock = clock
         self._cancel = cancel
         self._held = False
 
-    def take(self, tell: Callable[[str], None]) -> None:
+    def take(self, tell: Tell) -> None:
         """Wait until nobody else publishes here, and have the claim; ``tell`` says who does.
 
         Raises:
@@ -59,19 +70,15 @@ class Claim:
             RegistryError: the registry cannot be asked or written to.
 
         """
-        seen, since = "", self._clock.monotonic()
+        dead = ""
         while True:
-            other = self._holder()
-            if other != seen:
-                seen, since = other, self._clock.monotonic()
-                if other:
-                    tell(f"waiting: {other} is publishing to {self._repository} just now")
-            if other and self._clock.monotonic() - since < ABANDONED_SECONDS:
-                self._wait(_POLL_SECONDS)
+            self._marks.write(ASKED, self._me)
+            if self._marks.read(CLAIM) not in ("", dead):
+                dead = self._until_free(CLAIM, dead, tell)
                 continue
-            self._write(self._me)
-            self._wait(_SETTLE_SECONDS)
-            if self._holder() == self._me:
+            self._marks.write(CLAIM, self._me)
+            if self._marks.read(ASKED) == self._me or self._last_of_several(dead, tell):
+                self._marks.write(HELD, self._me)
                 self._held = True
                 return
 
@@ -82,36 +89,68 @@ class Claim:
             PublishError: another run has it.
 
         """
-        other = self._holder()
+        other = self._marks.read(HELD)
         if other != self._me:
             raise PublishError(
-                f"{other or 'another run'} has taken over publishing to {self._repository}",
+                f"{other or 'another run'} has taken over publishing to {self._place}",
                 hint="run it again: what was pushed is found by its key",
             )
 
     def free(self) -> None:
         """Give it back, if it was ever taken and is still ours."""
-        if self._held and self._holder() == self._me:
-            self._write("")
+        if self._held and self._marks.read(HELD) == self._me:
+            # In this order: who finds the claim free may hold it at once.
+            self._marks.write(HELD, "")
+            if self._marks.read(CLAIM) == self._me:
+                self._marks.write(CLAIM, "")
         self._held = False
+
+    def _last_of_several(self, dead: str, tell: Tell) -> bool:
+        """Whether it is ours after all: no other of those who came at once wrote after us."""
+        self._wait(_DELAY_SECONDS)
+        if self._marks.read(CLAIM) != self._me:
+            return False
+        # One of them was alone for just long enough, and has it.
+        self._until_free(HELD, dead, tell)
+        return self._marks.read(CLAIM) == self._me
+
+    def _until_free(self, tag: str, dead: str, tell: Tell) -> str:
+        """Wait until nobody stands there, or one who must be dead; who is known to be dead then."""
+        seen, since = "", self._clock.monotonic()
+        while (other := self._marks.read(tag)) not in ("", dead):
+            if other != seen:
+                seen, since = other, self._clock.monotonic()
+                tell(f"waiting: {other} is publishing to {self._place} just now")
+            if self._clock.monotonic() - since >= ABANDONED_SECONDS:
+                return other
+            self._wait(_POLL_SECONDS)
+        return dead
 
     def _wait(self, seconds: float) -> None:
         if self._clock.wait(self._cancel, seconds):
             raise InterruptedRunError("interrupted while waiting to publish")
 
-    @property
-    def _place(self) -> Reference:
-        return self._repository.with_tag(CLAIM)
 
-    def _holder(self) -> str:
+class RegistryMarks:
+    """The names as tags of the repository that has the releases."""
+
+    def __init__(self, registry: Registry, repository: Reference) -> None:
+        self._registry = registry
+        self._repository = repository
+
+    def read(self, tag: str) -> str:
         try:
-            manifest = self._registry.manifest(self._place)
+            manifest = self._registry.manifest(self._repository.with_tag(tag))
         except NotFoundError:
             return ""
         annotations = json.loads(manifest.body).get("annotations") or {}
         return str(annotations.get(HOLDER, ""))
 
-    def _write(self, holder: str) -> None:
-        manifest, parts = artifact(TYPE, EMPTY, {HOLDER: holder}, media_type=EMPTY_TYPE)
-        self._registry.blobs.put(self._repository, parts[0])
-        self._registry.put(self._place, manifest)
+    def write(self, tag: str, name: str) -> None:
+        manifest, parts = artifact(TYPE, EMPTY, {HOLDER: name}, media_type=EMPTY_TYPE)
+        place = self._repository.with_tag(tag)
+        try:
+            self._registry.put(place, manifest)
+        except BlobsMissingError:
+            self._registry.blobs.put(self._repository, parts[0])
+            self._registry.put(place, manifest)

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from builder.errors import PublishError, did_you_mean
 from builder.reference import Reference
 from builder.registry import artifacts
+from builder.registry.claims import CLAIMS
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import NotFoundError
 from builder.release import ARTIFACT_TYPE, NAME, Release
-
-# The tag of the claim of who is publishing just now; it is no release.
-CLAIM = "claim"
 
 
 class Releases:
@@ -71,7 +69,7 @@ class Releases:
     def tags(self) -> Iterator[str]:
         """The tags of all releases, moving ones included; none where there is no release yet."""
         try:
-            yield from (tag for tag in self._registry.tags(self.repository) if tag != CLAIM)
+            yield from (tag for tag in self._registry.tags(self.repository) if tag not in CLAIMS)
         except NotFoundError:
             return
 

@@ -12,7 +12,7 @@ import pytest
 
 from builder.clock import SystemClock
 from builder.reference import Reference
-from builder.registry.claims import Claim
+from builder.registry.claims import Claim, RegistryMarks
 from tests.e2e.conftest import Ocbuild, ask, docker
 from tests.support.client import make_client
 from tests.support.engines import soon
@@ -268,7 +268,13 @@ def test_who_comes_late_says_so_and_sets_no_tag(
         for name in ("app", "base")
     }
     with make_client() as client:
-        other = Claim(client, repository, "the other run", clock=SystemClock(), cancel=Event())
+        other = Claim(
+            RegistryMarks(client, repository),
+            "the other run",
+            place=str(repository),
+            clock=SystemClock(),
+            cancel=Event(),
+        )
         other.take(print)
         process = ocbuild.start("all", "--push", "--progress", "plain")
         assert process.stdout is not None
