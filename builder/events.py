@@ -44,10 +44,10 @@ ASSEMBLER = "assembler"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """``image_id`` is the engine's id; ``size`` in bytes; ``engine`` made it."""
+    """``image_id`` is the engine's id; ``size`` in bytes, if it is known; ``engine`` made it."""
 
     image_id: str
-    size: int
+    size: int | None
     engine: str
     cached: bool = False
 

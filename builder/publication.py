@@ -21,7 +21,7 @@ from builder.refresh.recording import Files, Recorder
 from builder.registry.artifacts import EMPTY
 from builder.registry.claims import Claim, RegistryMarks
 from builder.registry.client import Registry
-from builder.registry.content import Content
+from builder.registry.content import Content, Manifest
 from builder.registry.releases import Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.renewal import Renewal
@@ -166,11 +166,17 @@ class Publication:
         return _releases(self.registry, self.tree).repository
 
     def write(
-        self, plan: Plan, summary: Summary, inputs: Mapping[str, Inputs], now: float
+        self,
+        plan: Plan,
+        summary: Summary,
+        inputs: Mapping[str, Inputs],
+        manifests: Mapping[str, Manifest],
+        now: float,
     ) -> Release:
         """Store the release of what was published, and of all else as it is.
 
-        Where nothing was done, nothing is written.
+        ``manifests`` are those of the images that this run has tagged, by digest. Where nothing
+        was done, nothing is written.
 
         Raises:
             PublishError: another run has set one of the tags meanwhile.
@@ -179,10 +185,15 @@ class Publication:
         if self.same is not None and all(step.action is Action.REUSE for step in plan.steps):
             return self.same
         last, same = _read(self.registry, self.tree, self.renewal)
-        return replace(self, last=last, same=same).store(plan, summary, inputs, now)
+        return replace(self, last=last, same=same).store(plan, summary, inputs, manifests, now)
 
     def store(
-        self, plan: Plan, summary: Summary, inputs: Mapping[str, Inputs], now: float
+        self,
+        plan: Plan,
+        summary: Summary,
+        inputs: Mapping[str, Inputs],
+        manifests: Mapping[str, Manifest],
+        now: float,
     ) -> Release:
         """As ``write``, going on from the releases as they were read last."""
         tree = self.tree
@@ -195,11 +206,14 @@ class Publication:
             made = dict(
                 zip(
                     (result.image for result in results),
-                    threads.map(lambda each: self._image(each, inputs[each.image]), results),
+                    threads.map(
+                        lambda each: self._image(each, inputs[each.image], manifests), results
+                    ),
                     strict=True,
                 )
             )
-            for _ in threads.map(self._read_back, made.values()):
+            tagged = [image for image in made.values() if image.digest in manifests]
+            for _ in threads.map(self._read_back, tagged):
                 pass
             missing = _missing(summary)
             kept = {
@@ -268,7 +282,9 @@ class Publication:
             self.registry.retag(reference, name)
         return replace(image, tag=tag)
 
-    def _image(self, result: ImageResult, inputs: Inputs) -> ReleasedImage:
+    def _image(
+        self, result: ImageResult, inputs: Inputs, manifests: Mapping[str, Manifest]
+    ) -> ReleasedImage:
         tag = self.tree.tags[result.image]
         for release in (self.same, self.last):
             known = release.images.get(result.image) if release else None
@@ -276,7 +292,7 @@ class Publication:
                 return replace(known, tag=tag, inputs=inputs)
         image = self.tree.graph[result.image]
         reference = image.repository.at(result.digest or "")
-        manifest = self.registry.manifest(reference)
+        manifest = manifests.get(reference.digest) or self.registry.manifest(reference)
         return ReleasedImage(
             name=image.name,
             path=image.repository.path,

@@ -16,6 +16,7 @@ from builder.machine import Machine
 from builder.options import BuildOptions
 from builder.plan import Plan
 from builder.publication import Publication
+from builder.registry.content import Manifest
 from builder.release import Inputs
 from builder.report.json_report import write_report
 from builder.report.summary import summarise
@@ -60,10 +61,15 @@ class Run:
             )
         )
         try:
-            results = self._execute(tree, options, machine, report, clock)
+            results, manifests = self._execute(tree, options, machine, report, clock)
             summary = self._sum_up(results, clock.monotonic() - begun)
             if self.publication is not None and summary.exit_code == 0:
-                summary = self._publish(self.publication, summary, tree, options, clock)
+                try:
+                    summary = self._publish(self.publication, summary, manifests, clock.now())
+                except OcbuildError:
+                    failed = replace(summary, status="failed", exit_code=PublishError.exit_code)
+                    self._write(failed, tree, options)
+                    raise
         except StepCrashedError as error:
             self._write(self._sum_up(error.results, clock.monotonic() - begun), tree, options)
             raise
@@ -79,23 +85,17 @@ class Run:
         self,
         publication: Publication,
         summary: Summary,
-        tree: Tree,
-        options: BuildOptions,
-        clock: Clock,
+        manifests: Mapping[str, Manifest],
+        now: float,
     ) -> Summary:
-        """Store the release; if that fails, the report says so all the same."""
-        try:
-            release = publication.write(self.plan, summary, self.inputs, clock.now())
-        except OcbuildError:
-            failed = replace(summary, status="failed", exit_code=PublishError.exit_code)
-            self._write(failed, tree, options)
-            raise
-        where = publication.repository.with_tag(release.tag)
-        return replace(summary, release=str(where))
+        """Store the release."""
+        release = publication.write(self.plan, summary, self.inputs, manifests, now)
+        return replace(summary, release=str(publication.repository.with_tag(release.tag)))
 
     def _execute(
         self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
-    ) -> Results:
+    ) -> tuple[Results, Mapping[str, Manifest]]:
+        """How the steps ended, and the manifests of the images that were tagged, by digest."""
         worker = Worker(
             self.jobs,
             daemon=machine.daemon,
@@ -111,7 +111,7 @@ class Run:
                 self.publication.recorder(machine.daemon, self.run_id) if self.publication else None
             ),
         )
-        return execute(
+        results = execute(
             self.steps,
             worker,
             limits={BUILD_POOL: self.parallel, PUSH_POOL: PUSHES},
@@ -123,6 +123,7 @@ class Run:
             keep_going=options.keep_going,
             room=Room(disk_free=machine.daemon.disk_free, memory_free=available_memory),
         )
+        return results, worker.manifests
 
     def _sum_up(self, results: Results, seconds: float) -> Summary:
         return summarise(

@@ -33,6 +33,7 @@ from builder.reference import Reference
 from builder.refresh.recording import Recorder
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
+from builder.registry.content import Manifest
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler
@@ -101,6 +102,7 @@ class Worker:
         self._claim = claim
         # Written by many threads, each its own image; read when all of them have ended.
         self._pushed: dict[str, str] = {}
+        self._manifests: dict[str, Manifest] = {}
         self._recorder = recorder
         self._daemon = daemon
         self._engines = engines if assembler is None else (assembler, *engines)
@@ -108,6 +110,11 @@ class Worker:
         self._forced = forced
         self._run_id = run_id
         self._immutable = immutable
+
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """Those of the images that have got a tag, by digest."""
+        return self._manifests
 
     def __call__(self, step: StepId, context: Context) -> Outcome:
         job = self._jobs[step.image]
@@ -174,11 +181,16 @@ class Worker:
         return Tested(commands=len(job.tests))
 
     def _push(self, job: Job, step: StepId, context: Context) -> Outcome:
-        pushed = self._store(job, job.staged)
-        if pushed is None:
-            pushed = self._stage(job, step, context)
-            self._record(job, pushed.digest, context)
+        stored = self._assembler.store(job.release, job.staged) if self._assembler else None
+        if stored is not None:
+            digest = stored.manifest.digest
+            self._pushed[job.image] = digest
+            self._manifests[digest] = stored.manifest
+            return Pushed(digest=digest, uploaded=stored.uploaded)
+        pushed = self._stage(job, step, context)
+        self._record(job, pushed.digest, context)
         self._pushed[job.image] = pushed.digest
+        # It is looked at again with the claim; but long before that where builds take their time.
         self._refuse_other_content(job)
         return pushed
 
@@ -208,7 +220,7 @@ class Worker:
     def _refuse_other_content(self, job: Job) -> None:
         """Seen before any tag of this release is set, so that all of them stay as they are."""
         digest = self._pushed.get(job.image, job.digest)
-        if not self._immutable or not digest:
+        if not self._immutable or not digest or job.tagged:
             return
         there = self._remote.head(job.repository.with_tag(job.tag))
         if there is not None and there.digest != digest:
@@ -228,7 +240,10 @@ class Worker:
         """Set tags with a request each: what they name is in the registry already."""
         pushed = context.needed.get(StepId(Phase.PUSH, job.image))
         digest = pushed.digest if isinstance(pushed, Pushed) else job.digest
-        manifest = self._remote.manifest(job.repository.at(digest))
+        manifest = self._manifests.get(digest)
+        if manifest is None:
+            manifest = self._remote.manifest(job.repository.at(digest))
+            self._manifests[digest] = manifest
         tags = (job.tag,) if step.phase is Phase.TAG else job.moving
         references = tuple(job.repository.with_tag(tag) for tag in tags)
         for reference in references:
@@ -240,13 +255,6 @@ class Worker:
         if self._registry is None:
             raise Bug("there is no registry to publish to")
         return self._registry
-
-    def _store(self, job: Job, reference: str) -> Pushed | None:
-        """Store what the assembler made without the engine; None where it was not the assembler."""
-        if self._assembler is None:
-            return None
-        stored = self._assembler.store(job.release, reference)
-        return None if stored is None else Pushed(digest=stored.digest, uploaded=stored.uploaded)
 
     def _push_tag(self, reference: str, step: StepId, context: Context) -> Pushed:
         def progress(current: int, total: int) -> None:

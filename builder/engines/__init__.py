@@ -49,10 +49,13 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """``image_id`` as the engine names it, ``size`` in bytes, ``cached``: no step had to run."""
+    """``image_id`` as the engine names it, ``size`` in bytes, ``cached``: no step had to run.
+
+    ``size`` is None where only an engine could tell, and none has the image.
+    """
 
     image_id: str
-    size: int
+    size: int | None
     cached: bool = False
 
 

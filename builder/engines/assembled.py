@@ -37,7 +37,7 @@ class Base:
 
     ``indexes`` makes those of its layers, which may mean to read them through. ``fresh`` are the
     layers that this process has made itself and may not have stored yet. ``size`` is what the
-    Docker Engine says of the image, 0 where it does not have it.
+    Docker Engine says of the image, None where it was not asked or does not have it.
     """
 
     reference: Reference
@@ -45,7 +45,7 @@ class Base:
     config: ImageConfig
     indexes: Callable[[], tuple[LayerIndex, ...]] = field(repr=False)
     fresh: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    size: int = 0
+    size: int | None = None
 
     @property
     def kept(self) -> BaseManifest:

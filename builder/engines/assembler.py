@@ -11,14 +11,14 @@ import json
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
 from builder.engines.assembled import Base, read_base
-from builder.engines.daemon import Daemon, LocalImage, Pushed
+from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.together import Made, put_together
@@ -31,6 +31,14 @@ from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InRegistry:
+    """An image that was stored without the engine; ``uploaded`` counts the bytes of its blobs."""
+
+    manifest: Manifest
+    uploaded: int
 
 
 class Assembler:
@@ -56,7 +64,7 @@ class Assembler:
         self._lock = threading.Lock()
         self._tried: dict[int, tuple[BuildRequest, Made | str]] = {}
         self._looking: dict[str, threading.Lock] = {}
-        self._bases: dict[str, Base | Refused] = {}
+        self._bases: dict[tuple[str, bool], Base | Refused] = {}
         self._silent: set[str] = set()
         self._made: dict[str, Made] = {}
         self._holders: dict[str, Reference] = {}
@@ -92,7 +100,7 @@ class Assembler:
         if image is None:
             raise BuildFailedError("the engine took the image, but does not have it", where=where)
 
-    def store(self, release: str, target: str) -> Pushed | None:
+    def store(self, release: str, target: str) -> InRegistry | None:
         """Have an image of this run in the registry as ``target``; None where it is none of ours.
 
         Raises:
@@ -109,13 +117,13 @@ class Assembler:
             blobs = [Content.of(data) for data in made.assembled.blobs]
             uploaded += sum(self._put_blob(blob, reference) for blob in blobs)
         try:
-            stored = self._target.put(reference, made.manifest)
+            self._target.put(reference, made.manifest)
         except BlobsMissingError:
             uploaded += self._bring_base(made, reference)
-            stored = self._target.put(reference, made.manifest)
+            self._target.put(reference, made.manifest)
         self._holders[place] = reference
         self._indexes.share(self._target)
-        return Pushed(digest=stored.digest, uploaded=uploaded)
+        return InRegistry(manifest=made.manifest, uploaded=uploaded)
 
     # -- making --------------------------------------------------------------------------------
 
@@ -127,7 +135,8 @@ class Assembler:
             return known[1]
         made: Made | str
         try:
-            made = put_together(request, self._registry, self._find, platform=self._platform)
+            find = partial(self._find, in_engine=request.in_engine)
+            made = put_together(request, self._registry, find, platform=self._platform)
             if request.in_engine:
                 self._require_engine(made.base)
         except Refused as refused:
@@ -142,34 +151,36 @@ class Assembler:
         """Make sure that the engine can take what is built on this base without its layers."""
         if self._has_containerd_store:
             raise Refused("the engine's image store takes no archive without the base")
-        if base is not None and not base.size:
+        if base is not None and base.size is None:
             raise Refused(f"the engine does not have {base.reference}")
 
     @cached_property
     def _has_containerd_store(self) -> bool:
         return self._daemon.info().containerd_store
 
-    def _find(self, name: str) -> Base:
+    def _find(self, name: str, *, in_engine: bool) -> Base:
         """The image of this name in the engine, as the registry has it; or by its digest."""
         with self._lock:
             looking = self._looking.setdefault(name, threading.Lock())
         with looking:
-            base = self._bases.get(name)
+            base = self._bases.get((name, in_engine))
             if base is None:
                 try:
-                    base = self._read(name)
+                    base = self._read(name, in_engine=in_engine)
                 except Refused as refused:
                     base = refused
-                self._bases[name] = base
+                self._bases[name, in_engine] = base
         if isinstance(base, Refused):
             raise Refused(base.reason)
         return base
 
-    def _read(self, name: str) -> Base:
-        image = self._daemon.inspect(name)
+    def _read(self, name: str, *, in_engine: bool) -> Base:
         reference = Reference.parse(name)
+        exact = bool(reference.digest and reference.registry)
+        # An engine that is not to have the image has no say in what it is built on.
+        image = None if exact and not in_engine else self._daemon.inspect(name)
         if image is None:
-            if not reference.digest or not reference.registry:
+            if not exact:
                 raise Refused(f"the engine does not have {name}")
             return self._read_base(reference, self._registry.manifest(reference))
         for candidate in _candidates(reference, image):
@@ -198,7 +209,9 @@ class Assembler:
         if made.assembled.layer is not None:
             self._indexes.keep(made.assembled.layer.digest, made.assembled.layer.index)
         base = made.as_base()
-        self._bases.update(dict.fromkeys(request.tags, base))
+        self._bases.update(
+            {(tag, wanted): base for tag in request.tags for wanted in (True, False)}
+        )
         self._made[request.tags[0]] = made
 
     # -- storing -------------------------------------------------------------------------------

@@ -51,11 +51,13 @@ class Made:
         return self.assembled.config_digest
 
     @property
-    def size(self) -> int:
-        """The bytes of all its files, as an engine counts them."""
+    def size(self) -> int | None:
+        """The bytes of all its files, as an engine counts them; None on an unknown base."""
         layer = self.assembled.layer
-        below = 0 if self.base is None else self.base.size
-        return below + (0 if layer is None else layer.size)
+        own = 0 if layer is None else layer.size
+        if self.base is None:
+            return own
+        return None if self.base.size is None else self.base.size + own
 
     def as_base(self) -> Base:
         """The same as a base of other images, before anybody has stored it."""

@@ -81,7 +81,7 @@ class Yard:
         before = self.registry.traffic.requests
         stored = self.engine.store(request.tags[0], target or request.tags[0])
         assert stored is not None
-        return stored.digest, stored.uploaded, self.registry.traffic.requests - before
+        return stored.manifest.digest, stored.uploaded, self.registry.traffic.requests - before
 
 
 @pytest.fixture
