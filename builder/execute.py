@@ -10,16 +10,13 @@ import contextlib
 import queue
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from builder.backoff import RetryPolicy
 from builder.clock import Clock
-from builder.engines.failure import BuildFailedError
-from builder.errors import Bug, InterruptedRunError, OcbuildError
+from builder.errors import Bug
 from builder.events import (
-    Failed,
     Interrupted,
     Note,
     Outcome,
@@ -27,12 +24,10 @@ from builder.events import (
     Report,
     StepFinished,
     StepId,
-    StepOutput,
-    StepProgress,
-    StepRetried,
     StepStarted,
 )
 from builder.schedule import Schedule, ScheduledStep
+from builder.workers import Ended, Work, Workers
 
 # The owner also has to notice a signal and that memory has become free, which put nothing into its
 # queue, so it looks this often.
@@ -41,26 +36,6 @@ _TICK_SECONDS = 0.1
 _GRACE_SECONDS = 30.0
 # To ask for room may be to ask the engine, so it is not done at every look.
 _ROOM_SECONDS = 2.0
-_TAIL_LINES = 20
-
-Told = StepProgress | StepOutput | Note
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a work function is given besides its step.
-
-    ``cancel`` is set when the work is to stop; it then raises InterruptedRunError. ``needed`` are
-    the outcomes of the steps that had to end before this one. ``attempt`` counts from 1.
-    """
-
-    emit: Callable[[Told], None]
-    cancel: threading.Event
-    needed: Mapping[StepId, Outcome]
-    attempt: int = 1
-
-
-Work = Callable[[StepId, Context], Outcome]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +92,7 @@ def execute(
 
     """
     schedule = Schedule(steps, limits, keep_going=keep_going)
-    workers = _Workers(work, clock=clock, retry=retry or RetryPolicy())
+    workers = Workers(work, clock=clock, retry=retry or RetryPolicy())
     owner = _Owner(
         schedule, workers, clock=clock, report=report, cancel=cancel, kill=kill, room=room
     )
@@ -153,118 +128,13 @@ def signals(cancel: threading.Event, kill: threading.Event) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    step: StepId
-    outcome: Outcome
-    crash: BaseException | None = None
-
-
-_Message = Told | StepRetried | _Ended
-
-
-class _Workers:
-    """The threads that do the work, one for each running step."""
-
-    def __init__(self, work: Work, *, clock: Clock, retry: RetryPolicy) -> None:
-        self.inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self.stop = threading.Event()
-        self._work = work
-        self._clock = clock
-        self._retry = retry
-        self._threads: dict[StepId, threading.Thread] = {}
-
-    def start(self, step: StepId, needed: Mapping[StepId, Outcome]) -> None:
-        # Daemons: one that hangs must not keep the process from ending after its report.
-        thread = threading.Thread(
-            target=self._run, args=(step, needed), name=str(step), daemon=True
-        )
-        self._threads[step] = thread
-        thread.start()
-
-    def forget(self, step: StepId) -> None:
-        self._threads.pop(step)
-
-    def stop_all(self, seconds: float) -> None:
-        """Stop and wait, but no longer than ``seconds``; nothing is reported any more."""
-        self.stop.set()
-        deadline = self._clock.monotonic() + seconds
-        for thread in self._threads.values():
-            thread.join(max(0.0, deadline - self._clock.monotonic()))
-
-    def _run(self, step: StepId, needed: Mapping[StepId, Outcome]) -> None:
-        try:
-            message = _Ended(step=step, outcome=self._until_settled(step, needed))
-        except BaseException as error:  # noqa: BLE001 - the owner raises it; here it would be lost
-            outcome = Failed(message=f"{type(error).__name__}: {error}", exit_code=Bug.exit_code)
-            message = _Ended(step=step, outcome=outcome, crash=error)
-        self.inbox.put(message)
-
-    def _until_settled(self, step: StepId, needed: Mapping[StepId, Outcome]) -> Outcome:
-        attempt = 1
-        while True:
-            outcome = self._attempt(step, needed, attempt)
-            if not isinstance(outcome, Failed) or not outcome.transient:
-                return outcome
-            if attempt > self._retry.retries:
-                return outcome
-            if self.stop.is_set():
-                return Interrupted()
-            delay = self._retry.delay(attempt, self._clock.random())
-            self.inbox.put(
-                StepRetried(
-                    step=step,
-                    attempt=attempt,
-                    delay=delay,
-                    message=outcome.message,
-                    at=self._clock.now(),
-                )
-            )
-            if self._clock.wait(self.stop, delay):
-                return Interrupted()
-            attempt += 1
-
-    def _attempt(self, step: StepId, needed: Mapping[StepId, Outcome], attempt: int) -> Outcome:
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
-
-        def emit(event: Told) -> None:
-            if isinstance(event, StepOutput):
-                tail.append(event.line)
-            self.inbox.put(event)
-
-        context = Context(emit=emit, cancel=self.stop, needed=needed, attempt=attempt)
-        try:
-            return self._work(step, context)
-        except InterruptedRunError:
-            return Interrupted()
-        except Bug:
-            raise
-        except OcbuildError as error:
-            return _failure(error, tuple(tail))
-
-
-def _failure(error: OcbuildError, tail: tuple[str, ...]) -> Failed:
-    command = None
-    if isinstance(error, BuildFailedError):
-        command, tail = error.command, error.log_tail or tail
-    return Failed(
-        message=error.message,
-        exit_code=error.exit_code,
-        where=error.where,
-        command=command,
-        log_tail=tail[-_TAIL_LINES:],
-        hint=error.hint,
-        transient=error.transient,
-    )
-
-
 class _Owner:
     """The one thread that touches schedule and reporter."""
 
     def __init__(
         self,
         schedule: Schedule,
-        workers: _Workers,
+        workers: Workers,
         *,
         clock: Clock,
         report: Report,
@@ -283,7 +153,7 @@ class _Owner:
         self._started: dict[StepId, float] = {}
         self._finished: dict[StepId, StepFinished] = {}
         self._abandoned: set[StepId] = set()
-        self._crash: _Ended | None = None
+        self._crash: Ended | None = None
         self._deadline: float | None = None
 
     def run(self, grace: float) -> Results:
@@ -298,6 +168,8 @@ class _Owner:
         except BaseException:
             self._workers.stop_all(grace)
             raise
+        finally:
+            self._workers.dismiss()
         return self._results()
 
     def _heed_cancel(self) -> None:
@@ -307,8 +179,7 @@ class _Owner:
 
     def _heed_deadline(self, grace: float) -> None:
         """Once nothing more is started, what runs is stopped; and left behind if it does not."""
-        running = self._schedule.running
-        if not self._schedule.cancelled or not running:
+        if not self._schedule.cancelled or not (running := self._schedule.running):
             return
         if self._deadline is None:
             self._deadline = self._clock.monotonic() + grace
@@ -362,7 +233,7 @@ class _Owner:
             message = self._workers.inbox.get(timeout=_TICK_SECONDS)
         except queue.Empty:
             return
-        if not isinstance(message, _Ended):
+        if not isinstance(message, Ended):
             self._report(message)
             return
         if message.crash is not None and self._crash is None:

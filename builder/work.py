@@ -25,7 +25,6 @@ from builder.events import (
     Tagged,
     Tested,
 )
-from builder.execute import Context
 from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
 from builder.published import AT_ONCE, other_content
@@ -34,6 +33,7 @@ from builder.refresh.recording import Recorder
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
+from builder.workers import Context
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -40,8 +41,7 @@ class Repository:
 
     @classmethod
     def of(cls, reference: Reference) -> Repository:
-        full = Reference.parse(reference.canonical)
-        return cls(host=full.registry, path=full.path)
+        return _repository(reference.registry, reference.path)
 
     def scope(self, *actions: str) -> str:
         return f"repository:{self.path}:{','.join(actions)}"
@@ -75,6 +75,12 @@ class Reply:
     headers: Mapping[str, str]
 
 
+@functools.lru_cache(maxsize=1024)
+def _repository(registry: str, path: str) -> Repository:
+    full = Reference.parse(Reference(registry=registry, path=path).canonical)
+    return Repository(host=full.registry, path=full.path)
+
+
 _KEPT_HEADERS = (
     "Content-Type",
     "Content-Length",
@@ -101,6 +107,7 @@ class Session:
         self._clock = clock
         self._retry = retry
         self._cancel = cancel
+        self._schemes: dict[str, str] = {}
 
     @property
     def traffic(self) -> Traffic:
@@ -156,7 +163,10 @@ class Session:
     def address(self, host: str, target: str) -> str:
         """The whole address of a path below /v2/."""
         api = _HUB_API if host == HUB else host
-        return f"{self._transport.trust.scheme(api)}://{api}/v2/{target}"
+        scheme = self._schemes.get(api)
+        if scheme is None:
+            scheme = self._schemes.setdefault(api, self._transport.trust.scheme(api))
+        return f"{scheme}://{api}/v2/{target}"
 
     def close(self) -> None:
         self._transport.close()

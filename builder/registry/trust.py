@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import ssl
 from collections.abc import Mapping
@@ -81,6 +82,7 @@ class Trust:
         return [own for folder in self.folders if (own := folder / host).is_dir()]
 
 
+@functools.lru_cache(maxsize=256)
 def is_loopback(authority: str) -> bool:
     """Whether host[:port] is this machine itself, without asking DNS."""
     try:

@@ -26,8 +26,9 @@ from builder.events import (
     StepRetried,
     StepStarted,
 )
-from builder.execute import Context, Results, StepCrashedError, Work, execute
+from builder.execute import Results, StepCrashedError, execute
 from builder.schedule import ScheduledStep
+from builder.workers import Context, Work
 from tests.support.clock import FakeClock
 
 OK = Built(image_id="sha256:0", size=1, engine="fake")
