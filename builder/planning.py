@@ -107,10 +107,13 @@ class Planner:
         graph = tree.graph
         names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
         known_as = self._identities(names, resolution)
+        obstacles = _obstacles(tree, names) if self._forced in (None, "assembler") else None
         published: Mapping[str, Published] = {}
         reasons: dict[str, tuple[str, ...]] = {}
         if self.publication is not None and not self._anew:
-            published = self.publication.look_up(selection.images, known_as.keys, known_as.inputs)
+            published = self.publication.look_up(
+                selection.images, known_as.keys, known_as.inputs, _quick(tree, obstacles or {})
+            )
             reasons = {
                 name: self.publication.reasons(name, known_as.inputs.get(name), published)
                 for name in selection.images
@@ -133,7 +136,7 @@ class Planner:
             dirty=tree.dirty,
             no_reuse=options.no_reuse,
             remarks=tree.config.remarks,
-            assembler=_obstacles(tree, names) if self._forced in (None, "assembler") else None,
+            assembler=obstacles,
         )
         return Planned(plan=made, existing=existing, resolution=resolution, inputs=known_as.inputs)
 
@@ -160,6 +163,15 @@ def _obstacles(tree: Tree, names: Iterable[str]) -> dict[str, str]:
         triggers = tree.graph[base].needs.onbuild if base else ()
         found[name] = obstacle(image.source.parsed, image.needs, triggers) or outside
     return found
+
+
+def _quick(tree: Tree, obstacles: Mapping[str, str]) -> frozenset[str]:
+    """What the assembler can make, and nothing else has to be done with."""
+    return frozenset(
+        name
+        for name, obstacle in obstacles.items()
+        if not obstacle and not tree.config.image(name).test
+    )
 
 
 def externals(tree: Tree, selection: Selection) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -94,9 +94,13 @@ class Publication:
         }
 
     def look_up(
-        self, names: Iterable[str], keys: Mapping[str, str], inputs: Mapping[str, Inputs]
+        self,
+        names: Iterable[str],
+        keys: Mapping[str, str],
+        inputs: Mapping[str, Inputs],
+        quick: Container[str] = (),
     ) -> dict[str, Published]:
-        """Which of these images the registry has.
+        """Which of these images the registry has; those that are ``quick`` to make, in a release.
 
         Raises:
             PublishError: a release tag would have to change what it names.
@@ -111,6 +115,7 @@ class Publication:
                     key=keys[name],
                     tag=tree.tags[name],
                     tests=inputs[name].tests,
+                    by_key=name not in quick,
                 )
                 for name in names
                 if name in inputs

@@ -31,12 +31,16 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An image that is looked for: its key, the tag that it is to have, and its tests as a hash."""
+    """An image that is looked for: its key, the tag that it is to have, and its tests as a hash.
+
+    Without ``by_key`` only the releases are asked: to make it is as quick as to look further.
+    """
 
     image: Image
     key: str
     tag: str
     tests: str = ""
+    by_key: bool = True
 
 
 def look_up(
@@ -82,6 +86,8 @@ def _find(
     if own and of == releases[0].tag and releases[0].images[wanted.image.name].tag == wanted.tag:
         return Published(digest=digest, tagged=True, of=of)
     if not digest:
+        if not wanted.by_key:
+            return None
         found = registry.head(repository.with_tag(key_tag(wanted.key)))
         if found is None:
             return None

@@ -32,6 +32,9 @@ _READY_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _PULL_SECONDS = 600.0
 _LOG_LIMIT = 10 * 1024 * 1024
+# Nobody reads its traces. To collect its garbage less often costs megabytes, and saves a tenth of
+# its time.
+_SETTINGS = {"OTEL_TRACES_EXPORTER": "none", "GOGC": "400"}
 _PORTS = range(1, 65536)
 
 
@@ -262,8 +265,7 @@ class EmbeddedRegistry:
             # The data are to be the user's own, so that he can remove them.
             f"--user={os.geteuid()}:{os.getegid()}",
             "--env=REGISTRY_STORAGE_DELETE_ENABLED=true",
-            "--env=REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR=",
-            "--env=OTEL_TRACES_EXPORTER=none",
+            *(f"--env={name}={value}" for name, value in _SETTINGS.items()),
             self.image,
         )
 
@@ -329,11 +331,12 @@ def configuration(address: str, data: Path) -> Mapping[str, object]:
     return {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
-        # No cache of blob descriptors: after a garbage collection it would go on to promise blobs
-        # that are gone, and a push would leave them out.
         "storage": {
             "filesystem": {"rootdirectory": str(data)},
             "delete": {"enabled": True},
+            # It goes on to promise blobs that a garbage collection has removed, so that one has to
+            # stop the registry, as ours does.
+            "cache": {"blobdescriptor": "inmemory"},
         },
         "http": {"addr": address, "secret": secrets.token_hex(32)},
         "health": {"storagedriver": {"enabled": False}},
@@ -341,9 +344,9 @@ def configuration(address: str, data: Path) -> Mapping[str, object]:
 
 
 def without_overrides(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment without the variables that would overrule the configuration file."""
+    """Our environment, and the other one without what would overrule the configuration file."""
     kept = {name: value for name, value in environ.items() if not name.startswith("REGISTRY_")}
-    return {**kept, "OTEL_TRACES_EXPORTER": "none"}
+    return {**_SETTINGS, **kept}
 
 
 def _split(address: str) -> tuple[str, int]:
