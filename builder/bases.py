@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from builder.bootstrap import bootstrap_reference
+from builder.bootstrapped import bootstrap_reference
 from builder.config import BaseSettings, BootstrapSettings, Config
 from builder.engines.daemon import LocalImage
 from builder.errors import BuildError, OcbuildError

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +45,9 @@ def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
 
 
 def _bug(error: Exception, report: Path | None) -> int:
+    import tempfile  # noqa: PLC0415 - only on this path
+    import traceback  # noqa: PLC0415
+
     handle, name = tempfile.mkstemp(prefix="ocbuild-bug-", suffix=".log")
     with os.fdopen(handle, "w") as log:
         log.write(f"ocbuild {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def expected(known: Mapping[str, float], images: Iterable[str]) -> dict[str, flo
     """
     if not known:
         return {}
-    average = statistics.median(known.values())
+    average = sorted(known.values())[len(known) // 2]
     return {image: known.get(image, average) for image in images}
 
 

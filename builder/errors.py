@@ -24,7 +24,6 @@ The tree::
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -153,7 +152,9 @@ def raise_all(errors: Sequence[InputError]) -> None:
 
 def nearest(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     """The known words that ``word`` was probably meant to be, best first."""
-    return difflib.get_close_matches(word, sorted(set(known)), n=limit, cutoff=0.6)
+    from difflib import get_close_matches  # noqa: PLC0415 - only where something is wrong
+
+    return get_close_matches(word, sorted(set(known)), n=limit, cutoff=0.6)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.bootstrap import bootstrap
 from builder.config import BootstrapSettings
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
@@ -104,4 +103,6 @@ class Machine:
     @staticmethod
     def bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:
         """Make a base with mmdebstrap and give it to the engine."""
+        from builder.bootstrap import bootstrap  # noqa: PLC0415 - 10 ms that few runs need
+
         bootstrap(base, settings, on_line=lambda _line: None, cancel=cancel)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
-import secrets
+import os
 import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from builder import bases, durations
 from builder.clock import Clock, SystemClock
@@ -31,7 +30,6 @@ from builder.prepare import default_jobs, make_jobs
 from builder.publication import Publication
 from builder.refresh import apply
 from builder.registry.client import Registry
-from builder.renewal import Renewal
 from builder.report.choose import open_progress
 from builder.report.fanout import fanout
 from builder.report.logs import open_logs
@@ -41,6 +39,9 @@ from builder.state import state_dir
 from builder.steps import connect
 from builder.tree import Tree, choose_images, read_contexts, read_tree
 from builder.work import Job
+
+if TYPE_CHECKING:
+    from builder.renewal import Renewal
 
 RUNS = Path(".ocbuild/runs")
 DURATIONS = "durations.json"
@@ -285,9 +286,9 @@ def _progress_stream(options: BuildOptions) -> TextIO:
 
 def _holder(run_id: str) -> str:
     """What other runs are told of this one."""
-    return f"run {run_id} on {platform.node()}"
+    return f"run {run_id} on {os.uname().nodename}"
 
 
 def _run_id(clock: Clock) -> str:
     at = datetime.fromtimestamp(clock.now(), timezone.utc)
-    return f"{at:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{at:%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from builder.bases import Pin
 from builder.clock import Clock
@@ -16,16 +17,17 @@ from builder.events import ImageResult, ImageStatus, Summary
 from builder.plan import Action, Plan, Step
 from builder.published import AT_ONCE, Published, Wanted, look_up
 from builder.reference import Reference
-from builder.refresh.inventories import Inventories
-from builder.refresh.recording import Files, Recorder
 from builder.registry.artifacts import EMPTY
 from builder.registry.claims import Claim, RegistryMarks
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.releases import Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
-from builder.renewal import Renewal
 from builder.tree import Tree, registry_host
+
+if TYPE_CHECKING:
+    from builder.refresh.recording import Files, Recorder
+    from builder.renewal import Renewal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,9 @@ class Publication:
 
     def recorder(self, engine: Files, run_id: str) -> Recorder:
         """What notes which packages the images of the run have."""
+        from builder.refresh.inventories import Inventories  # noqa: PLC0415 - only for builds
+        from builder.refresh.recording import Recorder  # noqa: PLC0415
+
         return Recorder(
             inventories=Inventories(self.registry),
             engine=engine,
@@ -308,11 +313,16 @@ class Publication:
             size=sum(layer.size for layer in manifest.layers),
             media_type=manifest.media_type,
             generation=self.generations.get(image.name, 0),
-            inventory="" if result.assembled else Inventories(self.registry).find(reference),
+            inventory="" if result.assembled else self._inventory(reference),
             labels=dict(image.needs.labels),
             base=image.links.get(image.base or "", "") if result.assembled else "",
             inputs=inputs,
         )
+
+    def _inventory(self, reference: Reference) -> str:
+        from builder.refresh.inventories import Inventories  # noqa: PLC0415 - only for builds
+
+        return Inventories(self.registry).find(reference)
 
 
 def _read(

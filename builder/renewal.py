@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from builder.stale import Staleness, Verdict
 
-# Set last of all, on every image of a refresh.
-MOVING = "nightly"
 _SHOWN = 3
 
 

@@ -14,7 +14,7 @@ from builder.events import Report, RunFinished, RunStarted, Summary
 from builder.execute import Results, StepCrashedError, execute
 from builder.machine import Machine
 from builder.options import BuildOptions
-from builder.plan import Plan
+from builder.plan import Action, Plan
 from builder.publication import Publication
 from builder.registry.content import Manifest
 from builder.release import Inputs
@@ -108,7 +108,9 @@ class Run:
             registry=self.publication.registry if self.publication else None,
             claim=self.publication.claim if self.publication else None,
             recorder=(
-                self.publication.recorder(machine.daemon, self.run_id) if self.publication else None
+                self.publication.recorder(machine.daemon, self.run_id)
+                if self.publication is not None and self._builds
+                else None
             ),
         )
         results = execute(
@@ -124,6 +126,11 @@ class Run:
             room=Room(disk_free=machine.daemon.disk_free, memory_free=available_memory),
         )
         return results, worker.manifests
+
+    @property
+    def _builds(self) -> bool:
+        """Whether an engine makes anything: what is assembled has the packages of its base."""
+        return any(step.action is Action.BUILD for step in self.plan.steps)
 
     def _sum_up(self, results: Results, seconds: float) -> Summary:
         return summarise(

@@ -29,7 +29,6 @@ from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
 from builder.published import AT_ONCE, other_content
 from builder.reference import Reference
-from builder.refresh.recording import Recorder
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
@@ -37,6 +36,7 @@ from builder.workers import Context
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler
+    from builder.refresh.recording import Recorder
 
 _STAGINGS = 3
 

@@ -6,7 +6,6 @@ and is the same to the byte for the same state of the archives, so that its id s
 
 from builder.bootstrap.recipe import (
     Recipe,
-    bootstrap_reference,
     read_recipe,
 )
 from builder.bootstrap.rootfs import (
@@ -17,6 +16,7 @@ from builder.bootstrap.rootfs import (
     load_with_docker,
     make_archive,
 )
+from builder.bootstrapped import bootstrap_reference
 
 __all__ = [
     "KEY_LABEL",

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from builder.aptsources import AptSource, derive, parse_one_line, read_apt_sources
 from builder.bootstrap import hooks
+from builder.bootstrapped import bootstrap_reference
 from builder.config import BootstrapSettings
-from builder.errors import BuildError, InputError
+from builder.errors import BuildError
 from builder.process import ProgramMissingError, run
-from builder.reference import HUB, Reference
-
-NAMESPACE = "ocbuild-bootstrap"
+from builder.reference import Reference
 
 _NETWORK_FAULTS = re.compile(
     r"resolv|connect|timed out|timeout|unreachable|hash sum mismatch|\b(?:429|50[0234])\b",
@@ -67,26 +66,6 @@ class Recipe:
         secure = any(uri.startswith("https:") for source in self.sources for uri in source.uris)
         # apt in the image has to be able to check the mirror's certificate.
         return (*self.settings.include, *(["ca-certificates"] if secure else []))
-
-
-def bootstrap_reference(base: Reference) -> Reference:
-    """The name under which the engine keeps the substitute; it never shadows the original's.
-
-    Raises:
-        InputError: for a base that is pinned by digest; no substitute has that digest.
-
-    """
-    if base.digest:
-        raise InputError(
-            f'"{base}" is pinned by digest and cannot be put together from packages',
-            hint="name the base by tag, or take it from a mirror",
-        )
-    full = Reference.parse(base.canonical)
-    if full.registry == HUB:
-        path = full.path.removeprefix("library/")
-    else:
-        path = f"{re.sub('[^a-z0-9.]+', '-', full.registry.lower()).strip('-')}/{full.path}"
-    return Reference(path=f"{NAMESPACE}/{path.replace('/', '-')}", tag=full.tag)
 
 
 def read_recipe(base: Reference, settings: BootstrapSettings) -> Recipe:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from builder.bases import Pin
 from builder.plan import Plan
-from builder.renewal import MOVING, Renewal
+from builder.release import NIGHTLY
 from builder.select import Selection
 from builder.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.renewal import Renewal
 
 
 def renamed(tree: Tree, renewal: Renewal) -> Tree:
     """The tree under the names of a refresh; one with edits moves no tag."""
-    moving = () if tree.dirty else (MOVING,)
+    moving = () if tree.dirty else (NIGHTLY,)
     return replace(
         tree,
         tags={name: renewal.tag(tag) for name, tag in tree.tags.items()},

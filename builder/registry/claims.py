@@ -74,7 +74,7 @@ class Claim:
         while True:
             self._marks.write(ASKED, self._me)
             if self._marks.read(CLAIM) not in ("", dead):
-                dead = self._until_free(CLAIM, dead, tell)
+                dead = self._until_free(dead, tell)
                 continue
             self._marks.write(CLAIM, self._me)
             if self._marks.read(ASKED) == self._me or self._last_of_several(dead, tell):
@@ -111,24 +111,55 @@ class Claim:
         if self._marks.read(CLAIM) != self._me:
             return False
         # One of them was alone for just long enough, and has it.
-        self._until_free(HELD, dead, tell)
+        patience = _Patience(self._clock)
+        while (other := self._marks.read(HELD)) not in ("", dead):
+            if patience.changed((other,)):
+                self._tell(other, tell)
+            if patience.ended(ABANDONED_SECONDS):
+                break
+            self._wait(_POLL_SECONDS)
         return self._marks.read(CLAIM) == self._me
 
-    def _until_free(self, tag: str, dead: str, tell: Tell) -> str:
-        """Wait until nobody stands there, or one who must be dead; who is known to be dead then."""
-        seen, since = "", self._clock.monotonic()
-        while (other := self._marks.read(tag)) not in ("", dead):
-            if other != seen:
-                seen, since = other, self._clock.monotonic()
-                tell(f"waiting: {other} is publishing to {self._place} just now")
-            if self._clock.monotonic() - since >= ABANDONED_SECONDS:
+    def _until_free(self, dead: str, tell: Tell) -> str:
+        """Wait until nobody has the claim, or one who must be dead; who is known to be dead then.
+
+        Who has the claim, but does not hold it, may be waiting for the death of one who did.
+        """
+        patience = _Patience(self._clock)
+        while (other := self._marks.read(CLAIM)) not in ("", dead):
+            holder = self._marks.read(HELD)
+            if patience.changed((other, holder)):
+                self._tell(holder or other, tell)
+            waits = holder not in ("", other)
+            if patience.ended(ABANDONED_SECONDS * (2 if waits else 1)):
                 return other
             self._wait(_POLL_SECONDS)
         return dead
 
+    def _tell(self, other: str, tell: Tell) -> None:
+        tell(f"waiting: {other} is publishing to {self._place} just now")
+
     def _wait(self, seconds: float) -> None:
         if self._clock.wait(self._cancel, seconds):
             raise InterruptedRunError("interrupted while waiting to publish")
+
+
+class _Patience:
+    """How long the same has been seen."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: tuple[str, ...] = ()
+        self._since = clock.monotonic()
+
+    def changed(self, now: tuple[str, ...]) -> bool:
+        if now == self._seen:
+            return False
+        self._seen, self._since = now, self._clock.monotonic()
+        return True
+
+    def ended(self, seconds: float) -> bool:
+        return self._clock.monotonic() - self._since >= seconds
 
 
 class RegistryMarks:

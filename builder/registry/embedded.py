@@ -32,8 +32,7 @@ _READY_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _PULL_SECONDS = 600.0
 _LOG_LIMIT = 10 * 1024 * 1024
-# Nobody reads its traces. To collect its garbage less often costs megabytes, and saves a tenth of
-# its time.
+# Nobody reads its traces. To collect garbage less often costs megabytes, and saves a tenth of time.
 _SETTINGS = {"OTEL_TRACES_EXPORTER": "none", "GOGC": "400"}
 _PORTS = range(1, 65536)
 
@@ -334,8 +333,7 @@ def configuration(address: str, data: Path) -> Mapping[str, object]:
         "storage": {
             "filesystem": {"rootdirectory": str(data)},
             "delete": {"enabled": True},
-            # It goes on to promise blobs that a garbage collection has removed, so that one has to
-            # stop the registry, as ours does.
+            # It promises blobs that a garbage collection has removed, so ours stops the registry.
             "cache": {"blobdescriptor": "inmemory"},
         },
         "http": {"addr": address, "secret": secrets.token_hex(32)},

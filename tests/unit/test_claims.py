@@ -174,7 +174,7 @@ ARRIVALS = st.lists(st.floats(0, 3), min_size=2, max_size=5)
 DELAYS = st.lists(st.floats(0.0, LONGEST_REQUEST / 2), min_size=1, max_size=40)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(arrivals=ARRIVALS, delays=DELAYS, stay=st.sampled_from((0.0, 0.05, 1.0, 5.0)))
 @example(arrivals=[0.0, 0.0], delays=[0.1], stay=1.0)
 @example(arrivals=[0.0, 0.0, 0.0], delays=[0.3, 0.0, 0.05], stay=0.0)
@@ -187,7 +187,7 @@ def test_of_several_runs_one_at_a_time_has_the_claim(
     assert world.tags[CLAIM] == world.tags[HELD] == ""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     arrivals=ARRIVALS,
     delays=DELAYS,
@@ -200,6 +200,13 @@ def test_a_run_that_dies_keeps_the_others_out_for_a_while_only(
     assert world.overlaps == []
     assert all(process.done for process in processes[1:])
     assert world.now < 3 * ABANDONED_SECONDS
+
+
+def test_who_waits_for_a_dead_one_is_not_taken_for_dead() -> None:
+    """The first one is quick, and dies; the second one has to wait for that, before the third."""
+    world, processes = simulate([0.25, 0.0, 0.0], [0.25, 0.0, 0.0], deaths=[5])
+    assert world.overlaps == []
+    assert [process.done for process in processes] == [False, True, True]
 
 
 def test_who_is_alone_has_the_claim_after_five_requests_and_no_wait() -> None:

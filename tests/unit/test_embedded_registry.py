@@ -48,12 +48,13 @@ def test_every_port_has_its_own_folder_and_container(tmp_path: Path) -> None:
     assert {one.folder, one.container}.isdisjoint({two.folder, two.container})
 
 
-def test_the_configuration_allows_deletion_and_caches_no_blob_descriptors(tmp_path: Path) -> None:
+def test_the_configuration_allows_deletion_and_caches_blob_descriptors(tmp_path: Path) -> None:
     storage = configuration("127.0.0.1:5000", tmp_path)["storage"]
 
     assert storage == {
         "filesystem": {"rootdirectory": str(tmp_path)},
         "delete": {"enabled": True},
+        "cache": {"blobdescriptor": "inmemory"},
     }
 
 
