@@ -28,7 +28,8 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 TEXTS = {
     "layer": 'FROM base\nCOPY --chown=7:8 f /made\nWORKDIR /w\nCMD ["sh", "-c", "cat /made"]\n',
     "config": 'FROM base\nENV SAYS="the config"\nEXPOSE 80\nCMD ["sh", "-c", "echo $SAYS"]\n',
-    "scratch": 'FROM scratch\nCOPY --from=base /bin/busybox /busybox\nENTRYPOINT ["/busybox", "echo", "alone"]\n',
+    "scratch": "FROM scratch\nCOPY --from=base /bin/busybox /busybox\n"
+    'ENTRYPOINT ["/busybox", "echo", "alone"]\n',
 }
 SAID = {"layer": "first", "config": "the config", "scratch": "alone"}
 KINDS = {"docker": DOCKER_MANIFEST, "oci": OCI_MANIFEST}
@@ -37,7 +38,7 @@ CASES = [(kind, text) for kind in KINDS for text in TEXTS if (kind, text) != ("o
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """An image that the assembler has made and stored; ``says`` is what it prints when it is run."""
+    """An image that the assembler has made and stored; ``says`` is what it prints when run."""
 
     reference: str
     digest: str
