@@ -222,6 +222,7 @@ def _build_job(
         moving=tree.moving[step.image],
         base=image.links.get(image.base or ""),
         request=request,
+        assembled=step.action is Action.ASSEMBLE,
         tests=tree.config.image(step.image).test,
         timeout=_timeout(tree.config, step.image),
         obstacle=obstacle,

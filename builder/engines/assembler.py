@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
-from builder.engines.assembled import Base, read_base
+from builder.engines.assembled import Base, for_platform, read_base
 from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
@@ -176,19 +176,39 @@ class Assembler:
 
     def _read(self, name: str, *, in_engine: bool) -> Base:
         reference = Reference.parse(name)
-        exact = bool(reference.digest and reference.registry)
+        if reference.digest:  # it names one thing in one registry; docker.io need not be written
+            reference = Reference.parse(reference.canonical)
         # An engine that is not to have the image has no say in what it is built on.
+        exact = bool(reference.digest)
         image = None if exact and not in_engine else self._daemon.inspect(name)
         if image is None:
             if not exact:
                 raise Refused(f"the engine does not have {name}")
-            return self._read_base(reference, self._registry.manifest(reference))
+            manifest = self._manifest(reference)
+            if manifest is None:
+                raise Refused(f"{reference} cannot be had from its registry")
+            where, single = self._single(reference, manifest)
+            return read_base(where, single, self._registry, self._indexes)
         for candidate in _candidates(reference, image):
             manifest = self._manifest(candidate)
-            # Engines name an image by its config, or with containerd by its manifest.
-            if manifest is not None and image.id in _ids(manifest):
-                return replace(self._read_base(candidate, manifest), size=image.size)
+            if manifest is None:
+                continue
+            where, single = self._single(candidate, manifest)
+            # Engines name an image by its config, or with containerd by its manifest or index.
+            if image.id in (manifest.digest, *_ids(single)):
+                base = read_base(where, single, self._registry, self._indexes)
+                return replace(base, size=image.size)
         raise Refused(f"no registry has {name} as the engine has it")
+
+    def _single(self, reference: Reference, manifest: Manifest) -> tuple[Reference, Manifest]:
+        """The image of our platform where a registry has several in one."""
+        if not manifest.is_index:
+            return reference, manifest
+        digest = for_platform(manifest, self._platform)
+        if digest is None:
+            raise Refused(f"{reference} has no image that is plainly for {self._platform}")
+        where = reference.at(digest)
+        return where, self._registry.manifest(where)
 
     def _manifest(self, candidate: Reference) -> Manifest | None:
         """What a registry has; None where it has nothing, or was found to be out of reach."""
@@ -201,9 +221,6 @@ class Assembler:
         except RegistryError:
             pass
         return None
-
-    def _read_base(self, reference: Reference, manifest: Manifest) -> Base:
-        return read_base(reference, manifest, self._registry, self._indexes)
 
     def _keep(self, request: BuildRequest, made: Made) -> None:
         if made.assembled.layer is not None:
@@ -256,7 +273,7 @@ def _candidates(reference: Reference, image: LocalImage) -> Iterator[Reference]:
     if not reference.registry:
         return
     for text in image.repo_digests:
-        known = Reference.parse(text)
+        known = Reference.parse(Reference.parse(text).canonical)
         if known.registry == reference.registry:
             yield known
     if key := image.labels.get(KEY):
