@@ -1,4 +1,4 @@
-"""An engine that keeps its images in containerd builds beside the assembler, each on the other's."""
+"""An engine that keeps its images in containerd builds beside the assembler, and on its images."""
 
 from __future__ import annotations
 
