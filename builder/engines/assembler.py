@@ -83,22 +83,33 @@ class Assembler:
         if cancel.is_set():
             raise InterruptedRunError(f"{request.image}: interrupted")
         sink(CurrentStep(text="putting the image together"))
-        if request.in_engine:
-            self._load(request, made)
         self._keep(request, made)
+        if request.in_engine:
+            self._give_to_engine(request, made, cancel)
         return BuildResult(image_id=made.image_id, size=made.size)
 
-    def _load(self, request: BuildRequest, made: Made) -> None:
+    def _give_to_engine(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
         where = Location(request.dockerfile_label)
         try:
-            self._daemon.load(io.BytesIO(thin_archive(made.assembled, request.tags)))
-            image = self._daemon.inspect(made.image_id)
+            if self._has_containerd_store:
+                self._have_pulled(request, made, cancel)
+            else:
+                self._daemon.load(io.BytesIO(thin_archive(made.assembled, request.tags)))
+            image = self._daemon.inspect(request.tags[0])
         except OcbuildError as error:
             raise BuildFailedError(
                 error.message, where=where, transient=error.transient, hint=error.hint
             ) from error
         if image is None:
             raise BuildFailedError("the engine took the image, but does not have it", where=where)
+
+    def _have_pulled(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
+        """Let the engine fetch the image from the registry, where only its digest names it."""
+        name = str(made.reference.at(made.manifest.digest))
+        self.store(request.tags[0], name)
+        self._daemon.pull(name, cancel=cancel)
+        for tag in request.tags:
+            self._daemon.tag(name, tag)
 
     def store(self, release: str, target: str) -> InRegistry | None:
         """Have an image of this run in the registry as ``target``; None where it is none of ours.
@@ -138,7 +149,7 @@ class Assembler:
             find = partial(self._find, in_engine=request.in_engine)
             made = put_together(request, self._registry, find, platform=self._platform)
             if request.in_engine:
-                self._require_engine(made.base)
+                self._require_engine(made.base, published=request.published)
         except Refused as refused:
             made = refused.reason
         except (OcbuildError, OSError) as error:
@@ -147,11 +158,12 @@ class Assembler:
             self._tried[id(request)] = (request, made)
         return made
 
-    def _require_engine(self, base: Base | None) -> None:
-        """Make sure that the engine can take what is built on this base without its layers."""
+    def _require_engine(self, base: Base | None, *, published: bool) -> None:
+        """Make sure that the engine can take what is built on this base."""
         if self._has_containerd_store:
-            raise Refused("the engine's image store takes no archive without the base")
-        if base is not None and base.size is None:
+            if not published:
+                raise Refused("the engine's image store takes no archive without the base")
+        elif base is not None and base.size is None:
             raise Refused(f"the engine does not have {base.reference}")
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +29,18 @@ def commit(ocbuild: Ocbuild, tree: Tree, second: SecondEngine) -> str:
     """
     tree.image("middle", {"Dockerfile": "FROM base\nCOPY f /etc/f\nENV MIDDLE=1\n", "f": "first\n"})
     tree.image("child", "FROM middle\nRUN cp /etc/f /etc/g && echo $MIDDLE >> /etc/g\n")
+    test = '\n[images.middle]\ntest = ["test -s /etc/f"]\n'
+    tree.write("build.toml", (tree.root / "build.toml").read_text() + test)
     tree.image("leaf", "FROM child\nENV SAYS=leaf\nCMD cat /etc/g; echo $SAYS\n")
     tree.image("plain", {"Dockerfile": "FROM base\nCOPY f /p\nCMD cat /p\n", "f": "plain\n"})
     made = tree.commit()
     ended = ocbuild("all", "--push", env=second.environ)
     assert ended.code == 0, ended.err
     return made
+
+
+def read(log: str | None) -> str:
+    return Path(log).read_text() if log else ""
 
 
 def run(second: SecondEngine, registry: LocalRegistry, namespace: str, tagged: str) -> str:
@@ -65,6 +72,7 @@ def test_a_child_with_run_is_built_on_an_image_that_was_assembled(
     actions = {name: image["action"] for name, image in images.items()}
     assert actions["middle"] == actions["plain"] == "assemble"
     assert actions["child"] == "build"
+    assert not [each for each in images.values() if "not by assembler" in read(each["log"])]
     assert run(second, registry, namespace, f"leaf:1.0-{commit}") == "second\n1\nleaf"
     parent, child = (
         ask(registry, f"{namespace}/{name}/manifests/1.0-{commit}")[0]["layers"]
