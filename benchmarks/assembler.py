@@ -151,8 +151,9 @@ class Bench:
         for root in range(ROOTS):
             targets[f"root-{root}"] = self._target(f"root-{root}", {"common": "target:common"})
         for number in range(self.leaves):
-            root = f"root-{number % ROOTS}"
-            targets[f"leaf-{number}"] = self._target(f"leaf-{number}", {root: f"target:{root}"})
+            parent = f"root-{number % ROOTS}"
+            contexts = {parent: f"target:{parent}"}
+            targets[f"leaf-{number}"] = self._target(f"leaf-{number}", contexts)
         return targets
 
     def _alone(self, leaves: list[str]) -> dict[str, object]:
@@ -174,15 +175,15 @@ class Bench:
     def compare(self, way: str, count: int) -> None:
         """Edit so many leaves and publish them, in both ways by turns."""
         names = [f"leaf-{number}" for number in range(count)]
+        targets = ["all"] if way == "tree" else names
+        most = self.most[way]
         ours, theirs = Timed(), Timed()
         for _ in range(RUNS):
             self.edit(count)
-            targets = ["all"] if way == "tree" else names
-            self._time(ours, lambda targets=targets: self.ocbuild(*targets))
+            self._time(ours, lambda: self.ocbuild(*targets))
             if theirs.seconds and max(theirs.seconds) > LONG:
                 continue
             self.edit(count)
-            most = self.most[way]
             self._time(theirs, lambda: self.bake(way, names, most), again=True)
         ratio = theirs.median / ours.median
         print(
