@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from builder import bases
-from builder.assembler.program import obstacle
+from builder.assembler.obstacles import obstacle
 from builder.events import ASSEMBLER
+from builder.graph import DEFAULT_PLATFORM
 from builder.machine import Machine
 from builder.options import BuildOptions
 from builder.plan import Action, Plan, make_plan
@@ -146,11 +147,19 @@ class Planner:
         if self._forced not in (None, ASSEMBLER):
             return None
         found: dict[str, str] = {}
+        machine = self.machine.platform if self.machine else DEFAULT_PLATFORM
         for name in names:
             image = self.tree.graph[name]
             base = image.links.get(image.base or "")
             triggers = self.tree.graph[base].needs.onbuild if base else ()
-            own = obstacle(image.source.parsed, image.needs, triggers)
+            own = obstacle(
+                image.source.parsed,
+                image.needs,
+                triggers,
+                build_args=image.source.args,
+                platform=image.source.platform or machine,
+                build_platform=machine,
+            )
             found[name] = own or _outside(image.external, resolution)
         return found
 

@@ -87,11 +87,13 @@ def put_together(
 ) -> Made:
     """The image of a request; ``find`` gives the image that a FROM or a COPY --from comes to.
 
+    ``platform`` is that of the engine, for which the image is if the request names no other.
+
     Raises:
         Refused: only an engine can make it, or only an engine can be trusted to.
 
     """
-    return _Building(request, registry, find, request.platform or platform).made()
+    return _Building(request, registry, find, platform).made()
 
 
 class _Building:
@@ -109,7 +111,8 @@ class _Building:
         self._find_image = find
         self._contexts = {familiar(name): value for name, value in request.contexts.items()}
         self._used: dict[str, Base] = {}
-        self._platform = platform
+        self._platform = request.platform or platform
+        self._build_platform = platform
 
     def made(self) -> Made:
         request = self._request
@@ -128,6 +131,7 @@ class _Building:
             build_args=request.args,
             target=request.target,
             platform=self._platform,
+            build_platform=self._build_platform,
             config_of=self._config,
         )
         goal = program.stages[program.target].base

@@ -210,7 +210,7 @@ class Generator:
             base = self._dice.choice([*self._bases, *self._bases, *self._bases, "scratch"])
             if number and self._dice.random() < 0.3:
                 base = f"s{number - 1}"
-            lines.append(f"FROM {base} AS s{number}")
+            lines.append(f"FROM {self._platform()}{base} AS s{number}")
             for _ in range(self._dice.randint(1, 5)):
                 lines.extend(self._instruction(number))
             if number and number == stages - 1:
@@ -238,6 +238,12 @@ class Generator:
         if name == "DEST":
             value = self._dice.choice(["/opt/other", "/etc", "/srv/t"])
         return [text.format(name=name, value=value)]
+
+    def _platform(self) -> str:
+        if self._dice.random() < 0.9:
+            return ""
+        text = self._dice.choice(["$BUILDPLATFORM", "${TARGETPLATFORM}", "linux/amd64", "x86_64"])
+        return f"--platform={text} "
 
     def _source_of_stage(self) -> str:
         return self._dice.choice(["/", "/x", "/opt", "/etc/*", "/e*", "/srv", "/x/*", "/rel"])
