@@ -14,16 +14,13 @@ from builder.assembler.assemble import Assembled, BaseManifest, World, assemble
 from builder.assembler.config import ImageConfig
 from builder.assembler.files import Below, Node
 from builder.assembler.index import LayerIndex
+from builder.assembler.layer import MOST_BYTES
 from builder.assembler.program import read_program
+from builder.assembler.unpack import Member, members_of
 from builder.dockerfile.evaluate import is_usual_frontend
 from builder.dockerfile.parse import parse
 from builder.engines import BuildRequest
-from builder.engines.assembled import (
-    Base,
-    Contents,
-    context_sources,
-    is_archive,
-)
+from builder.engines.assembled import Base, Contents, context_sources, is_archive
 from builder.engines.redirect import familiar, image_of
 from builder.errors import InputError
 from builder.reference import BadReferenceError, Reference
@@ -144,7 +141,7 @@ class _Building:
                 below=self._below,
                 context=context_sources(request.context, request.dockerfile, program.reads),
                 reader=Contents(request.context, self._open),
-                archive=self._is_archive,
+                members=self._members,
             ),
             base=BaseManifest() if base is None else base.kept,
             labels=request.labels,
@@ -185,11 +182,16 @@ class _Building:
                 return base.open(digest, self._registry)
         raise Refused(f"nobody has the layer {digest}")
 
-    def _is_archive(self, node: Node) -> bool:
-        if not isinstance(node.content, InContext):
-            return False
+    def _members(self, node: Node) -> list[Member] | None:
+        if node.kind != "file" or not isinstance(node.content, InContext):
+            return None
         with (self._request.context / node.content.path).open("rb") as file:
-            return is_archive(file.read(_HEAD))
+            head = file.read(_HEAD)
+            if not is_archive(head):
+                return None
+            if node.size > MOST_BYTES:
+                raise Refused(f"ADD takes an archive of {node.size >> 20} MiB")
+            return members_of(head + file.read(), most=MOST_BYTES)
 
 
 def created_at(request: BuildRequest) -> int:

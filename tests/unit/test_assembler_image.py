@@ -20,6 +20,7 @@ from builder.assembler.files import Below, Node
 from builder.assembler.index import Entry, LayerIndex, Layers
 from builder.assembler.obstacles import obstacle
 from builder.assembler.program import read_program
+from builder.assembler.unpack import Member
 from builder.dockerfile.evaluate import evaluate
 from builder.dockerfile.model import Dockerfile, Instruction, Needs
 from builder.dockerfile.parse import parse
@@ -65,7 +66,7 @@ def make(
     base: Mapping[str, Any] | None = None,
     target: str | None = None,
     labels: Mapping[str, str] | None = None,
-    archive: bool = False,
+    members: Sequence[Member] | None = None,
     media_type: str = DOCKER,
     created: int = 0,
 ) -> Assembled:
@@ -84,7 +85,7 @@ def make(
         below=lambda _name: Below(lambda: layers, ["sha256:blob"]),
         context=[[FILE] for _ in program.reads],
         reader=Contents(),
-        archive=lambda _node: archive,
+        members=lambda _node: members,
     )
     from_base = BaseManifest(media_type=media_type, layers=({"digest": "sha256:blob", "size": 1},))
     goal = program.stages[program.target].base
@@ -305,10 +306,22 @@ def test_link_is_taken_where_it_makes_no_difference() -> None:
     assert "new/f" in layer(make("FROM base\nCOPY --link f /new/\n"))
 
 
-def test_add_of_an_archive_is_refused() -> None:
-    with pytest.raises(Refused, match="unpacks"):
-        make("FROM base\nADD f /x\n", archive=True)
-    assert "x" in layer(make("FROM base\nADD f /x\n"))
+def test_add_unpacks_an_archive_and_copy_does_not() -> None:
+    held = [Member("in/it", Node("file", 0o600, 5, 6, 1, content=b"x"))]
+    added = layer(make("FROM base\nADD f /x\n", members=held))
+    assert {path: (each.mode, each.uid) for path, each in added.items()} == {
+        "x": (0o755, 0),
+        "x/in": (0o755, 0),
+        "x/in/it": (0o600, 5),
+    }
+    assert layer(make("FROM base\nCOPY f /x\n", members=held))["x"].isreg()
+    assert layer(make("FROM base\nADD f /x\n"))["x"].isreg()
+
+
+@pytest.mark.parametrize("flag", ["--chown=1", "--chmod=700", "--link"])
+def test_a_flag_on_an_archive_is_refused(flag: str) -> None:
+    with pytest.raises(Refused, match="with a flag"):
+        make(f"FROM base\nADD {flag} f /x\n", members=[])
 
 
 @pytest.mark.parametrize("trigger", ["RUN x", "COPY --from=other /x /y"])
