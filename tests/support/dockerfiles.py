@@ -161,50 +161,6 @@ def archives() -> dict[str, bytes]:
     }
 
 
-def pack(entries: Sequence[tuple[str, str, int, int, int, str]], form: int = 2) -> bytes:
-    out = io.BytesIO()
-    kinds = {"dir": tarfile.DIRTYPE, "file": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
-    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
-        for kind, path, mode, uid, gid, text in entries:
-            member = tarfile.TarInfo(path)
-            member.type, member.mode, member.uid, member.gid = kinds[kind], mode, uid, gid
-            member.linkname = text if kind == "link" else ""
-            data = text.encode() if kind == "file" else b""
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()
-
-
-_ARCHIVES = ["plain.tar", "packed.tgz", "packed.tgz", "old.tar.bz2", "etc.tar", "lib.tar", *"f"]
-_ARCHIVES += ["through.tar", "folder.tar", "text.gz", "packed.xz", "cut.tar", "plain.tar f"]
-
-
-def archives() -> dict[str, bytes]:
-    """Files that ADD unpacks, and some that only look like it."""
-    entries = [
-        ("dir", "new", 0o750, 11, 12, ""),
-        ("file", "new/file", 0o4640, 13, 14, "new"),
-        ("link", "new/up", 0o777, 1, 2, "../x"),
-        ("file", "implied/deep/file", 0o600, 0, 0, "deep"),
-        ("dir", "opt", 0o700, 21, 22, ""),
-        ("file", "opt/d", 0o644, 0, 0, "no folder"),
-        ("file", "f", 0o444, 5, 5, "from the archive"),
-    ]
-    plain = pack(entries[:4])
-    return {
-        "plain.tar": plain,
-        "packed.tgz": gzip.compress(pack([("dir", ".", 0o700, 9, 9, ""), *entries[:5]]), mtime=0),
-        "old.tar.bz2": bz2.compress(pack([*entries[:3], entries[-1]], tarfile.GNU_FORMAT)),
-        "etc.tar": pack([("dir", "etc", 0o711, 1, 1, ""), ("file", "etc/issue", 0o644, 0, 0, "?")]),
-        "lib.tar": pack([("dir", "lib", 0o755, 0, 0, ""), ("file", "lib/x", 0o644, 0, 0, "lib")]),
-        "through.tar": pack([("file", "lib/x", 0o644, 0, 0, "through a link")]),
-        "folder.tar": pack(entries[4:6]),
-        "text.gz": gzip.compress(b"no archive", mtime=0),
-        "packed.xz": lzma.compress(plain),
-        "cut.tar": plain[:1100],
-    }
-
-
 def pack(
     entries: Sequence[tuple[str, str, int, int, int, str]], form: int = tarfile.PAX_FORMAT
 ) -> bytes:
