@@ -44,8 +44,10 @@ pytestmark = pytest.mark.engine
 
 SEEDS = range(int(os.environ.get("OCBUILD_TEST_SEEDS", "900")))
 # With many seeds, each of these is in some images that are compared.
-SPECIAL = ("plain.tar", "packed.tgz", "old.tar.bz2", "etc.tar", "text.gz", "/twins", "--platform=")
-SPECIAL += ("--link", "<<", "capability")
+SPECIAL = (
+    *("plain.tar", "packed.tgz", "old.tar.bz2", "etc.tar", "text.gz"),
+    *("/twins", "--platform=", "--link", "<<", "capability"),
+)
 MANY, FEW = 500, 3
 AT_ONCE = 40
 PULLED = 10
