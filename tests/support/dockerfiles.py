@@ -219,6 +219,8 @@ _FROM_SOURCES = [
     "/caps",
     "/caps/ping",
     "/caps/*",
+    "/caps",
+    "/caps/all",
     "/twins/one",
     "/twins/two",
     "/twins/t*",
@@ -296,7 +298,9 @@ class Generator:
         if kind < 0.45:
             return [self._copy("", self._dice.choice(_SOURCES))]
         if kind < 0.49:
-            source, target = self._dice.choice(_ARCHIVES), self._dice.choice(_TARGETS)
+            source = self._dice.choice(_ARCHIVES)
+            # Where an archive may well be unpacked; at most of the others something is in the way.
+            target = self._dice.choice(["/", "/", "/x/", "/opt/new/", "/z", *_TARGETS[:20]])
             target = target if " " not in source or target.endswith("/") else f"{target}/"
             flag = self._dice.choice(["", "", "", "", "", "", "--chown=3:4 "])
             return [f"ADD {flag}{source} {target}"]
