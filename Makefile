@@ -9,7 +9,7 @@ export OCBUILD_REQUIRE_ENGINE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv venv-dev engine busybox registry images check unit integration e2e test-images \
+.PHONY: help venv venv-dev engine test-tools registry images check unit integration e2e test-images \
 	cloud test bench-graph bench-reuse bench-assembler clean
 
 help: ## this list
@@ -21,7 +21,7 @@ venv: ## Python environment with ocbuild in .venv
 venv-dev: ## the same with what tests and checks need
 	@scripts/setup-venv --dev
 
-busybox:
+test-tools:
 	@scripts/setup-tests
 
 engine: ## a Docker Engine that answers; installs and starts one where there is none
@@ -42,10 +42,10 @@ check: venv-dev ## style and types, of Python and shell
 unit: venv-dev ## tests that need no engine
 	@$(STEP) "unit and property tests" $(PYTHON) -m pytest tests/unit tests/property
 
-integration: venv-dev engine busybox ## tests of single parts against the engine
+integration: venv-dev engine test-tools ## tests of single parts against the engine
 	@$(STEP) "integration tests" $(PYTHON) -m pytest tests/integration
 
-e2e: venv-dev engine busybox ## tests of the installed command
+e2e: venv-dev engine test-tools ## tests of the installed command
 	@$(STEP) "end-to-end tests" $(PYTHON) -m pytest tests/e2e
 
 # A tree that is being edited has no commit to stand for it, but its images are to be tested all the same.
@@ -57,7 +57,7 @@ cloud: venv-dev registry ## deploy the images of this tree on this machine, boot
 	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push --allow-dirty
 	@$(STEP) "tests of the cloud" $(PYTHON) -m pytest tests/cloud
 
-test: venv-dev busybox check registry ## set up, check, build the images, run all tests
+test: venv-dev test-tools check registry ## set up, check, build the images, run all tests
 	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push --allow-dirty
 	@$(STEP) "all tests" $(PYTHON) -m pytest
 

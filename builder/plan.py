@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -28,8 +28,9 @@ class Step:
     ``key`` is "" where it cannot be known yet, because a base has still to be fetched. ``refs`` are
     the full references that the image gets, release tag first. ``digest`` is that of an image that
     the registry has already, "" for all others. ``parents`` are the in-tree images
-    of the plan that have to be made first. ``selected`` is False for an ancestor that is only there
-    because a selected image is built on it.
+    of the plan that have to be made first; ``pushed`` are those of them that have to be in the
+    registry first, because an engine makes them and the assembler reads them there. ``selected`` is
+    False for an ancestor that is only there because a selected image is built on it.
     """
 
     image: str
@@ -38,6 +39,7 @@ class Step:
     key: str
     refs: tuple[str, ...]
     parents: tuple[str, ...] = ()
+    pushed: tuple[str, ...] = ()
     selected: bool = True
     optional: bool = False
     blocked_by: str | None = None
@@ -125,33 +127,33 @@ def make_plan(
     no_reuse: bool = False,
     remarks: Mapping[str, str] | None = None,
     assembler: Mapping[str, str] | None = None,
+    push: bool = False,
 ) -> Plan:
     """Decide for every selected image, and for every ancestor that one of them needs.
 
     ``assembler`` says of each image why the assembler cannot make it, "" where it can as far as its
-    Dockerfile goes; it is None where another engine was asked for.
+    Dockerfile goes; it is None where another engine was asked for. With ``push`` the images come
+    to the registry one by one, each as soon as it is made and tested.
     """
     names = wanted(graph, selection, known)
+    made = _Made(graph, selection, known, names, assembler, push=push)
     steps: list[Step] = []
     for name in names:
         facts = known[name]
         selected = name in selection.because
         there = _is_there(facts, selected=selected)
-        children = [child for child in graph.children(name) if child in names]
         because = selection.because.get(name, ())
-        obstacle = ""
-        if assembler is not None and not there:
-            obstacle = assembler[name] or _built_below(graph[name].parents, steps)
-        assembled = assembler is not None and not obstacle
-        reasons = _reasons(facts, because, children, no_reuse=no_reuse)
+        obstacle = made.obstacle(name)
+        reasons = _reasons(facts, because, made.children(name), no_reuse=no_reuse)
         steps.append(
             Step(
                 image=name,
-                action=_action(facts, there=there, selected=selected, assembled=assembled),
+                action=made.action(name),
                 reasons=(*reasons, f"needs an engine: {obstacle}") if obstacle else reasons,
                 key=facts.key,
                 refs=facts.refs,
                 parents=tuple(p for p in graph[name].parents if p in names and not there),
+                pushed=made.pushed(name),
                 selected=selected,
                 optional=facts.optional,
                 digest=facts.digest,
@@ -165,21 +167,92 @@ def make_plan(
     )
 
 
+class _Made:
+    """How each image of a plan is made: by the assembler, by an engine, or not at all."""
+
+    def __init__(
+        self,
+        graph: ImageGraph,
+        selection: Selection,
+        known: Mapping[str, Known],
+        names: Sequence[str],
+        assembler: Mapping[str, str] | None,
+        *,
+        push: bool,
+    ) -> None:
+        self._graph = graph
+        self._known = known
+        self._selected = frozenset(selection.because)
+        self._names = frozenset(names)
+        self._own = assembler
+        self._push = push
+        self._engine_child = dict(self._engine_children(names))
+        self._obstacles: dict[str, str] = {}
+        for name in names:
+            self._obstacles[name] = self._find_obstacle(name)
+
+    def children(self, name: str) -> list[str]:
+        return [child for child in self._graph.children(name) if child in self._names]
+
+    def obstacle(self, name: str) -> str:
+        """Why an engine makes the image; "" where none does, or was asked for."""
+        return self._obstacles[name]
+
+    def action(self, name: str) -> Action:
+        if self._is_there(name):
+            facts = self._known[name]
+            tagged = facts.tagged or name not in self._selected
+            return Action.REUSE if tagged else Action.RETAG
+        assembled = self._own is not None and not self._obstacles[name]
+        return Action.ASSEMBLE if assembled else Action.BUILD
+
+    def pushed(self, name: str) -> tuple[str, ...]:
+        """The parents that have to be in the registry before the image can be assembled."""
+        if self.action(name) is not Action.ASSEMBLE:
+            return ()
+        return self._built_parents(name)
+
+    def _is_there(self, name: str) -> bool:
+        return _is_there(self._known[name], selected=name in self._selected)
+
+    def _built_parents(self, name: str) -> tuple[str, ...]:
+        return tuple(
+            parent
+            for parent in self._graph[name].parents
+            if parent in self._names and self.action(parent) is Action.BUILD
+        )
+
+    def _find_obstacle(self, name: str) -> str:
+        """Parents first, for it depends on what makes them."""
+        if self._own is None or self._is_there(name):
+            return ""
+        built = self._built_parents(name)
+        if self._own[name] or not built:
+            return self._own[name]
+        because = f"an engine builds {built[0]} in this run"
+        if not self._push:
+            return because
+        # A build that stood on this image would have to wait until the parent is pushed.
+        child = self._engine_child[name]
+        return f"{because}, and {child} on this image" if child else ""
+
+    def _engine_children(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Of each image one that an engine builds and that is built on it, directly or not."""
+        found: dict[str, str] = {}
+        for name in reversed(names):
+            for child in self.children(name):
+                if self._is_there(child) or self._own is None:
+                    continue
+                below = child if self._own[child] else found[child]
+                if below:
+                    found[name] = below
+                    break
+            yield name, found.setdefault(name, "")
+
+
 def _is_there(facts: Known, *, selected: bool) -> bool:
     """Whether nothing has to be made: what is selected counts only where it is published."""
     return bool(facts.digest if selected else facts.existing)
-
-
-def _built_below(parents: Sequence[str], steps: Sequence[Step]) -> str:
-    """Why an image has to wait for an engine, though its own Dockerfile does not."""
-    built = {step.image for step in steps if step.action is Action.BUILD}
-    return next((f"an engine builds {name} in this run" for name in parents if name in built), "")
-
-
-def _action(facts: Known, *, there: bool, selected: bool, assembled: bool) -> Action:
-    if not there:
-        return Action.ASSEMBLE if assembled else Action.BUILD
-    return Action.REUSE if facts.tagged or not selected else Action.RETAG
 
 
 def _reasons(

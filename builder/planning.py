@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from builder import bases
-from builder.assembler.program import obstacle
+from builder.assembler.obstacles import obstacle
+from builder.events import ASSEMBLER
+from builder.graph import DEFAULT_PLATFORM
 from builder.machine import Machine
 from builder.options import BuildOptions
 from builder.plan import Action, Plan, make_plan
@@ -86,7 +88,7 @@ class Planner:
     def _promised(self, planned: Planned) -> dict[str, bases.Pin]:
         found: dict[str, bases.Pin] = {}
         for step in planned.plan.steps:
-            if step.action is Action.BUILD:
+            if step.action in (Action.BUILD, Action.ASSEMBLE):
                 for text in self.tree.graph[step.image].external:
                     base = planned.resolution[text]
                     if isinstance(base, bases.ResolvedBase) and base.promised:
@@ -107,7 +109,7 @@ class Planner:
         graph = tree.graph
         names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
         known_as = self._identities(names, resolution)
-        obstacles = _obstacles(tree, names) if self._forced in (None, "assembler") else None
+        obstacles = self._obstacles(names, resolution)
         published: Mapping[str, Published] = {}
         reasons: dict[str, tuple[str, ...]] = {}
         if self.publication is not None and not self._anew:
@@ -137,8 +139,32 @@ class Planner:
             no_reuse=options.no_reuse,
             remarks=tree.config.remarks,
             assembler=obstacles,
+            push=options.push,
         )
         return Planned(plan=made, existing=existing, resolution=resolution, inputs=known_as.inputs)
+
+    def _obstacles(
+        self, names: Iterable[str], resolution: bases.Resolution
+    ) -> dict[str, str] | None:
+        """Why the assembler cannot make an image, "" where it can; None where it must not."""
+        if self._forced not in (None, ASSEMBLER):
+            return None
+        found: dict[str, str] = {}
+        machine = self.machine.platform if self.machine else DEFAULT_PLATFORM
+        for name in names:
+            image = self.tree.graph[name]
+            base = image.links.get(image.base or "")
+            triggers = self.tree.graph[base].needs.onbuild if base else ()
+            own = obstacle(
+                image.source.parsed,
+                image.needs,
+                triggers,
+                build_args=image.source.args,
+                platform=image.source.platform or machine,
+                build_platform=machine,
+            )
+            found[name] = own or _outside(image.external, resolution)
+        return found
 
     def _identities(self, names: tuple[str, ...], resolution: bases.Resolution) -> Identities:
         if self.machine is None:
@@ -153,24 +179,27 @@ class Planner:
         )
 
 
-def _obstacles(tree: Tree, names: Iterable[str]) -> dict[str, str]:
-    """Why the assembler cannot make an image; "" where it can."""
-    found: dict[str, str] = {}
-    for name in names:
-        image = tree.graph[name]
-        outside = f"{image.external[0]} is no image of this tree" if image.external else ""
-        base = image.links.get(image.base or "")
-        triggers = tree.graph[base].needs.onbuild if base else ()
-        found[name] = obstacle(image.source.parsed, image.needs, triggers) or outside
-    return found
+def _outside(texts: Iterable[str], resolution: bases.Resolution) -> str:
+    """Why the assembler cannot read an external base; "" where a registry has it by its digest."""
+    for text in texts:
+        base = resolution.get(text)
+        if not isinstance(base, bases.ResolvedBase):
+            return f"{text} has still to be fetched"
+        if base.promised:
+            continue  # by a digest that a registry has named
+        if not base.reference:
+            return f"{text} is redirected to what is no image"
+        if "@" not in base.reference:
+            return f"{text} is only in the engine, as far as is known"
+    return ""
 
 
 def _quick(tree: Tree, obstacles: Mapping[str, str]) -> frozenset[str]:
-    """What the assembler can make, and nothing else has to be done with."""
+    """What the assembler makes of images of this tree alone, and nobody has to test."""
     return frozenset(
         name
         for name, obstacle in obstacles.items()
-        if not obstacle and not tree.config.image(name).test
+        if not obstacle and not tree.graph[name].external and not tree.config.image(name).test
     )
 
 

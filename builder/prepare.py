@@ -180,7 +180,7 @@ def make_jobs(
         )
         for step in plan.steps
     }
-    return _kept_out_of_engine(plan, jobs) if push else jobs
+    return _with_places(plan, jobs) if push else jobs
 
 
 def _reuse_job(tree: Tree, step: Step, found: Existing) -> Job:
@@ -222,6 +222,7 @@ def _build_job(
         moving=tree.moving[step.image],
         base=image.links.get(image.base or ""),
         request=request,
+        assembled=step.action is Action.ASSEMBLE,
         tests=tree.config.image(step.image).test,
         timeout=_timeout(tree.config, step.image),
         obstacle=obstacle,
@@ -321,8 +322,8 @@ def _timeout(config: Config, name: str) -> float:
     return config.build.timeout if own is None else own
 
 
-def _kept_out_of_engine(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
-    """The jobs, with word of the images that only the registry has to get.
+def _with_places(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
+    """The jobs, with word of where the images are needed: all in the registry, some only there.
 
     Those are assembled, have no test, and nothing of this run is built on them.
     """
@@ -330,9 +331,10 @@ def _kept_out_of_engine(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
     needed = {parent for step in plan.steps for parent in step.parents}
     for step in plan.steps:
         job = jobs[step.image]
-        if step.action is Action.ASSEMBLE and job.request and not job.tests:
-            in_engine = step.image in needed
-            found[step.image] = replace(job, request=replace(job.request, in_engine=in_engine))
+        if step.action is Action.ASSEMBLE and job.request:
+            in_engine = step.image in needed or bool(job.tests)
+            request = replace(job.request, in_engine=in_engine, published=True)
+            found[step.image] = replace(job, request=request)
     return found
 
 

@@ -14,7 +14,7 @@ from builder.events import Report, RunFinished, RunStarted, Summary
 from builder.execute import Results, StepCrashedError, execute
 from builder.machine import Machine
 from builder.options import BuildOptions
-from builder.plan import Action, Plan
+from builder.plan import Plan
 from builder.publication import Publication
 from builder.registry.content import Manifest
 from builder.release import Inputs
@@ -109,7 +109,7 @@ class Run:
             claim=self.publication.claim if self.publication else None,
             recorder=(
                 self.publication.recorder(machine.daemon, self.run_id)
-                if self.publication is not None and self._builds
+                if self.publication is not None and self._makes
                 else None
             ),
         )
@@ -128,9 +128,9 @@ class Run:
         return results, worker.manifests
 
     @property
-    def _builds(self) -> bool:
-        """Whether an engine makes anything: what is assembled has the packages of its base."""
-        return any(step.action is Action.BUILD for step in self.plan.steps)
+    def _makes(self) -> bool:
+        """Whether anything is made; what is to be assembled may come to an engine after all."""
+        return any(job.request is not None for job in self.jobs.values())
 
     def _sum_up(self, results: Results, seconds: float) -> Summary:
         return summarise(

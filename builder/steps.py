@@ -24,6 +24,7 @@ def connect(
     """The steps of a run: ``phases`` of each image, ``seconds`` that its build is expected to take.
 
     - A build needs the builds of its parents, and nothing else: pushes and tests are off its path.
+      What the assembler makes on an engine's image also needs the push of that one.
     - A push needs the tests of its own image and of all that the image is built on.
     - The phases that follow (tags) are barriers: each needs all that comes before it, of every
       image of the plan; of an optional image it is enough that its steps have ended. So no tag is
@@ -76,6 +77,7 @@ class _Wiring:
         needs = self._own_before(step.image, phase)
         if phase is Phase.BUILD:
             needs |= self._have(Phase.BUILD, step.parents)
+            needs |= self._have(Phase.PUSH, step.pushed)
         elif phase is Phase.PUSH:
             needs |= self._tests[step.image]
         elif phase in self._barriers:

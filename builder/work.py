@@ -50,6 +50,8 @@ class Job:
     that name, if it is the engine that has it. ``obstacle`` is an error that was found before the
     run (a base that cannot be had): the image fails with it, and the others go on.
     ``digest`` is set where the registry has the image already and only a tag is missing.
+    ``assembled`` is what the plan says of it: the assembler is not asked for any other image, for
+    whether it could make one may depend on how far the pushes of others have come.
     ``moving`` are the tags that are set last of all. ``base`` is the in-tree image that the target
     stage starts from.
     """
@@ -61,6 +63,7 @@ class Job:
     moving: tuple[str, ...] = ()
     base: str | None = None
     request: BuildRequest | None = None
+    assembled: bool = False
     reused: str | None = None
     reused_id: str = ""
     digest: str = ""
@@ -105,7 +108,7 @@ class Worker:
         self._manifests: dict[str, Manifest] = {}
         self._recorder = recorder
         self._daemon = daemon
-        self._engines = engines if assembler is None else (assembler, *engines)
+        self._engines = tuple(engines)
         self._assembler = assembler
         self._forced = forced
         self._run_id = run_id
@@ -138,7 +141,10 @@ class Worker:
         def tell(text: str) -> None:
             context.emit(StepOutput(step=step, line=text))
 
-        engine = choose(request, self._engines, self._forced, tell)
+        engines = self._engines
+        if self._assembler is not None and (job.assembled or self._forced):
+            engines = (self._assembler, *engines)
+        engine = choose(request, engines, self._forced, tell)
 
         def sink(output: Output) -> None:
             if isinstance(output, CurrentStep):

@@ -15,6 +15,7 @@ from builder.assembler.files import Below, Files, Node
 from builder.assembler.layer import Layer, make_layer
 from builder.assembler.owners import owner_of
 from builder.assembler.program import Copy, MakeWorkdir, Program
+from builder.assembler.unpack import Member, unpack
 
 _DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 _OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -34,14 +35,15 @@ _TYPES = {
 class World:
     """All that a program is run in.
 
-    ``below`` gives the layers of an image that a FROM or a COPY --from names, ``archive`` whether
-    ADD would unpack a file; ``context`` are the sources that each read stands for.
+    ``below`` gives the layers of an image that a FROM or a COPY --from names, ``members`` what ADD
+    would unpack of a file, None where it would not; ``context`` are the sources that each read
+    stands for.
     """
 
     below: Callable[[str], Below]
     context: Sequence[Sequence[Source]]
     reader: Reader
-    archive: Callable[[Node], bool]
+    members: Callable[[Node], Sequence[Member] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,14 @@ def _apply(
     if change.link and change.mode is None:
         owner_alone = owner_of(change.chown, alone, world.reader)
         copy(alone, sources, change.target, owner=owner_alone, mode=None)
-    copy(files, sources, change.target, owner=owner, mode=change.mode)
+    for source in sources:
+        members = world.members(source.node) if change.unpacks else None
+        if members is None:
+            copy(files, [source], change.target, owner=owner, mode=change.mode)
+        elif change.link or change.chown or change.mode is not None:
+            raise Refused(f'ADD unpacks "{source.name}" with a flag that engines may pass over')
+        else:
+            unpack(files, members, change.target, owner)
     for path, node in alone.changes.items():
         if files.find(path) != node:
             raise Refused(f'--link: engines would not agree on "/{path}"')
@@ -137,10 +146,6 @@ def _sources(change: Copy, stages: Mapping[int, Files], world: World) -> list[So
             found.extend(sources_in(image, text))
     elif change.read is not None:
         found.extend(world.context[change.read])
-    if change.unpacks:
-        for source in found:
-            if source.node.kind == "file" and world.archive(source.node):
-                raise Refused(f'ADD unpacks "{source.name}"')
     for name, content in change.documents:
         found.append(Source(name, Node("file", 0o644, 0, 0, len(content), content=content)))
     return found

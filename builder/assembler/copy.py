@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from builder.assembler import Refused
-from builder.assembler.files import Files, Node, Owner, whole
+from builder.assembler.files import Files, Node, Owner, apart, whole
+from builder.assembler.index import LINKED
 from builder.globs import clean, compile_glob, has_wildcard
 
 
@@ -160,7 +161,14 @@ def _source(files: Files, path: str) -> Source:
     if node is None:
         raise Refused(f'there is no "/{path}" to copy')
     below = tuple(_below(files, place, "")) if node.kind == "dir" else ()
-    return Source(path.rpartition("/")[2], whole(node, place), below)
+    apart(below)
+    below = tuple((inner, _alone(each)) for inner, each in below)
+    return Source(path.rpartition("/")[2], _alone(whole(node, place)), below)
+
+
+def _alone(node: Node) -> Node:
+    """The same as a file that has no other name."""
+    return node._replace(marks=node.marks.replace(LINKED, "")) if node.marks else node
 
 
 def _below(files: Files, folder: str, inner: str) -> Iterator[tuple[str, Node]]:

@@ -7,7 +7,7 @@ Follows symbolic links and makes folders as BuildKit does (``continuity/fs.RootP
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,7 +24,10 @@ class Owner(NamedTuple):
 
 
 class Node(NamedTuple):
-    """One thing in a file system; ``content`` is that of a file, ``old`` an entry from below."""
+    """One thing in a file system; ``content`` is that of a file.
+
+    ``marks`` and ``capability`` are as in an index.
+    """
 
     kind: str
     mode: int
@@ -34,6 +37,7 @@ class Node(NamedTuple):
     link: str = ""
     content: Content | None = None
     marks: str = ""
+    capability: str = ""
 
 
 ROOT = Node("dir", 0o755, 0, 0)
@@ -89,6 +93,7 @@ def _node(entry: Entry, content: Content | None) -> Node:
         entry.link,
         content,
         entry.marks,
+        entry.capability,
     )
 
 
@@ -251,13 +256,28 @@ def whole(node: Node, path: str) -> Node:
     """The node, if a copy of it is like it.
 
     Raises:
-        Refused: it is a device, has capabilities, or is one of several names of a file.
+        Refused: it is a device, or has capabilities of which the index does not tell more.
 
     """
     if node.kind not in ("file", "dir", "link"):
         raise Refused(f'"/{path}" is a {node.kind}')
-    if CAPABLE in node.marks:
-        raise Refused(f'"/{path}" has file capabilities')
-    if LINKED in node.marks:
-        raise Refused(f'"/{path}" has hard links')
+    if CAPABLE in node.marks and not node.capability:
+        raise Refused(f'"/{path}" has file capabilities that are not known')
     return node
+
+
+def apart(nodes: Iterable[tuple[str, Node]]) -> None:
+    """Make sure that no file is copied under two of its names, which would have to stay one file.
+
+    What is copied under one name is a file of its own.
+
+    Raises:
+        Refused: there is such a file.
+
+    """
+    seen: set[Content] = set()
+    for path, node in nodes:
+        if LINKED in node.marks and node.content is not None:
+            if node.content in seen:
+                raise Refused(f'"{path}" is a hard link to another file that is copied')
+            seen.add(node.content)

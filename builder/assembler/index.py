@@ -29,7 +29,7 @@ ACCOUNTS = ("etc/passwd", "etc/group")
 LINKED = "l"  # one of several names of a file
 CAPABLE = "c"  # has file capabilities
 UNKNOWN = "u"  # a hard link to a file of a layer below
-_CAPABILITY = "SCHILY.xattr.security.capability"
+CAPABILITY = "SCHILY.xattr.security.capability"
 _KINDS = {
     tarfile.REGTYPE: "file",
     tarfile.AREGTYPE: "file",
@@ -44,7 +44,11 @@ _KINDS = {
 
 
 class Entry(NamedTuple):
-    """One path of a layer; ``stored`` is where the layer has the content, if not under the path."""
+    """One path of a layer; ``stored`` is where the layer has the content, if not under the path.
+
+    ``capability`` is the attribute with the file capabilities, in hexadecimal; an index that was
+    made before there was this field has only the mark.
+    """
 
     kind: str
     mode: int
@@ -54,6 +58,7 @@ class Entry(NamedTuple):
     link: str = ""
     marks: str = ""
     stored: str = ""
+    capability: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +205,24 @@ class _Layer:
         kind = _KINDS.get(member.type)
         if kind is None:
             raise Refused(f'a layer below holds "{path}" of an unknown kind')
-        marks = CAPABLE if _CAPABILITY in member.pax_headers else ""
+        capability = member.pax_headers.get(CAPABILITY, "").encode("utf-8", "surrogateescape").hex()
+        marks = CAPABLE if capability else ""
         link = member.linkname if kind == "link" else ""
         size = member.size if kind == "file" else 0
         mode = 0o777 if kind == "link" else member.mode & 0o7777
-        self._put(path, Entry(kind, mode, member.uid, member.gid, size, link, marks))
+        self._put(
+            path,
+            Entry(
+                kind,
+                mode,
+                member.uid,
+                member.gid,
+                size,
+                link,
+                marks,
+                capability=capability,
+            ),
+        )
         if path in ACCOUNTS and kind == "file":
             content = archive.extractfile(member)
             self._accounts[path] = (content.read() if content else b"").decode(

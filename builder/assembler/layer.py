@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from builder.assembler import InLayer, Reader, Refused
 from builder.assembler.files import Files, Node
-from builder.assembler.index import ACCOUNTS, Entry, LayerIndex
+from builder.assembler.index import ACCOUNTS, CAPABILITY, CAPABLE, Entry, LayerIndex
 
 # More is better left to an engine, which need not hold the layer in memory.
 MOST_BYTES = 256 << 20
@@ -107,6 +107,9 @@ def _header(path: str, node: Node, size: int, at: int) -> bytes:
     member.size = size
     member.mtime = at
     member.linkname = node.link
+    if node.capability:
+        value = bytes.fromhex(node.capability).decode("utf-8", "surrogateescape")
+        member.pax_headers = {CAPABILITY: value}
     return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
@@ -117,5 +120,14 @@ def _entries(
         node = nodes[path]
         yield (
             path,
-            Entry(node.kind, node.mode, node.uid, node.gid, sizes[path], node.link, ""),
+            Entry(
+                node.kind,
+                node.mode,
+                node.uid,
+                node.gid,
+                sizes[path],
+                node.link,
+                CAPABLE if node.capability else "",
+                capability=node.capability,
+            ),
         )

@@ -9,30 +9,28 @@ from dataclasses import dataclass, field
 from builder.assembler import Refused
 from builder.assembler.config import ImageConfig
 from builder.assembler.copy import destination
+from builder.assembler.obstacles import find_run, foreign_platform
 from builder.dockerfile import heredocs
 from builder.dockerfile.effects import Findings, StageRun, Surroundings
 from builder.dockerfile.grammar import switched_on
 from builder.dockerfile.model import (
-    FEATURES,
     ContextRead,
     Dockerfile,
     Inherited,
     Instruction,
-    Needs,
     Via,
 )
 from builder.dockerfile.parse import parse
 from builder.dockerfile.scope import Scope
 from builder.dockerfile.sources import is_remote
 from builder.dockerfile.stage_graph import StageGraph
-from builder.dockerfile.stages import SCRATCH, bases_of, global_args
+from builder.dockerfile.stages import SCRATCH, GlobalArgs, bases_of, global_args
 from builder.errors import DockerfileError
 from builder.globs import clean
 
 _MODE = re.compile(r"[0-7]{1,4}")
 # Flags of COPY and ADD whose effect is known here exactly; what --link does is looked at later.
 _FLAGS = ("chown", "chmod", "link", "from")
-_ENGINES_ONLY = frozenset({"platform", "git", "parents", "exclude", "syntax", "checksum", "unpack"})
 _MAY_CHANGE_FILES = ("ADD", "COPY", "WORKDIR")
 
 
@@ -86,43 +84,22 @@ def read_program(
     build_args: Mapping[str, str],
     target: str | None,
     platform: str,
+    build_platform: str,
     config_of: Callable[[str], ImageConfig],
 ) -> Program:
     """The program for one target; ``config_of`` gives the config of an image that a FROM names.
+
+    ``platform`` is what the image is for, ``build_platform`` what an engine would run on.
 
     Raises:
         Refused: it has a step that only an engine can take.
 
     """
     try:
-        return _Reading(dockerfile, build_args, platform, config_of).read(target)
+        args = global_args(dockerfile, build_args, platform, build_platform)
+        return _Reading(dockerfile, build_args, platform, args, config_of).read(target)
     except DockerfileError as error:
         raise Refused(error.message) from error
-
-
-def obstacle(dockerfile: Dockerfile, needs: Needs, triggers: Sequence[Instruction]) -> str:
-    """Why a Dockerfile cannot be put together, "" where it can as far as one sees.
-
-    ``triggers`` are those of its base, whose files are not looked at here.
-    """
-    if any(trigger.keyword == "RUN" for trigger in triggers):
-        return "a trigger of the base is a RUN"
-    line = find_run(dockerfile, needs.stages)
-    if line is not None:
-        return f"line {line} is a RUN"
-    if needs.remote:
-        return f"ADD takes {needs.remote[0]} from the network"
-    feature = min(needs.features & _ENGINES_ONLY, default="")
-    return f"only an engine does {FEATURES[feature]}" if feature else ""
-
-
-def find_run(dockerfile: Dockerfile, stages: Sequence[int]) -> int | None:
-    """The line of the first RUN in these stages, which is reason enough for an engine."""
-    for index in stages:
-        for instruction in dockerfile.stages[index].instructions:
-            if instruction.keyword == "RUN":
-                return instruction.line
-    return None
 
 
 class _Reading:
@@ -131,11 +108,12 @@ class _Reading:
         dockerfile: Dockerfile,
         build_args: Mapping[str, str],
         platform: str,
+        args: GlobalArgs,
         config_of: Callable[[str], ImageConfig],
     ) -> None:
         self._dockerfile = dockerfile
         self._platform = platform
-        self._args = global_args(dockerfile, build_args, platform, platform)
+        self._args = args
         self._build_args = build_args
         self._bases = bases_of(dockerfile, self._args)
         self._images: dict[str, ImageConfig] = {}
@@ -159,8 +137,9 @@ class _Reading:
         if line is not None:
             raise Refused(f"line {line} is a RUN")
         for index in needed:
-            if self._dockerfile.stages[index].platform:
-                raise Refused("FROM has a --platform")
+            foreign = foreign_platform(self._dockerfile, index, self._args, self._platform)
+            if foreign:
+                raise Refused(foreign)
             base = self._bases[index]
             if base.stage is not None:
                 config = stages[base.stage].config.child()

@@ -27,7 +27,8 @@ class BuildRequest:
     ``tags`` are full references that the result gets in the engine. ``features`` are the keys of
     dockerfile.model.FEATURES that the Dockerfile needs. ``timeout`` in seconds. ``in_engine`` is
     False where nobody will ask the Docker Engine for the image: one that needs no engine to make it
-    may then keep it to itself until it is stored.
+    may then keep it to itself until it is stored. ``published``: the registry of the tags has the
+    image by the end of the run, so it may be put there before, by digest alone.
     """
 
     image: str
@@ -45,6 +46,7 @@ class BuildRequest:
     no_cache: bool = False
     timeout: float | None = None
     in_engine: bool = True
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

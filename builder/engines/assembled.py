@@ -29,6 +29,8 @@ from builder.registry.content import Manifest
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _HEAD = 512
+# Other names of what every machine of a platform runs.
+_ALIKE = {"linux/arm64": ("linux/arm64/v8",), "linux/amd64": ("linux/amd64/v1",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,23 @@ def read_base(
         config=config,
         indexes=lambda: tuple(indexes.of(reference, each) for each in manifest.layers),
     )
+
+
+def for_platform(index: Manifest, platform: str) -> str | None:
+    """The digest of the one image of an index that is for a platform.
+
+    None where there is none, or several, of which an engine takes the one that its machine is
+    best at.
+    """
+    system = "/".join(platform.split("/")[:2])
+    found = [
+        each
+        for each in index.manifests
+        if each.platform == system or each.platform.startswith(f"{system}/")
+    ]
+    if len(found) != 1 or found[0].platform not in (system, platform, *_ALIKE.get(system, ())):
+        return None
+    return found[0].digest
 
 
 class Contents:

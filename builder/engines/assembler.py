@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
-from builder.engines.assembled import Base, read_base
+from builder.engines.assembled import Base, for_platform, read_base
 from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
@@ -83,22 +83,33 @@ class Assembler:
         if cancel.is_set():
             raise InterruptedRunError(f"{request.image}: interrupted")
         sink(CurrentStep(text="putting the image together"))
-        if request.in_engine:
-            self._load(request, made)
         self._keep(request, made)
+        if request.in_engine:
+            self._give_to_engine(request, made, cancel)
         return BuildResult(image_id=made.image_id, size=made.size)
 
-    def _load(self, request: BuildRequest, made: Made) -> None:
+    def _give_to_engine(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
         where = Location(request.dockerfile_label)
         try:
-            self._daemon.load(io.BytesIO(thin_archive(made.assembled, request.tags)))
-            image = self._daemon.inspect(made.image_id)
+            if self._has_containerd_store:
+                self._have_pulled(request, made, cancel)
+            else:
+                self._daemon.load(io.BytesIO(thin_archive(made.assembled, request.tags)))
+            image = self._daemon.inspect(request.tags[0])
         except OcbuildError as error:
             raise BuildFailedError(
                 error.message, where=where, transient=error.transient, hint=error.hint
             ) from error
         if image is None:
             raise BuildFailedError("the engine took the image, but does not have it", where=where)
+
+    def _have_pulled(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
+        """Let the engine fetch the image from the registry, where only its digest names it."""
+        name = str(made.reference.at(made.manifest.digest))
+        self.store(request.tags[0], name)
+        self._daemon.pull(name, cancel=cancel)
+        for tag in request.tags:
+            self._daemon.tag(name, tag)
 
     def store(self, release: str, target: str) -> InRegistry | None:
         """Have an image of this run in the registry as ``target``; None where it is none of ours.
@@ -138,7 +149,7 @@ class Assembler:
             find = partial(self._find, in_engine=request.in_engine)
             made = put_together(request, self._registry, find, platform=self._platform)
             if request.in_engine:
-                self._require_engine(made.base)
+                self._require_engine(made.base, published=request.published)
         except Refused as refused:
             made = refused.reason
         except (OcbuildError, OSError) as error:
@@ -147,11 +158,12 @@ class Assembler:
             self._tried[id(request)] = (request, made)
         return made
 
-    def _require_engine(self, base: Base | None) -> None:
-        """Make sure that the engine can take what is built on this base without its layers."""
+    def _require_engine(self, base: Base | None, *, published: bool) -> None:
+        """Make sure that the engine can take what is built on this base."""
         if self._has_containerd_store:
-            raise Refused("the engine's image store takes no archive without the base")
-        if base is not None and base.size is None:
+            if not published:
+                raise Refused("the engine's image store takes no archive without the base")
+        elif base is not None and base.size is None:
             raise Refused(f"the engine does not have {base.reference}")
 
     @cached_property
@@ -176,19 +188,39 @@ class Assembler:
 
     def _read(self, name: str, *, in_engine: bool) -> Base:
         reference = Reference.parse(name)
-        exact = bool(reference.digest and reference.registry)
+        if reference.digest:  # it names one thing in one registry; docker.io need not be written
+            reference = Reference.parse(reference.canonical)
         # An engine that is not to have the image has no say in what it is built on.
+        exact = bool(reference.digest)
         image = None if exact and not in_engine else self._daemon.inspect(name)
         if image is None:
             if not exact:
                 raise Refused(f"the engine does not have {name}")
-            return self._read_base(reference, self._registry.manifest(reference))
+            manifest = self._manifest(reference)
+            if manifest is None:
+                raise Refused(f"{reference} cannot be had from its registry")
+            where, single = self._single(reference, manifest)
+            return read_base(where, single, self._registry, self._indexes)
         for candidate in _candidates(reference, image):
             manifest = self._manifest(candidate)
-            # Engines name an image by its config, or with containerd by its manifest.
-            if manifest is not None and image.id in _ids(manifest):
-                return replace(self._read_base(candidate, manifest), size=image.size)
+            if manifest is None:
+                continue
+            where, single = self._single(candidate, manifest)
+            # Engines name an image by its config, or with containerd by its manifest or index.
+            if image.id in (manifest.digest, *_ids(single)):
+                base = read_base(where, single, self._registry, self._indexes)
+                return replace(base, size=image.size)
         raise Refused(f"no registry has {name} as the engine has it")
+
+    def _single(self, reference: Reference, manifest: Manifest) -> tuple[Reference, Manifest]:
+        """The image of our platform where a registry has several in one."""
+        if not manifest.is_index:
+            return reference, manifest
+        digest = for_platform(manifest, self._platform)
+        if digest is None:
+            raise Refused(f"{reference} has no image that is plainly for {self._platform}")
+        where = reference.at(digest)
+        return where, self._registry.manifest(where)
 
     def _manifest(self, candidate: Reference) -> Manifest | None:
         """What a registry has; None where it has nothing, or was found to be out of reach."""
@@ -201,9 +233,6 @@ class Assembler:
         except RegistryError:
             pass
         return None
-
-    def _read_base(self, reference: Reference, manifest: Manifest) -> Base:
-        return read_base(reference, manifest, self._registry, self._indexes)
 
     def _keep(self, request: BuildRequest, made: Made) -> None:
         if made.assembled.layer is not None:
@@ -256,7 +285,7 @@ def _candidates(reference: Reference, image: LocalImage) -> Iterator[Reference]:
     if not reference.registry:
         return
     for text in image.repo_digests:
-        known = Reference.parse(text)
+        known = Reference.parse(Reference.parse(text).canonical)
         if known.registry == reference.registry:
             yield known
     if key := image.labels.get(KEY):

@@ -14,16 +14,13 @@ from builder.assembler.assemble import Assembled, BaseManifest, World, assemble
 from builder.assembler.config import ImageConfig
 from builder.assembler.files import Below, Node
 from builder.assembler.index import LayerIndex
+from builder.assembler.layer import MOST_BYTES
 from builder.assembler.program import read_program
+from builder.assembler.unpack import Member, members_of
 from builder.dockerfile.evaluate import is_usual_frontend
 from builder.dockerfile.parse import parse
 from builder.engines import BuildRequest
-from builder.engines.assembled import (
-    Base,
-    Contents,
-    context_sources,
-    is_archive,
-)
+from builder.engines.assembled import Base, Contents, context_sources, is_archive
 from builder.engines.redirect import familiar, image_of
 from builder.errors import InputError
 from builder.reference import BadReferenceError, Reference
@@ -87,11 +84,13 @@ def put_together(
 ) -> Made:
     """The image of a request; ``find`` gives the image that a FROM or a COPY --from comes to.
 
+    ``platform`` is that of the engine, for which the image is if the request names no other.
+
     Raises:
         Refused: only an engine can make it, or only an engine can be trusted to.
 
     """
-    return _Building(request, registry, find, request.platform or platform).made()
+    return _Building(request, registry, find, platform).made()
 
 
 class _Building:
@@ -109,7 +108,8 @@ class _Building:
         self._find_image = find
         self._contexts = {familiar(name): value for name, value in request.contexts.items()}
         self._used: dict[str, Base] = {}
-        self._platform = platform
+        self._platform = request.platform or platform
+        self._build_platform = platform
 
     def made(self) -> Made:
         request = self._request
@@ -128,6 +128,7 @@ class _Building:
             build_args=request.args,
             target=request.target,
             platform=self._platform,
+            build_platform=self._build_platform,
             config_of=self._config,
         )
         goal = program.stages[program.target].base
@@ -140,7 +141,7 @@ class _Building:
                 below=self._below,
                 context=context_sources(request.context, request.dockerfile, program.reads),
                 reader=Contents(request.context, self._open),
-                archive=self._is_archive,
+                members=self._members,
             ),
             base=BaseManifest() if base is None else base.kept,
             labels=request.labels,
@@ -181,11 +182,16 @@ class _Building:
                 return base.open(digest, self._registry)
         raise Refused(f"nobody has the layer {digest}")
 
-    def _is_archive(self, node: Node) -> bool:
-        if not isinstance(node.content, InContext):
-            return False
+    def _members(self, node: Node) -> list[Member] | None:
+        if node.kind != "file" or not isinstance(node.content, InContext):
+            return None
         with (self._request.context / node.content.path).open("rb") as file:
-            return is_archive(file.read(_HEAD))
+            head = file.read(_HEAD)
+            if not is_archive(head):
+                return None
+            if node.size > MOST_BYTES:
+                raise Refused(f"ADD takes an archive of {node.size >> 20} MiB")
+            return members_of(head + file.read(), most=MOST_BYTES)
 
 
 def created_at(request: BuildRequest) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,9 +131,24 @@ def shelve(home: Home) -> tuple[list[Shelved], list[PublishError]]:
         return Shelved(release=found, digest=digest, tags=tuple(by_digest[digest]))
 
     read_ones = each(read, sorted(by_digest))
-    shelf = [one for one in read_ones if isinstance(one, Shelved)]
-    shelf.sort(key=lambda one: (_sortable(one.release), one.release.tag), reverse=True)
+    shelf = newest_first([one for one in read_ones if isinstance(one, Shelved)])
     return shelf, [one for one in read_ones if isinstance(one, PublishError)]
+
+
+def newest_first(shelf: Sequence[Shelved]) -> list[Shelved]:
+    """By time; of the same second, that one is newer which goes on from the other."""
+    previous = {one.release.tag: one.release.previous for one in shelf}
+
+    def generation(tag: str) -> int:
+        seen = {tag}
+        while (tag := previous.get(tag, "")) and tag not in seen:
+            seen.add(tag)
+        return len(seen)
+
+    def rank(one: Shelved) -> tuple[float, int, str]:
+        return (_sortable(one.release), generation(one.release.tag), one.release.tag)
+
+    return sorted(shelf, key=rank, reverse=True)
 
 
 def _sortable(release: Release) -> float:

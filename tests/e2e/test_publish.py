@@ -67,8 +67,8 @@ def test_only_the_selected_subtree_is_built_and_pushed(
     assert actions == {
         "base": "reuse",
         "nova": "build",
-        "nova-api": "build",
-        "nova-compute": "build",
+        "nova-api": "assemble",
+        "nova-compute": "assemble",
     }
     for name in ("nova", "nova-api", "nova-compute"):
         found = release_tags(registry, f"{namespace}/{name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,14 @@ import pytest
 
 from builder.backoff import RetryPolicy
 from builder.clock import SystemClock
-from builder.engines import BuildRequest
 from builder.engines.assembler import Assembler
 from builder.engines.daemon import Daemon
 from builder.engines.indexes import Indexes
 from builder.reference import Reference
 from builder.registry.client import Registry
-from tests.support.engines import BOX, OURS, TEST_LABEL, Outputs, box, connect, docker
+from tests.support.engines import BOX, OURS, TEST_LABEL, box, connect, docker
 from tests.support.registry import LocalRegistry, free_address
+from tests.support.yard import Yard
 
 pytestmark = pytest.mark.engine
 
@@ -42,46 +41,6 @@ def address(daemon: Daemon) -> Iterator[str]:
         docker("tag", BOX, base)
         docker("push", "--quiet", base)
         yield registry.address
-
-
-class Yard:
-    """An engine with its registry client, and a folder to make images from."""
-
-    def __init__(self, daemon: Daemon, address: str, folder: Path) -> None:
-        self.folder = folder
-        self.address = address
-        self.registry = Registry.connect(os.environ, clock=SystemClock())
-        indexes = Indexes(self.registry, folder / "indexes")
-        self.engine = Assembler(daemon, self.registry, indexes, platform="linux/amd64")
-        (folder / "context").mkdir()
-        (folder / "context/f").write_text("first\n", encoding="utf-8")
-
-    def tag(self, name: str) -> str:
-        return f"{self.address}/assembler-test/{name}:{OURS}"
-
-    def request(self, name: str, text: str) -> BuildRequest:
-        dockerfile = self.folder / f"{name}.Dockerfile"
-        dockerfile.write_text(text, encoding="utf-8")
-        return BuildRequest(
-            image=name,
-            context=self.folder / "context",
-            dockerfile=dockerfile,
-            dockerfile_label=f"{name}/Dockerfile",
-            tags=(self.tag(name),),
-            contexts={"base": self.tag("base"), "app": self.tag("app")},
-            labels={TEST_LABEL: OURS},
-        )
-
-    def make(self, request: BuildRequest) -> str:
-        assert self.engine.refusal(request) is None
-        return self.engine.build(request, Outputs(), threading.Event()).image_id
-
-    def store(self, request: BuildRequest, target: str = "") -> tuple[str, int, int]:
-        """The digest, the bytes sent and the number of requests."""
-        before = self.registry.traffic.requests
-        stored = self.engine.store(request.tags[0], target or request.tags[0])
-        assert stored is not None
-        return stored.manifest.digest, stored.uploaded, self.registry.traffic.requests - before
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import random
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 PASSWD = "root:x:0:0::/root:/bin/sh\nu:x:1000:1001::/home/u:/bin/sh\nnobody:x:65534:65533::/:/x\n"
@@ -49,7 +53,27 @@ ROOTFS: list[tuple[str, str, int, int, int, str]] = [
     ("file", "opt/gone/x", 0o644, 0, 0, "x"),
     ("dir", "opt/emptied", 0o750, 3, 3, ""),
     ("file", "opt/emptied/x", 0o644, 0, 0, "x"),
+    ("dir", "twins", 0o755, 0, 0, ""),
+    ("file", "twins/one", 0o640, 4, 5, "twin"),
+    ("hard", "twins/two", 0o640, 4, 5, "twins/one"),
+    ("dir", "twins/deep", 0o755, 0, 0, ""),
+    ("hard", "twins/deep/three", 0o640, 4, 5, "twins/one"),
+    ("dir", "caps", 0o755, 0, 0, ""),
+    ("capable", "caps/ping", 0o755, 0, 0, "ping"),
+    ("capable", "caps/all", 0o750, 2, 3, "all"),
 ]
+# As the kernel keeps them: cap_net_raw, and all of them, both effective; the latter is no UTF-8.
+_CAPABILITIES = {
+    "caps/ping": bytes.fromhex("0100000200200000000000000000000000000000"),
+    "caps/all": bytes.fromhex("01000002ffffffff00000000ff01000000000000"),
+}
+_KINDS = {
+    "dir": tarfile.DIRTYPE,
+    "file": tarfile.REGTYPE,
+    "capable": tarfile.REGTYPE,
+    "link": tarfile.SYMTYPE,
+    "hard": tarfile.LNKTYPE,
+}
 CONFIG = """\
 ENV PATH=/opt/bin:/bin A=1 OWNER=u DEST=/opt/dest EMPTY=
 WORKDIR /srv/app
@@ -67,18 +91,7 @@ TRIGGERS = "ONBUILD COPY f /from-trigger/\nONBUILD ENV T=$A\nONBUILD WORKDIR /tr
 
 
 def rootfs() -> bytes:
-    out = io.BytesIO()
-    kinds = {"dir": tarfile.DIRTYPE, "file": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for kind, path, mode, uid, gid, text in ROOTFS:
-            member = tarfile.TarInfo(path)
-            member.type, member.mode, member.uid, member.gid = kinds[kind], mode, uid, gid
-            if kind == "link":
-                member.linkname = text
-            data = text.encode() if kind == "file" else b""
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()
+    return pack(ROOTFS)
 
 
 def make_context(folder: Path) -> Path:
@@ -108,6 +121,9 @@ def make_context(folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
         target.chmod(mode)
+    for name, data in archives().items():
+        (folder / name).write_bytes(data)
+        (folder / name).chmod(0o640)
     (folder / "d/sub").chmod(0o2750)
     (folder / "e/d").chmod(0o1777)
     (folder / "none").mkdir()
@@ -119,6 +135,55 @@ def make_context(folder: Path) -> Path:
     return folder
 
 
+def archives() -> dict[str, bytes]:
+    """Files that ADD unpacks, and some that only look like it."""
+    entries = [
+        ("dir", "new", 0o750, 11, 12, ""),
+        ("file", "new/file", 0o4640, 13, 14, "new"),
+        ("link", "new/up", 0o777, 1, 2, "../x"),
+        ("file", "implied/deep/file", 0o600, 0, 0, "deep"),
+        ("dir", "opt", 0o700, 21, 22, ""),
+        ("file", "opt/d", 0o644, 0, 0, "no folder"),
+        ("file", "f", 0o444, 5, 5, "from the archive"),
+    ]
+    plain = pack(entries[:4])
+    return {
+        "plain.tar": plain,
+        "packed.tgz": gzip.compress(pack([("dir", ".", 0o700, 9, 9, ""), *entries[:5]]), mtime=0),
+        "old.tar.bz2": bz2.compress(pack([*entries[:3], entries[-1]], tarfile.GNU_FORMAT)),
+        "etc.tar": pack([("dir", "etc", 0o711, 1, 1, ""), ("file", "etc/issue", 0o644, 0, 0, "?")]),
+        "lib.tar": pack([("dir", "lib", 0o755, 0, 0, ""), ("file", "lib/x", 0o644, 0, 0, "lib")]),
+        "through.tar": pack([("file", "lib/x", 0o644, 0, 0, "through a link")]),
+        "folder.tar": pack(entries[4:6]),
+        "text.gz": gzip.compress(b"no archive", mtime=0),
+        "packed.xz": lzma.compress(plain),
+        "cut.tar": plain[:1100],
+    }
+
+
+def pack(
+    entries: Sequence[tuple[str, str, int, int, int, str]], form: int = tarfile.PAX_FORMAT
+) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+        for kind, path, mode, uid, gid, text in entries:
+            member = tarfile.TarInfo(path)
+            member.type, member.mode, member.uid, member.gid = _KINDS[kind], mode, uid, gid
+            if kind in ("link", "hard"):
+                member.linkname = text
+            if kind == "capable":
+                value = _CAPABILITIES[path].decode("utf-8", "surrogateescape")
+                member.pax_headers = {"SCHILY.xattr.security.capability": value}
+            data = text.encode() if kind in ("file", "capable") else b""
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+_ARCHIVES = [
+    *("plain.tar", "packed.tgz", "packed.tgz", "old.tar.bz2", "etc.tar", "lib.tar", "f"),
+    *("through.tar", "folder.tar", "text.gz", "packed.xz", "cut.tar", "plain.tar f"),
+]
 _SOURCES = [
     *("f", "exec.sh", "setuid", "d", "d/", "d/sub", "*.txt", "nomatch*", "link", "dirlink", "a*"),
     *("f", "f", "exec.sh", "d", "*.txt", "a.txt", "d/sub", "d/[fs]*", "d*", "[de]"),
@@ -151,6 +216,16 @@ _FROM_SOURCES = [
     "/e*/f",
     "/e*",
     "/u*",
+    "/caps",
+    "/caps/ping",
+    "/caps/*",
+    "/caps",
+    "/caps/all",
+    "/twins/one",
+    "/twins/two",
+    "/twins/t*",
+    "/twins/deep",
+    "/twins",
 ]
 _VALUES = ["v", '"two words"', "'$A'", "$A", "${A}b", "${NO:-x}", "${PATH}:/y", '""', "é"]
 _CONFIGS = [
@@ -210,7 +285,7 @@ class Generator:
             base = self._dice.choice([*self._bases, *self._bases, *self._bases, "scratch"])
             if number and self._dice.random() < 0.3:
                 base = f"s{number - 1}"
-            lines.append(f"FROM {base} AS s{number}")
+            lines.append(f"FROM {self._platform()}{base} AS s{number}")
             for _ in range(self._dice.randint(1, 5)):
                 lines.extend(self._instruction(number))
             if number and number == stages - 1:
@@ -222,7 +297,14 @@ class Generator:
         kind = self._dice.random()
         if kind < 0.45:
             return [self._copy("", self._dice.choice(_SOURCES))]
-        if kind < 0.52:
+        if kind < 0.49:
+            source = self._dice.choice(_ARCHIVES)
+            # Where an archive may well be unpacked; at most of the others something is in the way.
+            target = self._dice.choice(["/", "/", "/x/", "/opt/new/", "/z", *_TARGETS[:20]])
+            target = target if " " not in source or target.endswith("/") else f"{target}/"
+            flag = self._dice.choice(["", "", "", "", "", "", "--chown=3:4 "])
+            return [f"ADD {flag}{source} {target}"]
+        if kind < 0.54:
             name = self._dice.choice(["DOC", "'DOC'", "-DOC"])
             return [self._copy("", f"<<{name}"), "a $A ${NO:-x}", "\ttabbed", "DOC"]
         if kind < 0.56:
@@ -238,6 +320,12 @@ class Generator:
         if name == "DEST":
             value = self._dice.choice(["/opt/other", "/etc", "/srv/t"])
         return [text.format(name=name, value=value)]
+
+    def _platform(self) -> str:
+        if self._dice.random() < 0.9:
+            return ""
+        text = self._dice.choice(["$BUILDPLATFORM", "${TARGETPLATFORM}", "linux/amd64", "x86_64"])
+        return f"--platform={text} "
 
     def _source_of_stage(self) -> str:
         return self._dice.choice(["/", "/x", "/opt", "/etc/*", "/e*", "/srv", "/x/*", "/rel"])

@@ -25,7 +25,10 @@ _KINDS = {
 
 
 class Thing(NamedTuple):
-    """What is at one path; ``content`` is a digest, ``capability`` the value of the attribute."""
+    """What is at one path; ``content`` is a digest, ``capability`` the value of the attribute.
+
+    ``same`` is another path of the same file.
+    """
 
     kind: str
     mode: int
@@ -35,6 +38,7 @@ class Thing(NamedTuple):
     content: str = ""
     link: str = ""
     capability: str = ""
+    same: str = ""
 
 
 Tree = dict[str, Thing]
@@ -60,7 +64,8 @@ def lay(tree: Tree, layer: IO[bytes]) -> Tree:
             elif name.startswith(WHITEOUT):
                 _remove(found, f"{folder}/{name[len(WHITEOUT) :]}".lstrip("/"), own)
             elif member.islnk():
-                found[path] = found[member.linkname.strip("/").removeprefix("./")]
+                first = member.linkname.strip("/").removeprefix("./")
+                found[path] = found[first]._replace(same=first)
                 own.add(path)
             else:
                 if path in found and found[path].kind == "dir" and not member.isdir():

@@ -19,14 +19,14 @@ from builder.backoff import RetryPolicy
 from builder.clock import SystemClock
 from builder.dockerfile.model import ContextRead, Via
 from builder.engines import BuildRequest
-from builder.engines.assembled import Contents, context_sources, is_archive
+from builder.engines.assembled import Contents, context_sources, for_platform, is_archive
 from builder.engines.assembler import thin_archive
 from builder.engines.indexes import Indexes
 from builder.engines.together import created_at
 from builder.errors import Location
 from builder.reference import Reference
 from builder.registry.client import Registry
-from builder.registry.content import Descriptor
+from builder.registry.content import OCI_INDEX, Descriptor, Manifest
 from tests.unit.test_assembler_image import make
 
 
@@ -157,3 +157,32 @@ def test_the_time_is_that_of_the_source(args: dict[str, str], label: str, second
         labels={"org.opencontainers.image.created": label},
     )
     assert created_at(request) == seconds
+
+
+@pytest.mark.parametrize(
+    ("platform", "offered", "taken"),
+    [
+        ("linux/amd64", ["linux/arm64", "linux/amd64"], 1),
+        ("linux/amd64", ["linux/amd64/v1", "unknown/unknown"], 0),
+        ("linux/arm64", ["linux/amd64", "linux/arm64/v8"], 1),
+        ("linux/arm/v7", ["linux/arm64/v8", "linux/arm/v7"], 1),
+        ("linux/amd64", ["linux/arm64", "windows/amd64"], None),
+        ("linux/amd64", ["linux/amd64", "linux/amd64/v3"], None),
+        ("linux/amd64", ["linux/amd64/v3"], None),
+        ("linux/arm", ["linux/arm/v6", "linux/arm/v7"], None),
+    ],
+)
+def test_of_an_index_that_image_is_taken_which_every_engine_would_take(
+    platform: str, offered: list[str], taken: int | None
+) -> None:
+    digests = [f"sha256:{number:064x}" for number in range(len(offered))]
+    index = Manifest(
+        media_type=OCI_INDEX,
+        digest="",
+        body=b"",
+        manifests=tuple(
+            Descriptor(media_type="", digest=digest, size=1, platform=each)
+            for digest, each in zip(digests, offered, strict=True)
+        ),
+    )
+    assert for_platform(index, platform) == (None if taken is None else digests[taken])

@@ -34,6 +34,10 @@ ENTRIES = {
     "tmp": Entry("dir", 0o1777, 0, 0),
     "linked": Entry("file", 0o644, 0, 0, 1, "", "l"),
     "capable": Entry("file", 0o644, 0, 0, 1, "", "c"),
+    "ping": Entry("file", 0o755, 0, 0, 1, "", "c", capability="0100"),
+    "twins": Entry("dir", 0o755, 0, 0),
+    "twins/one": Entry("file", 0o644, 0, 0, 1, "", "l"),
+    "twins/two": Entry("file", 0o644, 0, 0, 1, "", "l", stored="twins/one"),
     "null": Entry("device", 0o644, 0, 0),
 }
 ACCOUNTS = {
@@ -251,10 +255,26 @@ def test_links_that_a_wildcard_brings_along_are_refused(files: Files) -> None:
         sources_in(files, "/e*c")
 
 
-@pytest.mark.parametrize("path", ["/missing", "/linked", "/capable", "/null", "/missing/*"])
+@pytest.mark.parametrize("path", ["/missing", "/twins", "/capable", "/null", "/missing/*"])
 def test_what_cannot_be_copied_exactly_is_refused(files: Files, path: str) -> None:
     with pytest.raises(Refused):
         sources_in(files, path)
+
+
+def test_one_of_the_names_of_a_file_is_copied_as_a_file_of_its_own(files: Files) -> None:
+    for path in ("/linked", "/twins/one", "/twins/two"):
+        [source] = sources_in(files, path)
+        assert source.node.marks == ""
+    assert {source.name for source in sources_in(files, "/twins/*")} == {"one", "two"}
+
+
+def test_file_capabilities_are_copied_where_the_index_tells_them(files: Files) -> None:
+    [source] = sources_in(files, "/ping")
+    assert source.node.capability == "0100"
+    copy(files, [source], "/there/", owner=Owner(5, 6), mode=None)
+    there = files.find("there/ping")
+    assert there is not None
+    assert (there.uid, there.capability) == (5, "0100")
 
 
 def test_a_link_that_climbs_stays_in_the_image(files: Files) -> None:

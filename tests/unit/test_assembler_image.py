@@ -18,8 +18,11 @@ from builder.assembler.config import ImageConfig, nanoseconds
 from builder.assembler.copy import Source
 from builder.assembler.files import Below, Node
 from builder.assembler.index import Entry, LayerIndex, Layers
-from builder.assembler.program import obstacle, read_program
+from builder.assembler.obstacles import obstacle
+from builder.assembler.program import read_program
+from builder.assembler.unpack import Member
 from builder.dockerfile.evaluate import evaluate
+from builder.dockerfile.model import Dockerfile, Instruction, Needs
 from builder.dockerfile.parse import parse
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -63,7 +66,7 @@ def make(
     base: Mapping[str, Any] | None = None,
     target: str | None = None,
     labels: Mapping[str, str] | None = None,
-    archive: bool = False,
+    members: Sequence[Member] | None = None,
     media_type: str = DOCKER,
     created: int = 0,
 ) -> Assembled:
@@ -74,6 +77,7 @@ def make(
         build_args={"GIVEN": "given"},
         target=target,
         platform="linux/amd64",
+        build_platform="linux/amd64",
         config_of=lambda _name: ImageConfig.of(content),
     )
     layers = Layers([LayerIndex(entries=ENTRIES)])
@@ -81,7 +85,7 @@ def make(
         below=lambda _name: Below(lambda: layers, ["sha256:blob"]),
         context=[[FILE] for _ in program.reads],
         reader=Contents(),
-        archive=lambda _node: archive,
+        members=lambda _node: members,
     )
     from_base = BaseManifest(media_type=media_type, layers=({"digest": "sha256:blob", "size": 1},))
     goal = program.stages[program.target].base
@@ -278,7 +282,7 @@ def test_a_manifest_is_of_the_kind_of_its_base(kind: str, layer_type: str) -> No
     [
         ("FROM base\nRUN x\n", "line 2 is a RUN"),
         ("FROM base AS a\nRUN x\nFROM base\nCOPY --from=a /x /\n", "line 2 is a RUN"),
-        ("FROM --platform=linux/arm64 base\n", "--platform"),
+        ("FROM --platform=linux/arm64 base\n", "another platform"),
         ("FROM base\nADD https://example.org/x /\n", "network"),
         ("FROM base\nCOPY --chmod=u+x f /\n", "no octal number"),
         ("FROM base\nCOPY --exclude=x f /\n", "--exclude"),
@@ -302,10 +306,22 @@ def test_link_is_taken_where_it_makes_no_difference() -> None:
     assert "new/f" in layer(make("FROM base\nCOPY --link f /new/\n"))
 
 
-def test_add_of_an_archive_is_refused() -> None:
-    with pytest.raises(Refused, match="unpacks"):
-        make("FROM base\nADD f /x\n", archive=True)
-    assert "x" in layer(make("FROM base\nADD f /x\n"))
+def test_add_unpacks_an_archive_and_copy_does_not() -> None:
+    held = [Member("in/it", Node("file", 0o600, 5, 6, 1, content=b"x"))]
+    added = layer(make("FROM base\nADD f /x\n", members=held))
+    assert {path: (each.mode, each.uid) for path, each in added.items()} == {
+        "x": (0o755, 0),
+        "x/in": (0o755, 0),
+        "x/in/it": (0o600, 5),
+    }
+    assert layer(make("FROM base\nCOPY f /x\n", members=held))["x"].isreg()
+    assert layer(make("FROM base\nADD f /x\n"))["x"].isreg()
+
+
+@pytest.mark.parametrize("flag", ["--chown=1", "--chmod=700", "--link"])
+def test_a_flag_on_an_archive_is_refused(flag: str) -> None:
+    with pytest.raises(Refused, match="with a flag"):
+        make(f"FROM base\nADD {flag} f /x\n", members=[])
 
 
 @pytest.mark.parametrize("trigger", ["RUN x", "COPY --from=other /x /y"])
@@ -327,6 +343,10 @@ def test_a_config_of_an_unknown_kind_is_refused() -> None:
         ("FROM base\nRUN x\n", "line 2 is a RUN"),
         ("FROM base\nADD https://example.org/x /\n", "ADD takes https://example.org/x"),
         ("FROM base\nCOPY --parents f /\n", "only an engine does COPY --parents"),
+        ("FROM --platform=$BUILDPLATFORM base\n", ""),
+        ("FROM --platform=linux/arm64 base AS unused\nFROM base\n", ""),
+        ("FROM --platform=arm64 base\n", "line 1 is for another platform, arm64"),
+        ("ARG P=linux/s390x\nFROM --platform=$P base\n", "line 2 is for another platform, "),
     ],
 )
 def test_a_plan_sees_what_keeps_a_dockerfile_from_being_put_together(
@@ -334,12 +354,40 @@ def test_a_plan_sees_what_keeps_a_dockerfile_from_being_put_together(
 ) -> None:
     dockerfile = parse(text.encode(), "Dockerfile")
     needs = evaluate(dockerfile, build_args={}, inherited=lambda _name: None)
-    assert obstacle(dockerfile, needs, ()).startswith(reason)
-    assert bool(obstacle(dockerfile, needs, ())) is bool(reason)
+    found = seen(dockerfile, needs)
+    assert found.startswith(reason)
+    assert bool(found) is bool(reason)
+
+
+def seen(
+    dockerfile: Dockerfile,
+    needs: Needs,
+    triggers: Sequence[Instruction] = (),
+    platform: str = "linux/amd64",
+) -> str:
+    return obstacle(
+        dockerfile,
+        needs,
+        triggers,
+        build_args={},
+        platform=platform,
+        build_platform="linux/amd64",
+    )
+
+
+def test_a_plan_sees_that_a_stage_is_for_the_machine_that_builds_alone() -> None:
+    text = "FROM --platform=$BUILDPLATFORM base AS tool\nFROM base\nCOPY --from=tool /x /\n"
+    dockerfile = parse(text.encode(), "Dockerfile")
+    needs = evaluate(dockerfile, build_args={}, inherited=lambda _name: None)
+    assert seen(dockerfile, needs) == ""
+    foreign = seen(dockerfile, needs, platform="linux/arm64")
+    assert foreign == "line 1 is for another platform, linux/amd64"
+    several = seen(dockerfile, needs, platform="linux/amd64,linux/arm64")
+    assert several == "it is for several platforms"
 
 
 def test_a_plan_sees_a_trigger_that_is_a_run() -> None:
     dockerfile = parse(b"FROM base\n", "Dockerfile")
     needs = evaluate(dockerfile, build_args={}, inherited=lambda _name: None)
     trigger = parse(b"FROM base\nRUN x\n", "Dockerfile").stages[0].instructions[0]
-    assert obstacle(dockerfile, needs, [trigger]) == "a trigger of the base is a RUN"
+    assert seen(dockerfile, needs, [trigger]) == "a trigger of the base is a RUN"

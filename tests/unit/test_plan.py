@@ -46,7 +46,13 @@ def plan_for(
     return make_plan(graph, selection, known, commit="c" * 40, dirty=False, no_reuse=no_reuse)
 
 
-def assembled_plan(graph: ImageGraph, *targets: str, existing: tuple[str, ...] = ()) -> Plan:
+def assembled_plan(
+    graph: ImageGraph,
+    *targets: str,
+    existing: tuple[str, ...] = (),
+    run: tuple[str, ...] = ("base", "other"),
+    push: bool = False,
+) -> Plan:
     """A plan in which base and other have a RUN, and the rest do not."""
     known = {
         name: Known(
@@ -54,9 +60,11 @@ def assembled_plan(graph: ImageGraph, *targets: str, existing: tuple[str, ...] =
         )
         for name in graph.order
     }
-    obstacles = {name: "line 2 is a RUN" if name in ("base", "other") else "" for name in known}
+    obstacles = {name: "line 2 is a RUN" if name in run else "" for name in known}
     selection = select(graph, targets, groups=())
-    return make_plan(graph, selection, known, commit="", dirty=False, assembler=obstacles)
+    return make_plan(
+        graph, selection, known, commit="", dirty=False, assembler=obstacles, push=push
+    )
 
 
 def actions(plan: Plan) -> dict[str, str]:
@@ -151,3 +159,49 @@ def test_what_an_engine_builds_cannot_be_assembled_on_in_the_same_run(graph: Ima
     reasons = {step.image: step.reasons[-1] for step in plan.steps}
     assert reasons["base"] == "needs an engine: line 2 is a RUN"
     assert reasons["app"] == "needs an engine: an engine builds base in this run"
+
+
+def test_with_push_an_image_is_assembled_once_its_parent_is_in_the_registry(
+    graph: ImageGraph,
+) -> None:
+    plan = assembled_plan(graph, "all", push=True)
+    assert actions(plan) == {
+        "root": "assemble",
+        "base": "build",
+        "app": "assemble",
+        "app-api": "assemble",
+        "other": "build",
+    }
+    pushed = {step.image: step.pushed for step in plan.steps}
+    assert pushed == {"root": (), "base": (), "app": ("base",), "app-api": (), "other": ()}
+
+
+def test_a_build_never_waits_for_the_push_of_what_is_above_it(graph: ImageGraph) -> None:
+    """The image between two builds is built, too; what else stands on the first is assembled."""
+    plan = assembled_plan(graph, "all", run=("root", "app-api"), push=True)
+    assert actions(plan) == {
+        "root": "build",
+        "base": "build",
+        "app": "build",
+        "app-api": "build",
+        "other": "assemble",
+    }
+    reasons = {step.image: step.reasons[-1] for step in plan.steps}
+    because = "needs an engine: an engine builds {} in this run, and app-api on this image"
+    assert reasons["base"] == because.format("root")
+    assert reasons["app"] == because.format("base")
+    assert not any(step.pushed for step in plan.steps if step.action is Action.BUILD)
+
+
+def test_what_is_there_keeps_no_image_from_being_assembled(graph: ImageGraph) -> None:
+    plan = assembled_plan(graph, "app", existing=("base",), run=("base", "app-api"), push=True)
+    assert actions(plan) == {"base": "reuse", "app": "assemble"}
+    assert plan.steps[-1].pushed == ()
+
+
+def test_another_engine_makes_all_of_them_with_push_too(graph: ImageGraph) -> None:
+    known = {name: Known(key=name, refs=(f"acme/{name}:1",)) for name in graph.order}
+    selection = select(graph, ("all",), groups=())
+    plan = make_plan(graph, selection, known, commit="", dirty=False, push=True)
+    assert {step.action for step in plan.steps} == {Action.BUILD}
+    assert not any(step.pushed for step in plan.steps)

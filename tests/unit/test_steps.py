@@ -62,6 +62,13 @@ def test_a_build_needs_the_builds_of_its_parents_and_nothing_else() -> None:
     assert names(steps["build api"].before) == {"build nova"}
 
 
+def test_what_is_assembled_on_a_build_of_this_run_also_needs_its_push() -> None:
+    child = replace(image("app", "base"), pushed=("base",))
+    steps = wired(image("base"), child)
+    assert names(steps["build app"].needs) == {"build base", "push base"}
+    assert names(steps["push base"].needs) == {"build base", "test base"}
+
+
 def test_a_push_needs_the_tests_of_all_that_the_image_is_built_on() -> None:
     steps = wired(image("base"), image("nova", "base"), image("api", "nova"))
     assert names(steps["push api"].before) == {"build api", "test api", "test nova", "test base"}

@@ -1,0 +1,249 @@
+"""Images without RUN are assembled on whatever a registry has: also on what was only just built."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from builder.reference import Reference
+from builder.registry.content import OCI_INDEX, Manifest
+from tests.e2e.conftest import BASE, Ocbuild, ask, docker
+from tests.support.client import make_client
+from tests.support.registry import LocalRegistry
+from tests.support.tree import Tree
+from tests.support.trees import comparable, differences, exported
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engine]
+APP = (
+    "FROM {base}\nCOPY --chown=3:4 f /opt/app/\nWORKDIR /opt/w\n"
+    "ENV A=1 B=$PATH\nCMD cat /opt/app/f\n"
+)
+BAD_TEST = '\n[images.base]\ntest = ["false"]\n'
+LAYERS_OF_BASE = 2
+OTHER = "not by assembler"
+
+
+def published(ocbuild: Ocbuild, *words: str, code: int = 0) -> dict[str, str]:
+    """Publish; the action of each image."""
+    ended = ocbuild(*(words or ("all",)), "--push")
+    assert ended.code == code, ended.err
+    images: Mapping[str, Mapping[str, str]] = ocbuild.report()["images"]
+    return {name: image["action"] for name, image in images.items()}
+
+
+def log_of(ocbuild: Ocbuild, image: str) -> str:
+    return Path(ocbuild.report()["images"][image]["log"]).read_text()
+
+
+def require_equal(ours: str, folder: Path, contexts: Mapping[str, str]) -> None:
+    """Compare a published image with the one that BuildKit makes of the same Dockerfile."""
+    theirs = f"{ours}-theirs"
+    docker("rmi", "--force", ours, check=False)
+    docker("pull", "--quiet", ours)
+    seen = json.loads(docker("image", "inspect", ours))[0]
+    labels = [f"--label={k}={v}" for k, v in (seen["Config"]["Labels"] or {}).items()]
+    redirects = [f"--build-context={k}=docker-image://{v}" for k, v in contexts.items()]
+    argv = ["docker", "buildx", "build", "--load", "--provenance=false", "--tag", theirs]
+    done = subprocess.run(
+        [*argv, *labels, *redirects, str(folder)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    other = json.loads(docker("image", "inspect", theirs))[0]
+    assert not differences(exported(ours), exported(theirs))
+    assert comparable(seen["Config"]) == comparable(other["Config"])
+    docker("rmi", theirs)
+
+
+# -- on what an engine builds in the same run ----------------------------------------------------
+
+
+@pytest.fixture
+def built(tree: Tree) -> Tree:
+    """``base`` and ``late`` have a RUN; ``late`` stands on ``middle``, which has none."""
+    tree.image("leaf", {"Dockerfile": APP.format(base="base"), "f": "leaf\n"})
+    tree.image("top", {"Dockerfile": "FROM leaf\nCOPY f /opt/app/g\n", "f": "top\n"})
+    tree.image("middle", "FROM base\nENV MIDDLE=1\n")
+    tree.image("late", "FROM middle\nRUN echo $MIDDLE > /late\n")
+    return tree
+
+
+def test_the_first_run_assembles_what_no_build_has_to_wait_for(
+    built: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str
+) -> None:
+    commit = built.commit()
+    assert published(ocbuild) == {
+        "base": "build",
+        "leaf": "assemble",
+        "top": "assemble",
+        "middle": "build",
+        "late": "build",
+    }
+    images = ocbuild.report()["images"]
+    because = "needs an engine: an engine builds base in this run, and late on this image"
+    assert because in images["middle"]["reasons"]
+    assert not [name for name in images if OTHER in log_of(ocbuild, name)]
+    for name, parent in (("leaf", "base"), ("top", "leaf")):
+        ours, below = (
+            f"{registry.address}/{namespace}/{each}:1.0-{commit}" for each in (name, parent)
+        )
+        require_equal(ours, built.root / "images" / name, {parent: below})
+
+
+def test_the_layers_of_the_parent_are_taken_from_where_it_was_pushed(
+    built: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str
+) -> None:
+    built.commit()
+    before = len(registry.asked())
+    published(ocbuild)
+    asked = registry.asked()[before:]
+    stored = [each for each in asked if each.startswith("PUT ")]
+    assert next(n for n, each in enumerate(stored) if "/base/manifests/key-" in each) < next(
+        n for n, each in enumerate(stored) if "/leaf/manifests/" in each
+    )
+    mounts = [each for each in asked if f"/v2/{namespace}/leaf/" in each and "from=" in each]
+    assert len(mounts) == LAYERS_OF_BASE
+
+
+def test_a_parent_that_fails_its_test_blocks_what_would_be_assembled_on_it(
+    built: Tree, ocbuild: Ocbuild
+) -> None:
+    built.write("build.toml", (built.root / "build.toml").read_text() + BAD_TEST)
+    built.commit()
+    published(ocbuild, code=1)
+    images = ocbuild.report()["images"]
+    assert images["base"]["status"] == "failed"
+    assert (images["leaf"]["status"], images["leaf"]["blocked_by"]) == ("blocked", "base")
+    assert (images["top"]["status"], images["top"]["blocked_by"]) == ("blocked", "base")
+
+
+def test_an_image_with_a_test_is_assembled_on_a_new_parent_and_tested(
+    built: Tree, ocbuild: Ocbuild
+) -> None:
+    test = '\n[images.leaf]\ntest = ["grep leaf /opt/app/f"]\n'
+    built.write("build.toml", (built.root / "build.toml").read_text() + test)
+    built.commit()
+    assert published(ocbuild)["leaf"] == "assemble"
+    assert "$ grep leaf /opt/app/f" in log_of(ocbuild, "leaf")
+    assert OTHER not in log_of(ocbuild, "leaf")
+
+
+def test_without_push_the_engine_makes_them_and_the_plan_says_so(
+    built: Tree, ocbuild: Ocbuild
+) -> None:
+    built.commit()
+    ended = ocbuild("plan", "leaf", "--json")
+    steps = {step["image"]: step for step in ended.json["steps"]}
+    assert steps["leaf"]["action"] == "build"
+    assert steps["leaf"]["reasons"][-1] == "needs an engine: an engine builds base in this run"
+    ended = ocbuild("plan", "leaf", "--push", "--json")
+    steps = {step["image"]: step for step in ended.json["steps"]}
+    assert steps["leaf"]["action"] == "assemble"
+
+
+# -- on images from outside ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path: Path, namespace: str) -> Iterator[str]:
+    """The address of another registry, with an image that an engine has built."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (folder / "busybox").chmod(0o755)
+    run = "mkdir -p /var/lib /run /tmp && ln -s ../run /var/run && chmod 1777 /tmp"
+    text = f"{BASE}RUN {run}\nENV OUTSIDE={namespace}\n"
+    (folder / "Dockerfile").write_text(text)
+    with LocalRegistry() as other:
+        name = f"{other.address}/library/thing:3"
+        done = subprocess.run(
+            ["docker", "buildx", "build", "--load", "--provenance=false", "--tag", name, folder],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+        docker("push", "--quiet", name)
+        docker("rmi", name)
+        yield name
+        docker("rmi", "--force", name, check=False)
+
+
+def test_an_image_on_a_base_from_outside_is_assembled_and_brings_its_layers(
+    tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str, outside: str
+) -> None:
+    text = APP.format(base=outside).replace("/opt/app/", "/var/run/app/")
+    folder = tree.image("app", {"Dockerfile": text, "f": "app\n"})
+    commit = tree.commit()
+    assert published(ocbuild, "app") == {"app": "assemble"}
+    assert OTHER not in log_of(ocbuild, "app")
+    ours = f"{registry.address}/{namespace}/app:1.0-{commit}"
+    manifest, _ = ask(registry, f"{namespace}/app/manifests/1.0-{commit}")
+    assert len(manifest["layers"]) > 1
+    require_equal(ours, folder, {})
+
+
+def test_a_base_that_is_an_index_is_taken_for_our_platform(
+    tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str, outside: str
+) -> None:
+    index = _index_of(outside)
+    folder = tree.image("app", {"Dockerfile": APP.format(base=index), "f": "app\n"})
+    commit = tree.commit()
+    assert published(ocbuild, "app") == {"app": "assemble"}
+    assert OTHER not in log_of(ocbuild, "app")
+    require_equal(f"{registry.address}/{namespace}/app:1.0-{commit}", folder, {})
+    docker("rmi", "--force", index, check=False)
+
+
+def test_files_of_an_image_from_outside_are_copied_without_an_engine(
+    tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str, outside: str
+) -> None:
+    text = f'FROM scratch\nCOPY --from={outside} /bin/busybox /bin/\nCMD ["/bin/busybox"]\n'
+    folder = tree.image("tool", text)
+    commit = tree.commit()
+    assert published(ocbuild, "tool") == {"tool": "assemble"}
+    assert OTHER not in log_of(ocbuild, "tool")
+    require_equal(f"{registry.address}/{namespace}/tool:1.0-{commit}", folder, {})
+
+
+def test_a_base_that_only_the_engine_has_needs_the_engine(
+    tree: Tree, ocbuild: Ocbuild, outside: str, namespace: str
+) -> None:
+    docker("pull", "--quiet", outside)
+    local = f"only-here/{namespace}:1"
+    docker("tag", outside, local)
+    docker("rmi", outside)
+    tree.image("app", {"Dockerfile": APP.format(base=local), "f": "app\n"})
+    tree.commit()
+    [step] = ocbuild("plan", "app", "--json").json["steps"]
+    docker("rmi", "--force", local)
+    assert step["action"] == "build"
+    assert "is only in the engine" in step["reasons"][-1]
+
+
+def _index_of(name: str) -> str:
+    """An index with the image and with one for another machine, put beside it as ``many``."""
+    registry = make_client()
+    reference = Reference.parse(name)
+    ours = registry.manifest(reference)
+    other = Manifest.of(ours.body + b"\n", ours.media_type)
+    registry.put(reference.at(other.digest), other)
+    manifests = [
+        {
+            "mediaType": each.media_type,
+            "digest": each.digest,
+            "size": len(each.body),
+            "platform": {"os": "linux", "architecture": architecture},
+        }
+        for each, architecture in ((other, "s390x"), (ours, "amd64"))
+    ]
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+    many = reference.with_tag("many")
+    registry.put(many, Manifest.of(json.dumps(index).encode(), OCI_INDEX))
+    registry.close()
+    return str(many)
