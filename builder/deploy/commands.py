@@ -1,8 +1,7 @@
-"""The commands deploy, status, down, rollback and logs: settings and a release meet the hosts."""
+"""The commands deploy, down, rollback and logs: settings and a release meet the hosts."""
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +14,10 @@ from typing import Any
 from builder.clock import Clock, SystemClock
 from builder.config import Config
 from builder.deploy import environment, marks, networks, pins
-from builder.deploy.compose import Container, Engine
+from builder.deploy.compose import Engine
 from builder.deploy.order import Order, chosen
-from builder.deploy.records import Deployment, Records
-from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well, runs_once
+from builder.deploy.records import Records
+from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well
 from builder.errors import DeployError, InterruptedRunError, OcbuildError, UsageError
 from builder.execute import signals
 from builder.options import DeployOptions, TreeOptions
@@ -167,7 +166,7 @@ def _provide_networks(
 
 
 def _show_plan(site: Site, rendered: Mapping[str, Mapping[str, Any]], release: Release) -> int:
-    for name in _listed(site):
+    for name in listed(site):
         compose = rendered[name]
         before = site.records.current(name)
         changed = changed_services(compose, before.compose if before else None)
@@ -179,7 +178,7 @@ def _show_plan(site: Site, rendered: Mapping[str, Mapping[str, Any]], release: R
     return 0
 
 
-def _listed(site: Site) -> list[str]:
+def listed(site: Site) -> list[str]:
     """The stacks in an order in which they can come up."""
     order = Order(site.stacks)
     found: list[str] = []
@@ -233,63 +232,6 @@ def _show(rollout: Rollout, seconds: float) -> None:
         _say(f"  {line}")
 
 
-def status(
-    tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str], *, as_json: bool
-) -> int:
-    """Every container with its health and image; 5 if one is not well."""
-    site = Site.open(tree, options, environ)
-    site.reach()
-    rows: list[dict[str, object]] = []
-    well = True
-    for name in _listed(site):
-        deployment = site.records.current(name)
-        if deployment is None:
-            rows.append({"stack": name, "service": "", "condition": "not deployed"})
-            continue
-        containers = site.engine(name).containers(deployment.compose)
-        well = well and is_well(deployment.compose, containers)
-        rows += _rows(name, deployment, containers)
-    if as_json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-    else:
-        _table(rows, ("stack", "service", "condition", "image", "release", "since"))
-    return 0 if well else DeployError.exit_code
-
-
-def _rows(
-    stack: str, deployment: Deployment, containers: Sequence[Container]
-) -> list[dict[str, object]]:
-    found = {one.service: one for one in containers}
-    rows: list[dict[str, object]] = []
-    for service, described in sorted(deployment.compose["services"].items()):
-        one = found.get(service)
-        condition = "missing" if one is None else one.condition
-        if one is not None and runs_once(deployment.compose, service) and one.exit_code == 0:
-            condition = "done" if one.state == "exited" else condition
-        image = "" if one is None else one.image
-        if one is not None and image != described["image"]:
-            condition += ", another image"
-        rows.append(
-            {
-                "stack": stack,
-                "service": service,
-                "condition": condition,
-                "image": _short(image),
-                "digest": image.partition("@")[2],
-                "release": deployment.release,
-                "host": deployment.host,
-                "since": one.status if one is not None else "",
-                "deployed": deployment.at,
-            }
-        )
-    return rows
-
-
-def _short(image: str) -> str:
-    name, _, digest = image.rpartition("/")[2].partition("@")
-    return f"{name}@{digest[7:19]}" if digest else name
-
-
 def down(
     tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str], *, volumes: bool
 ) -> int:
@@ -297,7 +239,7 @@ def down(
     site = Site.open(tree, options, environ)
     site.reach()
     bad = 0
-    for name in reversed(_listed(site)):
+    for name in reversed(listed(site)):
         deployment = site.records.current(name)
         if deployment is None:
             _say(f"{name:20} not deployed")
@@ -341,18 +283,11 @@ def logs(
     """The logs of the chosen stacks, one after the other."""
     site = Site.open(tree, options, environ)
     code = 0
-    for name in _listed(site):
+    for name in listed(site):
         deployment = site.records.current(name)
         if deployment is not None:
             code |= site.engine(name).follow(deployment.compose, words, _print)
     return DeployError.exit_code if code else 0
-
-
-def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
-    widths = {c: max([len(c), *(len(str(row.get(c, ""))) for row in rows)]) for c in columns}
-    for row in [{c: c for c in columns}, *rows]:
-        cells = [str(row.get(column, "")).ljust(widths[column]) for column in columns]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
 def _print(line: str) -> None:

@@ -19,12 +19,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One stack as it was brought up: of which release, when (RFC 3339), and the whole of it."""
+    """One stack as it was brought up: of which release, when (RFC 3339), by whom, and all of it."""
 
     release: str
     at: str
     host: str
     compose: Mapping[str, Any]
+    by: str = ""
 
 
 class Records:
@@ -81,6 +82,7 @@ class Records:
             "release": deployment.release,
             "at": deployment.at,
             "host": deployment.host,
+            "by": deployment.by,
             "compose": deployment.compose,
         }
         replace_file(file, json.dumps(document, indent=1) + "\n")
@@ -99,6 +101,7 @@ def _read(file: Path) -> Deployment | None:
             release=str(found["release"]),
             at=str(found["at"]),
             host=str(found["host"]),
+            by=str(found.get("by", "")),
             compose=dict(found["compose"]),
         )
     except (ValueError, KeyError, TypeError) as error:

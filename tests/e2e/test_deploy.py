@@ -260,3 +260,46 @@ def test_an_interrupted_deployment_ends_soon_and_the_next_one_goes_on(
     cloud.change("api", SERVER)
     cloud.publish()
     assert cloud("deploy").code == 0
+
+
+def test_a_watch_tells_what_changes_and_ends_when_it_is_told(
+    cloud: Cloud, ocbuild: Ocbuild, tmp_path: Path
+) -> None:
+    release = cloud.publish()
+    assert cloud("deploy").code == 0
+    told = tmp_path / "told"
+    with told.open("w") as out:
+        process = ocbuild.start("status", "--watch", "--interval", "0.2", out=out)
+        assert soon(lambda: "worker" in told.read_text(), within=60)
+        docker("exec", cloud.containers()["api-worker-1"], "rm", "/well")
+        assert soon(lambda: "api worker: healthy -> unhealthy" in told.read_text(), within=60)
+        docker("rm", "--force", cloud.containers()["api-worker-1"])
+        assert soon(lambda: "unhealthy -> missing" in told.read_text(), within=60)
+        interrupt(process)
+    assert process.returncode == 0
+    # A line for each change, and none for what stays.
+    assert len(told.read_text().splitlines()) == 1 + 4 + 2
+    ended = cloud("status", "--json")
+    assert ended.code == 5
+    found = {row["service"]: row for row in ended.json}
+    assert (found["worker"]["condition"], found["worker"]["drift"]) == ("missing", "missing")
+    database = found["database"]
+    assert database["release"] == release
+    assert database["digest"].startswith("sha256:")
+    assert database["since"] >= database["deployed"][:10]
+    assert database["drift"] == ""
+
+
+def test_what_runs_can_be_compared_with_a_newer_release(cloud: Cloud) -> None:
+    cloud.publish()
+    assert cloud("deploy").code == 0
+    cloud.change("api", OTHER)
+    newer = cloud.publish()
+    found = cloud("status", "--release", newer, "--json")
+    assert found.code == 0
+    assert {row["service"]: row["drift"] for row in found.json} == {
+        "api": f"not that of {newer}",
+        "sync": f"not that of {newer}",
+        "worker": "",
+        "database": "",
+    }
