@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder import __version__
 from builder.arguments_deploy import DEPLOY_COMMANDS
+from builder.arguments_machine import MACHINE_COMMANDS
 from builder.arguments_release import RELEASE_COMMANDS
 from builder.arguments_shared import Command, Parser, Run, json_option, read_tree, tree_options
 from builder.errors import UsageError
@@ -348,5 +349,6 @@ COMMANDS: Mapping[str, Command] = {
     "registry": (_registry, "run the embedded registry"),
     **RELEASE_COMMANDS,
     **DEPLOY_COMMANDS,
+    **MACHINE_COMMANDS,
     "init": (_init, "propose a build.toml for a tree that has none"),
 }

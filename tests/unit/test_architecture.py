@@ -68,7 +68,13 @@ HOMES = {
     "networkx": {"graph"},
     "rich": {"report"},
     "subprocess": {"process"},
-    "argparse": {"arguments", "arguments_deploy", "arguments_release", "arguments_shared"},
+    "argparse": {
+        "arguments",
+        "arguments_deploy",
+        "arguments_machine",
+        "arguments_release",
+        "arguments_shared",
+    },
 }
 # Who may know the stages that introduce the others to each other.
 TOP = {
