@@ -10,21 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from builder.deploy.commands import Site, listed
 from builder.deploy.conditions import NOT_DEPLOYED, UNREACHABLE, Row, changes, rows, short
+from builder.deploy.memory import memory_of
 from builder.deploy.records import Deployment
 from builder.deploy.sight import Seen, look
+from builder.deploy.site import Site
 from builder.errors import DeployError, EngineUnavailableError
 from builder.execute import signals
 from builder.options import DeployOptions, StatusOptions, TreeOptions
-from builder.registry.client import Registry
-from builder.registry.releases import Releases
 from builder.release import Release
 from builder.report.choose import mode_for
 from builder.report.table import Draw, Line, open_table
 from builder.report.text import columns, counted, duration, write_line
 from builder.retention import moment
-from builder.tree import registry_host
 
 COLUMNS = ("stack", "service", "condition", "image", "release", "drift", "since")
 # While a host does not answer it is asked ever more rarely.
@@ -40,7 +38,9 @@ def status(
 ) -> int:
     """Every container with its health and image; 5 if one is not well."""
     site = Site.open(tree, options, environ)
-    against = _release(site, shown.release, environ)
+    with memory_of(site, environ, _note) as (memory, releases):
+        against = None if shown.release is None else releases.read(shown.release)
+        memory.adopt_if_told()
     if not shown.watch:
         found = survey(site, against)
         _show(found, site.clock.now(), as_json=shown.as_json)
@@ -55,14 +55,6 @@ def status(
     return 0
 
 
-def _release(site: Site, tag: str | None, environ: Mapping[str, str]) -> Release | None:
-    if tag is None:
-        return None
-    host, namespace = registry_host(site.config), site.config.project.namespace
-    with Registry.connect(environ, clock=site.clock) as registry:
-        return Releases(registry, host=host, namespace=namespace).read(tag)
-
-
 def _code(found: Iterable[Row]) -> int:
     return 0 if all(row.well for row in found) else DeployError.exit_code
 
@@ -72,7 +64,7 @@ def _code(found: Iterable[Row]) -> int:
 
 def survey(site: Site, against: Release | None = None) -> list[Row]:
     """One look at all hosts; one that does not answer hides no other."""
-    names = listed(site)
+    names = site.listed()
     deployed = {name: site.records.current(name) for name in names}
     projects: dict[str, set[str]] = {host: set() for host in site.engines}
     for name, deployment in deployed.items():
@@ -203,6 +195,10 @@ def _style(row: Row) -> str:
     if not row.well:
         return "red"
     return "yellow" if row.drift else ""
+
+
+def _note(text: str) -> None:
+    write_line(sys.stderr, text)
 
 
 def _time(now: float) -> str:

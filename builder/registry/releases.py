@@ -11,6 +11,7 @@ from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import NotFoundError
 from builder.release import ARTIFACT_TYPE, NAME, Release
+from builder.retention import DEPLOYED
 
 # The tag of the claim of who is publishing just now; it is no release.
 CLAIM = "claim"
@@ -71,7 +72,10 @@ class Releases:
     def tags(self) -> Iterator[str]:
         """The tags of all releases, moving ones included; none where there is no release yet."""
         try:
-            yield from (tag for tag in self._registry.tags(self.repository) if tag != CLAIM)
+            for tag in self._registry.tags(self.repository):
+                # The claim of a run and the records of deployments lie beside them.
+                if tag != CLAIM and not tag.startswith(DEPLOYED):
+                    yield tag
         except NotFoundError:
             return
 

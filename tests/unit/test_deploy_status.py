@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from builder.deploy.commands import Site
 from builder.deploy.conditions import Row, changes, rows, short
 from builder.deploy.records import Deployment, Records
 from builder.deploy.sight import Seen, look
+from builder.deploy.site import Site
 from builder.deploy.status import Told, survey, watch
 from builder.errors import DeployError
 from builder.process import Completed
