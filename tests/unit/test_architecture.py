@@ -70,6 +70,7 @@ HOMES = {
     "subprocess": {"process"},
     "argparse": {
         "arguments",
+        "arguments_complete",
         "arguments_deploy",
         "arguments_machine",
         "arguments_release",
@@ -82,7 +83,7 @@ TOP = {
     "arguments": {"cli"},
     "pipeline": {"arguments", "refreshing"},
     "refreshing": {"arguments"},
-    "inspection": {"arguments"},
+    "inspection": {"arguments", "arguments_machine"},
     "machine": {"pipeline", "planning", "run"},
     "planning": {"pipeline"},
     "run": {"pipeline"},
