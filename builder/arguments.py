@@ -9,10 +9,11 @@ from pathlib import Path
 
 from builder import __version__
 from builder.arguments_deploy import DEPLOY_COMMANDS
+from builder.arguments_machine import MACHINE_COMMANDS
 from builder.arguments_release import RELEASE_COMMANDS
 from builder.arguments_shared import Command, Parser, Run, json_option, read_tree, tree_options
 from builder.errors import UsageError
-from builder.options import BuildOptions, SelectOptions
+from builder.options import BuildOptions, SelectOptions, TreeOptions
 
 TARGETS = """\
 targets (several are united):
@@ -32,6 +33,8 @@ exit codes:
   3 no usable engine · 4 publishing failed · 5 deployment failed · 70 a bug · 130 interrupted
 """
 WITH_TARGETS = ("build", "plan", "refresh", "graph", "list", "check")
+# What completion's scripts call; it is for nobody else, so no help mentions it.
+COMPLETE = "__complete"
 ENGINES = ("assembler", "buildx", "engine-api", "classic")
 
 
@@ -42,9 +45,19 @@ def parse(words: Sequence[str]) -> Callable[[Mapping[str, str]], int]:
         UsageError: a word that is not understood, with what was probably meant.
 
     """
+    if words[:1] == [COMPLETE]:
+        return lambda environ: _complete(words[1:], environ)
     arguments = _parser().parse_args(_with_command(words))
     run: Run = arguments.run
     return lambda environ: run(arguments, environ)
+
+
+def _complete(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """What the shell asks when a key is pressed; of the tree it is as if no option were given."""
+    from builder.arguments_complete import complete  # noqa: PLC0415
+    from builder.completing import known_words, show  # noqa: PLC0415
+
+    return show(complete(_parser(), words, known_words(TreeOptions(), environ)))
 
 
 def _with_command(words: Sequence[str]) -> list[str]:
@@ -348,5 +361,6 @@ COMMANDS: Mapping[str, Command] = {
     "registry": (_registry, "run the embedded registry"),
     **RELEASE_COMMANDS,
     **DEPLOY_COMMANDS,
+    **MACHINE_COMMANDS,
     "init": (_init, "propose a build.toml for a tree that has none"),
 }

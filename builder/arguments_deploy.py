@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.arguments_shared import Command, json_option, read_tree, tree_options
 from builder.errors import UsageError
-from builder.options import DeployOptions
+from builder.options import DeployOptions, StatusOptions
+
+_INTERVAL = 2.0
+_SHORTEST_INTERVAL = 0.2
 
 
 def _deploy_options(parser: argparse.ArgumentParser, *, waits: bool) -> None:
@@ -62,13 +66,35 @@ def _deploy(parser: argparse.ArgumentParser) -> None:
 
 def _status(parser: argparse.ArgumentParser) -> None:
     _deploy_options(parser, waits=False)
+    parser.add_argument(
+        "--release", metavar="TAG", help="compare with this release, not with the deployed one"
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="go on, and show what changes, until interrupted"
+    )
+    parser.add_argument(
+        "--interval",
+        type=float,
+        metavar="SECONDS",
+        help=f"how long --watch waits between two looks (default: {_INTERVAL:g})",
+    )
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.commands import status  # noqa: PLC0415
+        from builder.deploy.status import status  # noqa: PLC0415
 
-        tree, options = read_tree(arguments, environ), _read_deploy(arguments)
-        return status(tree, options, environ, as_json=arguments.json)
+        if arguments.interval is not None and not arguments.watch:
+            raise UsageError("--interval is for --watch")
+        interval = _INTERVAL if arguments.interval is None else arguments.interval
+        if not _SHORTEST_INTERVAL <= interval < math.inf:
+            raise UsageError(f"--interval {interval:g}: the least is {_SHORTEST_INTERVAL:g} s")
+        shown = StatusOptions(
+            release=arguments.release,
+            watch=arguments.watch,
+            interval=interval,
+            as_json=arguments.json,
+        )
+        return status(read_tree(arguments, environ), _read_deploy(arguments), shown, environ)
 
     parser.set_defaults(run=run)
 

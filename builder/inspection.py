@@ -1,4 +1,4 @@
-"""The commands that read and show and make no image: graph, list, check, registry, init."""
+"""The commands that read and show and make no image: graph, list, check, report, registry, init."""
 
 from __future__ import annotations
 
@@ -145,6 +145,37 @@ def _status_text(status: Status) -> str:
         return f"a registry that is not ours answers at {status.address}; it is used as it is"
     process = f", process {status.pid}" if status.pid else ""
     return f"registry at {status.address} ({kind}{process}), data in {status.data}"
+
+
+def report(options: TreeOptions, file: Path | None, *, failed: bool, as_json: bool) -> int:
+    """Show the report of a run that has ended."""
+    from builder.config import find_config  # noqa: PLC0415
+    from builder.report.recorded import text  # noqa: PLC0415
+    from builder.tree import LAST_REPORT  # noqa: PLC0415
+
+    if file is None:
+        file = find_config(Path.cwd(), options.config).parent / LAST_REPORT
+        if not file.exists():
+            raise UsageError(
+                "nothing was built in this tree yet, so there is no report",
+                hint="`ocbuild all` writes one",
+            )
+    try:
+        found = json.loads(file.read_bytes())
+        images = found["images"]
+        shown = text(found, bad_only=failed)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{file} is no report of ocbuild", hint="--report FILE of a build writes one"
+        ) from error
+    if as_json:
+        bad = {name: one for name, one in images.items() if one.get("status") != "ok"}
+        _print_json({**found, "images": bad if failed else images})
+    else:
+        sys.stdout.write(shown + "\n")
+    return 0
 
 
 def init(folder: Path, *, force: bool, show: bool) -> int:

@@ -58,6 +58,16 @@ class DeployOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatusOptions:
+    """How the state of stacks is shown; ``release`` is one to compare with, None: what runs."""
+
+    release: str | None = None
+    watch: bool = False
+    interval: float = 2.0
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromoteOptions:
     """Which release is copied to where; ``target`` is REGISTRY/NAMESPACE as it was written."""
 

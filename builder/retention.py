@@ -13,8 +13,7 @@ from datetime import datetime, timedelta, timezone
 
 from builder.release import Release
 
-# A deployment puts a tag of this form on the releases that it runs and may go back to:
-# deployed-HOST.STACK, deployed-HOST.STACK.before.
+# How the tag of a deployment's record begins, which lies beside the releases and is none.
 DEPLOYED = "deployed-"
 _KEY = re.compile(r"key-[0-9a-f]{40}")
 # version-commit and what refreshes and dirty trees add: the tag of a release, there or gone.
@@ -60,7 +59,7 @@ class Shelved:
 
     @property
     def other_tags(self) -> tuple[str, ...]:
-        """Moving tags, deployments, and what somebody has put there by hand."""
+        """Moving tags, and what somebody has put there by hand."""
         return tuple(tag for tag in self.tags if tag != self.release.tag)
 
 
@@ -121,11 +120,15 @@ def moment(text: str) -> datetime | None:
 
 
 def judge(
-    shelf: Iterable[Shelved], made: Mapping[Place, datetime], policy: Policy
+    shelf: Iterable[Shelved],
+    made: Mapping[Place, datetime],
+    policy: Policy,
+    deployed: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Verdict, ...]:
     """Which releases stay; ``made`` says when images were built.
 
     A release is as young as the youngest of its images: it may have been made of an old commit.
+    ``deployed`` says, by tag, where a release runs or may be brought back to.
     """
     shelf = tuple(shelf)
     recent = _recent(shelf, policy)
@@ -137,8 +140,11 @@ def judge(
             why = "nobody knows how old it is"
         elif policy.is_young(at):
             why = f"younger than {policy.keep_days} days"
-        if one.other_tags:
-            why = ", ".join(one.other_tags)
+        reasons = list(one.other_tags)
+        if places := [place for tag in one.tags for place in (deployed or {}).get(tag, ())]:
+            reasons.append(f"deployed: {', '.join(sorted(set(places)))}")
+        if reasons:
+            why = ", ".join(reasons)
         verdicts.append(Verdict(shelved=one, why=why))
     return tuple(verdicts)
 

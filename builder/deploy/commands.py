@@ -1,80 +1,33 @@
-"""The commands deploy, status, down, rollback and logs: settings and a release meet the hosts."""
+"""The commands deploy, down, rollback and logs: settings and a release meet the hosts."""
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from builder.clock import Clock, SystemClock
-from builder.config import Config
-from builder.deploy import environment, marks, networks, pins
-from builder.deploy.compose import Container, Engine
-from builder.deploy.order import Order, chosen
-from builder.deploy.records import Deployment, Records
-from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well, runs_once
-from builder.errors import DeployError, InterruptedRunError, OcbuildError, UsageError
+from builder.deploy import networks, pins
+from builder.deploy.memory import Memory, memory_of
+from builder.deploy.order import Order
+from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well
+from builder.deploy.site import Site
+from builder.deploy.whole import complete, env_files_of, whole
+from builder.errors import (
+    DeployError,
+    InterruptedRunError,
+    OcbuildError,
+)
 from builder.execute import signals
 from builder.options import DeployOptions, TreeOptions
-from builder.registry.client import Registry
-from builder.registry.releases import Releases
 from builder.release import Release
-from builder.settings_deploy import Stack
-from builder.state import state_dir
-from builder.tree import load_config, registry_host
+from builder.tree import registry_host
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """The project that is deployed: its stacks and hosts, and what was deployed before."""
-
-    config: Config
-    stacks: Mapping[str, Stack]
-    engines: Mapping[str, Engine]
-    records: Records
-    cancel: threading.Event
-    clock: Clock = field(default_factory=SystemClock)
-
-    @classmethod
-    def open(cls, tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> Site:
-        """Read build.toml; no host is asked anything yet."""
-        config = load_config(tree)
-        stacks = chosen(config.deploy.stacks, options.stacks)
-        if options.host is not None:
-            if options.host not in config.deploy.hosts:
-                listed = ", ".join(sorted(config.deploy.hosts))
-                raise UsageError(
-                    f'there is no host "{options.host}"', hint=f"the hosts are {listed}"
-                )
-            stacks = {name: one for name, one in stacks.items() if one.host == options.host}
-        cancel = threading.Event()
-        engines = {
-            name: Engine(host=config.deploy.hosts[name], environ=environ, cancel=cancel)
-            for name in {stack.host for stack in stacks.values()}
-        }
-        name = config.project.name or config.project.namespace.replace("/", "-")
-        records = Records(state_dir(environ) / "deploy" / name)
-        return cls(config=config, stacks=stacks, engines=engines, records=records, cancel=cancel)
-
-    def engine(self, stack: str) -> Engine:
-        return self.engines[self.stacks[stack].host]
-
-    def reach(self) -> None:
-        for name in sorted(self.engines):
-            self.engines[name].reach()
-
-    def now(self) -> str:
-        at = datetime.fromtimestamp(self.clock.now(), timezone.utc)
-        return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> int:
@@ -82,40 +35,44 @@ def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]
     site = Site.open(tree, options, environ)
     begun = site.clock.monotonic()
     host = registry_host(site.config)
-    with Registry.connect(environ, clock=site.clock) as registry:
-        releases = Releases(registry, host=host, namespace=site.config.project.namespace)
+    with memory_of(site, environ, _say) as (memory, releases):
         release = releases.read(options.release)
-    site.reach()
-    rendered = _render(site, release, host, options)
-    _provide_networks(site, rendered, dry_run=options.dry_run)
-    if options.dry_run:
-        return _show_plan(site, rendered, release)
-    roller = Roller(records=site.records, say=_say, now=site.now, timeout=options.timeout)
-
-    def roll(stack: str) -> Rollout:
-        return roller.roll(stack, site.engine(stack), rendered[stack], release.tag)
-
-    with signals(site.cancel, threading.Event()):
-        rollouts = _in_order(site, roll)
-    _mark(site, environ)
+        site.reach()
+        memory.adopt()
+        env_files = env_files_of(site, options, memory, _say)
+        rendered = _render(site, release, host, env_files)
+        _provide_networks(site, rendered, dry_run=options.dry_run)
+        complete(site, env_files)
+        if options.dry_run:
+            return _show_plan(site, rendered, release)
+        rollouts = _roll(
+            site, options, memory, {name: (one, release.tag) for name, one in rendered.items()}
+        )
     seconds = site.clock.monotonic() - begun
     bad = [one for one in rollouts if not one.outcome.good]
     _say(f"{release.tag}: {len(rollouts) - len(bad)} of {len(rollouts)} stacks up, {seconds:.1f} s")
     return _exit_code(site, rollouts)
 
 
-def _mark(site: Site, environ: Mapping[str, str]) -> None:
-    """Tell the registry what runs; a deployment is none the worse if that does not succeed."""
-    host, namespace = registry_host(site.config), site.config.project.namespace
-    try:
-        with Registry.connect(environ, clock=site.clock) as registry:
-            shelf = Releases(registry, host=host, namespace=namespace).repository
-            lost = marks.put(registry, shelf, marks.wanted(site.records, site.stacks))
-    except OcbuildError as error:
-        _say(f"note: the registry does not know what runs now, so prune may delete it: {error}")
-        return
-    for release in lost:
-        _say(f"note: the registry no longer has the release {release}, which runs or ran before")
+def _roll(
+    site: Site,
+    options: DeployOptions,
+    memory: Memory,
+    wanted: Mapping[str, tuple[Mapping[str, Any], str]],
+) -> list[Rollout]:
+    """Bring each stack to what is wanted, of which release, and have the registry know at once."""
+    roller = Roller(
+        records=site.records, say=_say, now=site.now, timeout=options.timeout, by=memory.by
+    )
+
+    def roll(stack: str) -> Rollout:
+        compose, release = wanted[stack]
+        rollout = roller.roll(stack, site.engine(stack), compose, release)
+        memory.keep(stack)
+        return rollout
+
+    with signals(site.cancel, threading.Event()):
+        return _in_order(site, roll)
 
 
 def _exit_code(site: Site, rollouts: Sequence[Rollout]) -> int:
@@ -125,11 +82,10 @@ def _exit_code(site: Site, rollouts: Sequence[Rollout]) -> int:
 
 
 def _render(
-    site: Site, release: Release, host: str, options: DeployOptions
+    site: Site, release: Release, host: str, env_files: Mapping[str, Path | None]
 ) -> dict[str, dict[str, Any]]:
     """Every chosen stack, whole and pinned."""
     variables = pins.variables(release, host)
-    env_files = {name: _env_file(stack.file.parent, options) for name, stack in site.stacks.items()}
 
     def render(name: str) -> dict[str, Any]:
         stack = site.stacks[name]
@@ -140,16 +96,6 @@ def _render(
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return dict(zip(site.stacks, pool.map(render, site.stacks), strict=True))
-
-
-def _env_file(folder: Path, options: DeployOptions) -> Path | None:
-    if options.env_file is not None:
-        return options.env_file
-    existed = (folder / environment.FILE).exists()
-    file = environment.ensure(folder)
-    if file is not None and not existed:
-        _say(f"wrote {file} with new secrets; keep it")
-    return file
 
 
 def _provide_networks(
@@ -167,7 +113,7 @@ def _provide_networks(
 
 
 def _show_plan(site: Site, rendered: Mapping[str, Mapping[str, Any]], release: Release) -> int:
-    for name in _listed(site):
+    for name in site.listed():
         compose = rendered[name]
         before = site.records.current(name)
         changed = changed_services(compose, before.compose if before else None)
@@ -177,17 +123,6 @@ def _show_plan(site: Site, rendered: Mapping[str, Mapping[str, Any]], release: R
             _say(f"{name:20} would be started: {', '.join(changed) or 'what is not well'}")
     _say(f"release {release.tag}; nothing was changed")
     return 0
-
-
-def _listed(site: Site) -> list[str]:
-    """The stacks in an order in which they can come up."""
-    order = Order(site.stacks)
-    found: list[str] = []
-    while order.active:
-        for name in order.ready():
-            found.append(name)
-            order.done(name)
-    return found
 
 
 def _in_order(site: Site, roll: Callable[[str], Rollout]) -> list[Rollout]:
@@ -233,63 +168,6 @@ def _show(rollout: Rollout, seconds: float) -> None:
         _say(f"  {line}")
 
 
-def status(
-    tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str], *, as_json: bool
-) -> int:
-    """Every container with its health and image; 5 if one is not well."""
-    site = Site.open(tree, options, environ)
-    site.reach()
-    rows: list[dict[str, object]] = []
-    well = True
-    for name in _listed(site):
-        deployment = site.records.current(name)
-        if deployment is None:
-            rows.append({"stack": name, "service": "", "condition": "not deployed"})
-            continue
-        containers = site.engine(name).containers(deployment.compose)
-        well = well and is_well(deployment.compose, containers)
-        rows += _rows(name, deployment, containers)
-    if as_json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-    else:
-        _table(rows, ("stack", "service", "condition", "image", "release", "since"))
-    return 0 if well else DeployError.exit_code
-
-
-def _rows(
-    stack: str, deployment: Deployment, containers: Sequence[Container]
-) -> list[dict[str, object]]:
-    found = {one.service: one for one in containers}
-    rows: list[dict[str, object]] = []
-    for service, described in sorted(deployment.compose["services"].items()):
-        one = found.get(service)
-        condition = "missing" if one is None else one.condition
-        if one is not None and runs_once(deployment.compose, service) and one.exit_code == 0:
-            condition = "done" if one.state == "exited" else condition
-        image = "" if one is None else one.image
-        if one is not None and image != described["image"]:
-            condition += ", another image"
-        rows.append(
-            {
-                "stack": stack,
-                "service": service,
-                "condition": condition,
-                "image": _short(image),
-                "digest": image.partition("@")[2],
-                "release": deployment.release,
-                "host": deployment.host,
-                "since": one.status if one is not None else "",
-                "deployed": deployment.at,
-            }
-        )
-    return rows
-
-
-def _short(image: str) -> str:
-    name, _, digest = image.rpartition("/")[2].partition("@")
-    return f"{name}@{digest[7:19]}" if digest else name
-
-
 def down(
     tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str], *, volumes: bool
 ) -> int:
@@ -297,41 +175,47 @@ def down(
     site = Site.open(tree, options, environ)
     site.reach()
     bad = 0
-    for name in reversed(_listed(site)):
-        deployment = site.records.current(name)
-        if deployment is None:
-            _say(f"{name:20} not deployed")
-            continue
-        heard: list[str] = []
-        if site.engine(name).down(deployment.compose, heard.append, volumes=volumes):
-            site.records.removed(name)
-            _say(f"{name:20} down{', its volumes removed' if volumes else ''}")
-        else:
-            bad += 1
-            _say(f"{name:20} cannot be taken down")
-            for line in heard[-5:]:
-                _say(f"  {line}")
+    with memory_of(site, environ, _say) as (memory, _):
+        memory.adopt_if_told()
+        for name in reversed(site.listed()):
+            deployment = site.records.current(name)
+            if deployment is None:
+                _say(f"{name:20} not deployed")
+                continue
+            heard: list[str] = []
+            if site.engine(name).down(deployment.compose, heard.append, volumes=volumes):
+                site.records.removed(name)
+                _say(f"{name:20} down{', its volumes removed' if volumes else ''}")
+                memory.removed(name, data=not volumes)
+            else:
+                bad += 1
+                _say(f"{name:20} cannot be taken down")
+                for line in heard[-5:]:
+                    _say(f"  {line}")
     return DeployError.exit_code if bad else 0
 
 
 def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> int:
     """Bring each chosen stack back to what ran before its last change."""
     site = Site.open(tree, options, environ)
-    recorded = {name: site.records.previous(name) for name in site.stacks}
-    previous = {name: one for name, one in recorded.items() if one is not None}
-    if not previous:
-        raise DeployError("nothing ran before: there is nothing to go back to")
     site.reach()
-    site = replace(site, stacks={name: site.stacks[name] for name in previous})
-    roller = Roller(records=site.records, say=_say, now=site.now, timeout=options.timeout)
-
-    def roll(stack: str) -> Rollout:
-        before = previous[stack]
-        return roller.roll(stack, site.engine(stack), before.compose, before.release)
-
-    with signals(site.cancel, threading.Event()):
-        rollouts = _in_order(site, roll)
-    _mark(site, environ)
+    with memory_of(site, environ, _say) as (memory, _):
+        memory.adopt_if_told()
+        recorded = {name: site.records.previous(name) for name in site.stacks}
+        if all(one is None for one in recorded.values()):
+            raise DeployError("nothing ran before: there is nothing to go back to")
+        site = replace(
+            site, stacks={name: site.stacks[name] for name, one in recorded.items() if one}
+        )
+        if any(one is not None and not one.whole for one in recorded.values()):
+            env_files = env_files_of(site, options, memory, _say)
+            complete(site, env_files)
+        wanted: dict[str, tuple[Mapping[str, Any], str]] = {}
+        for name in site.stacks:
+            before = site.records.previous(name)
+            if before is not None:
+                wanted[name] = whole(name, before).compose, before.release
+        rollouts = _roll(site, options, memory, wanted)
     return _exit_code(site, rollouts)
 
 
@@ -340,19 +224,14 @@ def logs(
 ) -> int:
     """The logs of the chosen stacks, one after the other."""
     site = Site.open(tree, options, environ)
+    with memory_of(site, environ, _say) as (memory, _):
+        memory.adopt_if_told()
     code = 0
-    for name in _listed(site):
+    for name in site.listed():
         deployment = site.records.current(name)
         if deployment is not None:
             code |= site.engine(name).follow(deployment.compose, words, _print)
     return DeployError.exit_code if code else 0
-
-
-def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
-    widths = {c: max([len(c), *(len(str(row.get(c, ""))) for row in rows)]) for c in columns}
-    for row in [{c: c for c in columns}, *rows]:
-        cells = [str(row.get(column, "")).ljust(widths[column]) for column in columns]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
 def _print(line: str) -> None:

@@ -58,7 +58,9 @@ class Engine:
 
     def docker(self, *words: str) -> Completed:
         """One short question; its failure is the caller's to judge."""
-        return run([*self._docker(), *words], env=self.environ, timeout=_PATIENCE)
+        return run(
+            [*self._docker(), *words], env=self.environ, timeout=_PATIENCE, cancel=self.cancel
+        )
 
     def reach(self) -> None:
         """Make sure that the engine answers.

@@ -17,8 +17,13 @@ def variables(release: Release, registry: str) -> dict[str, str]:
     """The environment in which compose files name images: registry, namespace, a tag per group."""
     found = {"REGISTRY": registry, "NAMESPACE": release.namespace}
     for image in release.images.values():
-        found.setdefault(f"TAG_{image.group.upper().replace('-', '_')}", image.tag)
+        found.setdefault(variable(image.group), image.tag)
     return found
+
+
+def variable(group: str) -> str:
+    """The variable by which compose files name the tag of a group."""
+    return f"TAG_{group.upper().replace('-', '_')}"
 
 
 def images(compose: Compose) -> dict[str, str]:

@@ -19,12 +19,24 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One stack as it was brought up: of which release, when (RFC 3339), and the whole of it."""
+    """One stack as it was brought up: of which release, when (RFC 3339), by whom, and all of it.
+
+    ``id`` tells it from all others. It is not ``whole`` if only the registry knows of it, which is
+    told no secrets; ``adopted``, if it was made whole again from the files of this machine.
+    """
 
     release: str
     at: str
     host: str
     compose: Mapping[str, Any]
+    by: str = ""
+    id: str = ""
+    whole: bool = True
+    adopted: bool = False
+
+    @property
+    def images(self) -> dict[str, str]:
+        return {name: str(one.get("image")) for name, one in self.compose["services"].items()}
 
 
 class Records:
@@ -43,7 +55,9 @@ class Records:
         """``now`` runs; what ran until now becomes the previous one."""
         current = self._file(stack, "current")
         before = self.current(stack)
-        if before is not None:
+        # To deploy once more what was deployed from elsewhere brings up nothing new.
+        again = before is not None and before.adopted and before.images == now.images
+        if before is not None and not again:
             self._write(self._file(stack, "previous"), before)
         self._write(current, now)
 
@@ -59,6 +73,14 @@ class Records:
         if before is not None:
             self._write(self._file(stack, "previous"), before)
             self._file(stack, "current").unlink()
+
+    def adopted(self, stack: str, current: Deployment | None, previous: Deployment | None) -> None:
+        """What somebody else deployed, as far as it is known."""
+        for which, one in (("current", current), ("previous", previous)):
+            if one is None:
+                self._file(stack, which).unlink(missing_ok=True)
+            else:
+                self._write(self._file(stack, which), one)
 
     def keep_log(self, stack: str, container: str, lines: list[str]) -> Path:
         """What a container wrote that is about to be removed."""
@@ -81,6 +103,10 @@ class Records:
             "release": deployment.release,
             "at": deployment.at,
             "host": deployment.host,
+            "by": deployment.by,
+            "id": deployment.id,
+            "whole": deployment.whole,
+            "adopted": deployment.adopted,
             "compose": deployment.compose,
         }
         replace_file(file, json.dumps(document, indent=1) + "\n")
@@ -99,6 +125,10 @@ def _read(file: Path) -> Deployment | None:
             release=str(found["release"]),
             at=str(found["at"]),
             host=str(found["host"]),
+            by=str(found.get("by", "")),
+            id=str(found.get("id", "")),
+            whole=bool(found.get("whole", True)),
+            adopted=bool(found.get("adopted", False)),
             compose=dict(found["compose"]),
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -92,6 +93,8 @@ class Roller:
     say: Callable[[str], None]
     now: Callable[[], str]
     timeout: float
+    by: str = ""
+    new_id: Callable[[], str] = lambda: secrets.token_hex(8)
     detail: Callable[[str], None] = lambda _line: None
 
     def roll(self, stack: str, engine: Engine, compose: Mapping[str, Any], release: str) -> Rollout:
@@ -102,10 +105,12 @@ class Roller:
 
         """
         before = self.records.current(stack)
-        old = before.compose if before is not None else None
+        old = before.compose if before is not None and before.whole else None
         changed = changed_services(compose, old)
-        if before is not None and old == compose and is_well(compose, engine.containers(compose)):
-            if before.release != release:
+        # Of what was deployed from elsewhere only compose can tell whether it is the same.
+        known = before is not None and not before.adopted
+        if known and old == compose and is_well(compose, engine.containers(compose)):
+            if before is not None and before.release != release:
                 self.records.renamed(stack, release)
             return Rollout(stack=stack, outcome=Outcome.UNCHANGED)
         heard: list[str] = []
@@ -123,17 +128,23 @@ class Roller:
         containers = engine.containers(compose)
         if up and is_well(compose, containers):
             deployment = Deployment(
-                release=release, at=self.now(), host=engine.host.name, compose=compose
+                release=release,
+                at=self.now(),
+                host=engine.host.name,
+                compose=compose,
+                by=self.by,
+                id=self.new_id(),
             )
             self.records.deployed(stack, deployment)
             return Rollout(stack=stack, outcome=Outcome.STARTED, changed=changed)
         reasons = self._why(stack, engine, compose, containers) or tuple(_last(heard))
-        return Rollout(
-            stack=stack,
-            outcome=self._go_back(engine, compose, old),
-            changed=changed,
-            reasons=reasons,
-        )
+        if before is not None and old is None:
+            # To take it down would be worse than what it is.
+            reasons += (f"what {before.by} deployed before is known here in parts only: it stays",)
+            outcome = Outcome.LOST
+        else:
+            outcome = self._go_back(engine, compose, old)
+        return Rollout(stack=stack, outcome=outcome, changed=changed, reasons=reasons)
 
     def _why(
         self,

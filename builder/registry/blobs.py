@@ -158,6 +158,16 @@ class Blobs:
         self._abandon(place, location)
         return False
 
+    def try_to_write(self, repository: Reference) -> None:
+        """Make sure that we may: an upload is begun and given up.
+
+        Raises:
+            RegistryError: we may not.
+
+        """
+        place = Repository.of(repository)
+        self._abandon(place, self._session.persist(lambda: self._start(place)))
+
     # --- one attempt of each ------------------------------------------------------------------
 
     def _open_once(self, place: Repository, digest: str) -> BlobReader:

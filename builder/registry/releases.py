@@ -12,6 +12,7 @@ from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import NotFoundError
 from builder.release import ARTIFACT_TYPE, NAME, Release
+from builder.retention import DEPLOYED
 
 
 class Releases:
@@ -69,7 +70,10 @@ class Releases:
     def tags(self) -> Iterator[str]:
         """The tags of all releases, moving ones included; none where there is no release yet."""
         try:
-            yield from (tag for tag in self._registry.tags(self.repository) if tag not in CLAIMS)
+            for tag in self._registry.tags(self.repository):
+                # The claims of runs and the records of deployments lie beside them.
+                if tag not in CLAIMS and not tag.startswith(DEPLOYED):
+                    yield tag
         except NotFoundError:
             return
 

@@ -16,6 +16,7 @@ from builder.labels import KEY
 from builder.options import PruneOptions, TreeOptions
 from builder.reference import BadReferenceError, Reference
 from builder.registry.collection import collect, obstacle
+from builder.registry.deployments import Deployments
 from builder.registry.embedded import DEFAULT_ADDRESS, EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError
 from builder.releases import texts
@@ -82,10 +83,14 @@ def _survey(home: Home, options: PruneOptions) -> tuple[Sweep, list[Shelved]]:
         policy = _policy(home, options, shelf)
         manifests = scan(home, repositories(home, shelf))
         made = {one.place: one.made for one in manifests if one.made is not None}
-        verdicts = judge(shelf, made, policy)
+        deployed = _deployed(home)
+        verdicts = judge(shelf, made, policy, deployed)
         found = sweep(verdicts, manifests, policy, shelf=home.releases.repository.path)
         again = _shelve(home)
-        if [(one.digest, one.tags) for one in again] == [(one.digest, one.tags) for one in shelf]:
+        same = [(one.digest, one.tags) for one in again] == [
+            (one.digest, one.tags) for one in shelf
+        ]
+        if same and _deployed(home) == deployed:
             return found, shelf
         shelf = again
     raise PublishError(
@@ -103,6 +108,15 @@ def _shelve(home: Home) -> list[Shelved]:
             hint=broken[0].hint or "delete that tag, if nobody needs it",
         )
     return shelf
+
+
+def _deployed(home: Home) -> dict[str, list[str]]:
+    """Where each release runs, or ran before what runs now, by its tag."""
+    found: dict[str, list[str]] = {}
+    for entry in Deployments(home.registry, home.releases.repository).all():
+        for release in entry.releases:
+            found.setdefault(release, []).append(f"{entry.host}.{entry.stack}")
+    return found
 
 
 def _policy(home: Home, options: PruneOptions, shelf: Iterable[Shelved]) -> Policy:

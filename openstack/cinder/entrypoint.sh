@@ -17,7 +17,7 @@ configure() {
 case "${1:-}" in
     db-sync)
         configure
-        exec cinder-manage db sync
+        exec once db-sync cinder-manage db sync
         ;;
     register)
         register cinder volumev3 'http://cinder-api:8776/v3/%(project_id)s'

@@ -16,7 +16,7 @@ configure() {
 case "${1:-}" in
     db-sync)
         configure
-        exec glance-manage db_sync
+        exec once db-sync glance-manage db_sync
         ;;
     register)
         register glance image http://glance-api:9292

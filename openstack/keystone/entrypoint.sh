@@ -19,14 +19,16 @@ case "${1:-}" in
         configure
         default PUBLIC_URL "$KEYSTONE_URL"
         writable /var/lib/keystone/keys
-        keystone-manage db_sync
-        keystone-manage fernet_setup
-        keystone-manage credential_setup
+        once db-sync keystone-manage db_sync
+        # Keys lie in a volume of their own, and those that are there stay.
+        [ -e /var/lib/keystone/keys/fernet/0 ] || keystone-manage fernet_setup
+        [ -e /var/lib/keystone/keys/credential/0 ] || keystone-manage credential_setup
         # By environment: an argument could be read by every user of the host.
         export OS_BOOTSTRAP_PASSWORD="$ADMIN_PASSWORD" OS_BOOTSTRAP_REGION_ID="$REGION" \
             OS_BOOTSTRAP_ADMIN_URL="$KEYSTONE_URL" OS_BOOTSTRAP_INTERNAL_URL="$KEYSTONE_URL" \
             OS_BOOTSTRAP_PUBLIC_URL="$PUBLIC_URL"
-        exec keystone-manage bootstrap
+        exec once --with ADMIN_PASSWORD --with REGION --with KEYSTONE_URL --with PUBLIC_URL \
+            bootstrap keystone-manage bootstrap
         ;;
     uwsgi)
         configure

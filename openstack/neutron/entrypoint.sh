@@ -45,7 +45,7 @@ forget_namespaces() {
 case "${1:-}" in
     db-sync)
         configure_server
-        exec neutron-db-manage upgrade heads
+        exec once db-sync neutron-db-manage upgrade heads
         ;;
     register)
         register neutron network http://neutron-server:9696

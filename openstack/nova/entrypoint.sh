@@ -45,6 +45,9 @@ db_sync() {
 case "${1:-}" in
     db-sync)
         configure_with_database
+        exec once db-sync entrypoint.sh db-sync-now
+        ;;
+    db-sync-now)
         db_sync
         exit
         ;;

@@ -16,7 +16,7 @@ configure() {
 case "${1:-}" in
     db-sync)
         configure
-        exec placement-manage db sync
+        exec once db-sync placement-manage db sync
         ;;
     register)
         register placement placement http://placement:8778

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -66,12 +66,12 @@ class Ocbuild:
         assert "Traceback" not in done.stderr, done.stderr
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, out: IO[str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "builder", *words],
             cwd=self.tree.root,
             env=self.environ,
-            stdout=subprocess.PIPE,
+            stdout=out or subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )

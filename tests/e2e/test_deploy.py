@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,35 +130,123 @@ def cloud(ocbuild: Ocbuild, tree: Tree, namespace: str) -> Iterator[Cloud]:
     docker("network", "rm", f"{namespace}-internal", check=False)
 
 
-def marks(registry: LocalRegistry, namespace: str) -> dict[str, str]:
-    """What the registry was told of deployments: mark to digest."""
+def recorded(registry: LocalRegistry, namespace: str) -> dict[str, dict[str, Any]]:
+    """What the registry was told of deployments, by host and stack."""
     tags = ask(registry, f"{namespace}/release/tags/list")[0]["tags"]
     kind = "application/vnd.oci.image.manifest.v1+json"
-    return {
-        tag.removeprefix("deployed-"): ask(registry, f"{namespace}/release/manifests/{tag}", kind)[
-            1
-        ]["Docker-Content-Digest"]
-        for tag in tags
-        if tag.startswith("deployed-")
-    }
+    found = {}
+    for tag in tags:
+        if tag.startswith("deployed-"):
+            manifest, _ = ask(registry, f"{namespace}/release/manifests/{tag}", kind)
+            digest = manifest["layers"][0]["digest"]
+            entry, _ = ask(registry, f"{namespace}/release/blobs/{digest}")
+            found[f"{entry['host']}.{entry['stack']}"] = entry
+    return found
 
 
-def test_the_registry_knows_which_releases_run_and_may_run_again(
-    cloud: Cloud, registry: LocalRegistry, namespace: str
+def test_the_registry_knows_what_runs_and_prune_keeps_it(
+    cloud: Cloud, registry: LocalRegistry, namespace: str, tree: Tree
 ) -> None:
-    cloud.publish()
+    one = cloud.publish()
     assert cloud("deploy").code == 0
-    first = marks(registry, namespace)
+    first = recorded(registry, namespace)
     assert first.keys() == {"local.api", "local.database"}
+    assert {entry["now"]["release"] for entry in first.values()} == {one}
+    assert all(entry["before"] is None and "@" in entry["by"] for entry in first.values())
+    images = [each["image"] for each in first["local.api"]["now"]["compose"]["services"].values()]
+    assert all("@sha256:" in image for image in images)
+    secret = (tree.root / "deploy/common.env").read_text().rpartition("SECRET=")[2].strip()
+    assert secret not in str(first)
+
     cloud.change("api", OTHER)
-    cloud.publish()
+    two = cloud.publish()
     assert cloud("deploy").code == 0
-    second = marks(registry, namespace)
-    assert second.keys() == {*first, "local.api.before"}
-    assert second["local.api.before"] == first["local.api"]
-    assert second["local.api"] == second["local.database"] != first["local.api"]
-    kept = cloud("prune", "--keep-commits", "0", "--keep-days", "0", "--json").json
-    assert [one["keep"] for one in kept["releases"]] == [True, True], kept
+    second = recorded(registry, namespace)
+    assert second["local.api"]["now"]["release"] == two
+    assert second["local.api"]["before"] == first["local.api"]["now"]
+    # The database was not touched, but what it runs is in the newer release, too.
+    assert second["local.database"]["now"]["id"] == first["local.database"]["now"]["id"]
+    assert second["local.database"]["now"]["release"] == two
+
+    assert pruned(cloud) == {one: True, two: True}
+    # A third release is not deployed, so that "latest" keeps neither of them.
+    cloud.change("api", SERVER + "# once more\nRUN touch /more\n")
+    three = cloud.publish()
+    assert pruned(cloud) == {one: True, two: True, three: True}
+    assert cloud("down").code == 0
+    assert pruned(cloud) == {one: False, two: False, three: True}
+    assert {entry["now"] for entry in recorded(registry, namespace).values()} == {None}
+
+
+def pruned(cloud: Cloud) -> dict[str, bool]:
+    """Which releases a prune that keeps nothing for its age would keep."""
+    found = cloud("prune", "--keep-commits", "0", "--keep-days", "0", "--json").json
+    return {one["tag"]: one["keep"] for one in found["releases"]}
+
+
+def elsewhere(tree: Tree, folder: Path) -> Ocbuild:
+    """Another machine: a clone of the tree, without secrets, and an empty state folder."""
+    tree.git("clone", "--quiet", ".", str(folder / "clone"))
+    clone = folder / "clone"
+    toml = (clone / "build.toml").read_text()
+    return Ocbuild(Tree(clone, toml=toml), folder / "other-state")
+
+
+def test_another_machine_sees_rolls_back_and_takes_down_what_this_one_deployed(
+    cloud: Cloud, tree: Tree, tmp_path: Path, registry: LocalRegistry, namespace: str
+) -> None:
+    old = cloud.publish()
+    assert cloud("deploy").code == 0
+    cloud.change("api", OTHER)
+    new = cloud.publish()
+    assert cloud("deploy").code == 0
+    before = cloud.containers()
+    other = elsewhere(tree, tmp_path)
+
+    status = other("status", "--json")
+    assert status.code == 0, status.err
+    assert {(row["service"], row["condition"], row["release"]) for row in status.json} == {
+        ("database", "healthy", new),
+        ("sync", "done", new),
+        ("api", "healthy", new),
+        ("worker", "healthy", new),
+    }
+    assert all("@" in row["by"] for row in status.json)
+
+    # Its secrets would be new ones, and the volumes know only the old ones.
+    for words in (["deploy"], ["rollback", "api"]):
+        refused = other(*words)
+        assert refused.code == 5, refused.err
+        assert "common.env is missing here" in refused.err
+    assert not (other.tree.root / "deploy/common.env").exists()
+    assert cloud.containers() == before
+
+    shutil.copy(tree.root / "deploy/common.env", other.tree.root / "deploy/common.env")
+    rolled = other("rollback", "api")
+    assert rolled.code == 0, rolled.err
+    entry = recorded(registry, namespace)["local.api"]
+    assert (entry["now"]["release"], entry["before"]["release"]) == (old, new)
+    after = cloud.containers()
+    assert after["database-database-1"] == before["database-database-1"]
+    assert after["api-api-1"] != before["api-api-1"]
+
+    # The first machine learns of it, and does not take its own record for what runs.
+    assert {row["release"] for row in cloud("status", "api", "--json").json} == {old}
+    again = cloud("deploy", "--release", new)
+    assert again.code == 0, again.err
+    assert {row["release"] for row in cloud("status", "api", "--json").json} == {new}
+    assert {row["drift"] for row in other("status", "--json").json} == {""}
+    entry = recorded(registry, namespace)["local.api"]
+    assert (entry["now"]["release"], entry["before"]["release"]) == (new, old)
+
+    assert other("down", "--volumes").code == 0
+    assert cloud.containers() == {}
+    assert docker("volume", "ls", "--quiet", "--filter", f"name={cloud.name}-") == ""
+    assert all(
+        (entry["now"], entry["data"]) == (None, False)
+        for entry in recorded(registry, namespace).values()
+    )
+    assert {row["condition"] for row in cloud("status", "--json").json} == {"not deployed"}
 
 
 def test_a_release_is_deployed_once_rolled_forward_and_back(cloud: Cloud, tree: Tree) -> None:
@@ -260,3 +350,49 @@ def test_an_interrupted_deployment_ends_soon_and_the_next_one_goes_on(
     cloud.change("api", SERVER)
     cloud.publish()
     assert cloud("deploy").code == 0
+
+
+def test_a_watch_tells_what_changes_and_ends_when_it_is_told(
+    cloud: Cloud, ocbuild: Ocbuild, tmp_path: Path
+) -> None:
+    release = cloud.publish()
+    assert cloud("deploy").code == 0
+    told = tmp_path / "told"
+    with told.open("w") as out:
+        process = ocbuild.start("status", "--watch", "--interval", "0.2", out=out)
+        assert soon(lambda: "worker" in told.read_text(), within=60)
+        docker("exec", cloud.containers()["api-worker-1"], "rm", "/well")
+        assert soon(lambda: "api worker: healthy -> unhealthy" in told.read_text(), within=60)
+        docker("rm", "--force", cloud.containers()["api-worker-1"])
+        # It may be seen while it is removed, too.
+        assert soon(lambda: "-> missing" in told.read_text(), within=60)
+        interrupt(process)
+    assert process.returncode == 0
+    # A line for each change, and none for what stays.
+    table, changes = told.read_text().splitlines()[:5], told.read_text().splitlines()[5:]
+    assert [line.split()[0] for line in table] == ["stack", "database", "api", "api", "api"]
+    assert all(" api worker: " in line for line in changes), changes
+    ended = cloud("status", "--json")
+    assert ended.code == 5
+    found = {row["service"]: row for row in ended.json}
+    assert (found["worker"]["condition"], found["worker"]["drift"]) == ("missing", "missing")
+    database = found["database"]
+    assert database["release"] == release
+    assert database["digest"].startswith("sha256:")
+    assert database["since"] >= database["deployed"][:10]
+    assert database["drift"] == ""
+
+
+def test_what_runs_can_be_compared_with_a_newer_release(cloud: Cloud) -> None:
+    cloud.publish()
+    assert cloud("deploy").code == 0
+    cloud.change("api", OTHER)
+    newer = cloud.publish()
+    found = cloud("status", "--release", newer, "--json")
+    assert found.code == 0
+    assert {row["service"]: row["drift"] for row in found.json} == {
+        "api": f"not that of {newer}",
+        "sync": f"not that of {newer}",
+        "worker": "",
+        "database": "",
+    }

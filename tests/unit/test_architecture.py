@@ -68,7 +68,14 @@ HOMES = {
     "networkx": {"graph"},
     "rich": {"report"},
     "subprocess": {"process"},
-    "argparse": {"arguments", "arguments_deploy", "arguments_release", "arguments_shared"},
+    "argparse": {
+        "arguments",
+        "arguments_complete",
+        "arguments_deploy",
+        "arguments_machine",
+        "arguments_release",
+        "arguments_shared",
+    },
 }
 # Who may know the stages that introduce the others to each other.
 TOP = {
@@ -76,7 +83,7 @@ TOP = {
     "arguments": {"cli"},
     "pipeline": {"arguments", "refreshing"},
     "refreshing": {"arguments"},
-    "inspection": {"arguments"},
+    "inspection": {"arguments", "arguments_machine"},
     "machine": {"pipeline", "planning", "run"},
     "planning": {"pipeline"},
     "run": {"pipeline"},

@@ -120,7 +120,18 @@ def test_a_refresh_makes_an_old_commit_no_newer() -> None:
     assert set(kept(judge(shelf, {}, policy(2)))) == {"commit2", "commit3"}
 
 
-@pytest.mark.parametrize("tag", ["latest", "nightly", "deployed-controller", "by-hand"])
+def test_a_release_that_runs_somewhere_stays_and_the_place_is_named() -> None:
+    old, older = shelved("1.0-aaa", 90), shelved("1.0-bbb", 91, also=("by-hand",))
+    places = {"1.0-aaa": ["local.api", "desk.api", "local.api"], "1.0-bbb": ["local.db"]}
+    verdicts = judge([old, older], {}, policy(), places)
+    assert [one.why for one in verdicts] == [
+        "deployed: desk.api, local.api",
+        "by-hand, deployed: local.db",
+    ]
+    assert [one.why for one in judge([old], {}, policy(), {})] == [""]
+
+
+@pytest.mark.parametrize("tag", ["latest", "nightly", "by-hand"])
 def test_a_release_with_another_tag_stays(tag: str) -> None:
     shelf = [shelved("commit1", 1000, also=(tag,))]
     assert kept(judge(shelf, {}, policy())) == {"commit1": tag}

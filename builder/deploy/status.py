@@ -1,0 +1,205 @@
+"""The command status: what is deployed and how it is, once or for as long as somebody watches."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from builder.deploy.conditions import NOT_DEPLOYED, UNREACHABLE, Row, changes, rows, short
+from builder.deploy.memory import memory_of
+from builder.deploy.records import Deployment
+from builder.deploy.sight import Seen, look
+from builder.deploy.site import Site
+from builder.errors import DeployError, EngineUnavailableError
+from builder.execute import signals
+from builder.options import DeployOptions, StatusOptions, TreeOptions
+from builder.release import Release
+from builder.report.choose import mode_for
+from builder.report.table import Draw, Line, open_table
+from builder.report.text import columns, counted, duration, write_line
+from builder.retention import moment
+
+COLUMNS = ("stack", "service", "condition", "image", "release", "drift", "since")
+# While a host does not answer it is asked ever more rarely.
+_LONGEST_WAIT = 30.0
+_STYLES = {"starting": "yellow", "created": "yellow", UNREACHABLE: "red", NOT_DEPLOYED: "dim"}
+
+
+def status(
+    tree: TreeOptions,
+    options: DeployOptions,
+    shown: StatusOptions,
+    environ: Mapping[str, str],
+) -> int:
+    """Every container with its health and image; 5 if one is not well."""
+    site = Site.open(tree, options, environ)
+    with memory_of(site, environ, _note) as (memory, releases):
+        against = None if shown.release is None else releases.read(shown.release)
+        memory.adopt_if_told()
+    if not shown.watch:
+        found = survey(site, against)
+        _show(found, site.clock.now(), as_json=shown.as_json)
+        return _code(found)
+    with signals(site.cancel, threading.Event()):
+        if not shown.as_json and mode_for("live", sys.stdout, environ) == "live":
+            with open_table(sys.stdout, COLUMNS, environ=environ) as draw:
+                watch(site, against, shown.interval, _Drawn(draw, site))
+        else:
+            watch(site, against, shown.interval, Told(site, as_json=shown.as_json))
+    # Nothing else ends a watch, so this is no run that was cut off.
+    return 0
+
+
+def _code(found: Iterable[Row]) -> int:
+    return 0 if all(row.well for row in found) else DeployError.exit_code
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+def survey(site: Site, against: Release | None = None) -> list[Row]:
+    """One look at all hosts; one that does not answer hides no other."""
+    names = site.listed()
+    deployed = {name: site.records.current(name) for name in names}
+    projects: dict[str, set[str]] = {host: set() for host in site.engines}
+    for name, deployment in deployed.items():
+        if deployment is not None:
+            projects[site.stacks[name].host].add(str(deployment.compose["name"]))
+
+    def ask(host: str) -> dict[str, tuple[Seen, ...]] | str:
+        if not projects[host]:
+            return {}
+        try:
+            return look(site.engines[host], projects[host])
+        except (DeployError, EngineUnavailableError) as error:
+            return error.message
+
+    with ThreadPoolExecutor(max_workers=max(1, len(projects))) as pool:
+        answers = dict(zip(projects, pool.map(ask, projects), strict=True))
+    found: list[Row] = []
+    for name in names:
+        found += _stack(name, site.stacks[name].host, deployed[name], answers, against)
+    return found
+
+
+def _stack(
+    name: str,
+    host: str,
+    deployment: Deployment | None,
+    answers: Mapping[str, Mapping[str, tuple[Seen, ...]] | str],
+    against: Release | None,
+) -> list[Row]:
+    if deployment is None:
+        return [Row(stack=name, host=host, condition=NOT_DEPLOYED)]
+    answer = answers[host]
+    if isinstance(answer, str):
+        return [
+            Row(
+                stack=name,
+                host=host,
+                condition=UNREACHABLE,
+                well=False,
+                release=deployment.release,
+                why=answer.splitlines()[-1] if answer else "",
+                deployed=deployment.at,
+                by=deployment.by,
+            )
+        ]
+    return rows(name, deployment, answer[str(deployment.compose["name"])], against)
+
+
+# --- watching -----------------------------------------------------------------------------------
+
+
+def watch(
+    site: Site, against: Release | None, interval: float, show: Callable[[Sequence[Row]], None]
+) -> None:
+    """Look again and again; the wait begins when a look has ended, so that none is hurried."""
+    wait = interval
+    while not site.cancel.is_set():
+        found = survey(site, against)
+        if site.cancel.is_set():
+            return
+        show(found)
+        lost = any(row.condition == UNREACHABLE for row in found)
+        wait = min(max(_LONGEST_WAIT, interval), wait * 2) if lost else interval
+        site.clock.wait(site.cancel, wait)
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """On a terminal: the whole table, in place."""
+
+    draw: Draw
+    site: Site
+
+    def __call__(self, found: Sequence[Row]) -> None:
+        now = self.site.clock.now()
+        lines = [Line(_cells(row, now), _style(row)) for row in found]
+        bad = sum(not row.well for row in found)
+        state = f"{counted(bad, 'row')} not well" if bad else "all is well"
+        self.draw(lines, f"{_time(now)}  {state}; ctrl-C ends this")
+
+
+@dataclass(slots=True)
+class Told:
+    """In a log or a pipe: the table once, and then a line for each change."""
+
+    site: Site
+    as_json: bool
+    before: Sequence[Row] | None = None
+
+    def __call__(self, found: Sequence[Row]) -> None:
+        now = self.site.clock.now()
+        if self.as_json:
+            if found != self.before:
+                write_line(sys.stdout, json.dumps([row.as_json() for row in found]))
+        elif self.before is None:
+            _show(found, now, as_json=False)
+        else:
+            for change in changes(self.before, found):
+                write_line(sys.stdout, f"{_time(now)} {change}")
+        sys.stdout.flush()
+        self.before = found
+
+
+# --- showing ------------------------------------------------------------------------------------
+
+
+def _show(found: Sequence[Row], now: float, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps([row.as_json() for row in found], indent=2) + "\n")
+        return
+    for line in columns([COLUMNS, *(_cells(row, now) for row in found)]):
+        sys.stdout.write(line + "\n")
+
+
+def _cells(row: Row, now: float) -> tuple[str, ...]:
+    condition = row.condition
+    if row.restarts:
+        condition += f", restarted {row.restarts}x"
+    since = moment(row.since)
+    age = "" if since is None else duration(now - since.timestamp())
+    drift = row.drift or row.why
+    return (row.stack, row.service, condition, short(row.image), row.release, drift, age)
+
+
+def _style(row: Row) -> str:
+    if row.condition in _STYLES:
+        return _STYLES[row.condition]
+    if not row.well:
+        return "red"
+    return "yellow" if row.drift else ""
+
+
+def _note(text: str) -> None:
+    write_line(sys.stderr, text)
+
+
+def _time(now: float) -> str:
+    return datetime.fromtimestamp(now, timezone.utc).astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,52 @@
+"""The hosts of build.toml: does each answer, and is it in the swarm that an overlay needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from builder.deploy.compose import Engine
+from builder.doctor.finding import Finding, failure, of_error, ok
+from builder.errors import DeployError, OcbuildError
+from builder.settings_deploy import DeploySettings, Host
+
+_AT_ONCE = 16
+
+
+def hosts(settings: DeploySettings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """One finding for each host, and one more for each that an overlay cannot reach."""
+    overlays = [one.name for one in settings.networks.values() if one.driver == "overlay"]
+    wants_swarm = len(settings.hosts) > 1 and bool(overlays)
+
+    def one(host: Host) -> list[Finding]:
+        return _host(Engine(host=host, environ=environ), overlays if wants_swarm else [])
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        for found in pool.map(one, settings.hosts.values()):
+            yield from found
+
+
+def _host(engine: Engine, overlays: list[str]) -> list[Finding]:
+    name = engine.host.name
+    try:
+        engine.reach()
+        asked = engine.docker("info", "--format", "{{json .}}")
+        info = json.loads(asked.text)
+    except (OcbuildError, ValueError) as error:
+        if isinstance(error, OcbuildError):
+            # Whatever it is, what comes of it is that nothing can be deployed there.
+            return [failure("hosts", error.message, error.hint or "", DeployError)]
+        return [of_error("hosts", DeployError(f'host "{name}" answers, but not in JSON'))]
+    found = [ok("hosts", f'"{name}" answers: Docker Engine {info.get("ServerVersion", "?")}')]
+    state = str((info.get("Swarm") or {}).get("LocalNodeState", "inactive"))
+    if overlays and state != "active":
+        found.append(
+            failure(
+                "hosts",
+                f'host "{name}" is in no swarm, and the overlay {overlays[0]} needs one',
+                "`docker swarm init` on one host, and on the others the join that it prints",
+                DeployError,
+            )
+        )
+    return found
