@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from builder import bases
 from builder.assembler.obstacles import obstacle
 from builder.events import ASSEMBLER
 from builder.graph import DEFAULT_PLATFORM
+from builder.image import Image
 from builder.machine import Machine
 from builder.options import BuildOptions
 from builder.plan import Action, Plan, make_plan
@@ -121,12 +123,15 @@ class Planner:
                 for name in selection.images
                 if name not in published
             }
-        ask = self.machine if not options.no_reuse else None
+        # What an engine builds on is best in the engine; the assembler reads it in the registry.
+        assembled = obstacles is not None and not any(
+            obstacles[name] for name in selection.images if name not in published
+        )
         known, existing = known_images(
             tree,
             frozenset(selection.images),
             known_as.keys,
-            lambda image, key: ask.existing(image, key, tree.refs(image.name)[0]) if ask else None,
+            partial(self._existing, in_engine=not assembled),
             published=published,
             reasons=reasons,
         )
@@ -142,6 +147,18 @@ class Planner:
             push=options.push,
         )
         return Planned(plan=made, existing=existing, resolution=resolution, inputs=known_as.inputs)
+
+    def _existing(self, image: Image, key: str, *, in_engine: bool) -> Existing | None:
+        """Where an image is that is not selected, but needed."""
+        if self.options.no_reuse:
+            return None
+        if self.publication is not None and not in_engine:
+            released = self.publication.released(image, key)
+            if released is not None:
+                return Existing(reference=str(released), place="the registry")
+        if self.machine is None:
+            return None
+        return self.machine.existing(image, key, self.tree.refs(image.name)[0])
 
     def _obstacles(
         self, names: Iterable[str], resolution: bases.Resolution

@@ -14,6 +14,7 @@ from builder.clock import Clock
 from builder.difference import input_changes
 from builder.errors import PublishError
 from builder.events import ImageResult, ImageStatus, Summary
+from builder.image import Image
 from builder.plan import Action, Plan, Step
 from builder.published import AT_ONCE, Published, Wanted, look_up
 from builder.reference import Reference
@@ -126,6 +127,14 @@ class Publication:
             own=self.same is not None,
             immutable=tree.config.publish.immutable and not tree.dirty,
         )
+
+    def released(self, image: Image, key: str) -> Reference | None:
+        """Where a release has the image with this key, by digest; nobody is asked."""
+        for release in (self.same, self.last):
+            known = release.images.get(image.name) if release else None
+            if known is not None and known.key == key:
+                return image.repository.at(known.digest)
+        return None
 
     def reasons(
         self, name: str, inputs: Inputs | None, published: Mapping[str, Published]

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder.registry.embedded import without_overrides
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -49,12 +51,22 @@ def free_address(host: str = "127.0.0.1") -> str:
 class LocalRegistry:
     """A registry at ``address`` with its data in a temporary folder; a context manager, too.
 
-    ``login`` makes it ask for USER and PASSWORD.
+    ``login`` makes it ask for USER and PASSWORD, ``quick`` be as quick as our embedded one;
+    ``parent`` is where the temporary folder is.
     """
 
-    def __init__(self, address: str | None = None, *, login: bool = False) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        login: bool = False,
+        quick: bool = False,
+        parent: Path | None = None,
+    ) -> None:
         self.address = address or free_address()
         self._login = login
+        self._quick = quick
+        self._parent = parent
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,12 +74,15 @@ class LocalRegistry:
         program = shutil.which(PROGRAM)
         require(program, f"the program {PROGRAM} (Debian's package docker-registry)")
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="ocbuild-registry-"))
+            self._folder = Path(tempfile.mkdtemp(prefix="ocbuild-registry-", dir=self._parent))
         config = self._folder / "config.yml"
         config.write_text(self._config(self._folder), encoding="utf-8")
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(program), "serve", str(config)], stdout=log, stderr=log
+                [str(program), "serve", str(config)],
+                stdout=log,
+                stderr=log,
+                env=without_overrides(os.environ) if self._quick else None,
             )
         self._wait_until_it_answers()
         return self
@@ -114,7 +129,7 @@ class LocalRegistry:
             "version: 0.1\n"
             "log: {level: error}\n"
             f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}},"
-            " delete: {enabled: true}}\n"
+            f" delete: {{enabled: true}}{', cache: {blobdescriptor: inmemory}' * self._quick}}}\n"
             f"http: {{addr: '{self.address}'}}\n{auth}"
         )
 
