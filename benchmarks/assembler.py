@@ -3,9 +3,9 @@
 Run with `make bench-assembler` or `python benchmarks/assembler.py [LEAVES …]`. Both are timed as
 whole processes, on the same machine and registry, one after the other, each after its own edit, in
 two ways: "tree" gives both the whole tree, and they find out what has changed; "named" names just
-the changed images to both. The registry's data lie in memory, for how quick its disk is says nothing
-of either; BENCH_REGISTRY names another folder for them. It needs a Docker Engine with buildx, a static busybox and the program
-docker-registry.
+the changed images to both. The registry's data lie in memory, for how quick its disk is says
+nothing of either; BENCH_REGISTRY names another folder for them. It needs a Docker Engine with
+buildx, a static busybox and the program docker-registry.
 """
 
 from __future__ import annotations
