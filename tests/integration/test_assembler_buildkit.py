@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from builder.engines.together import put_together
 from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, Content, Manifest
+from builder.registry.faults import RegistryError
 from tests.support import dockerfiles
 from tests.support.engines import (
     BUSYBOX,
@@ -297,16 +299,15 @@ def test_images_of_our_trees_without_run_are_those_of_buildkit(tmp_path: Path) -
     made: dict[str, tuple[str, str]] = {}
     for folder in without_run():
         base = base_of(folder)
-        found = daemon.find_labelled("org.opencontainers.image.title", base)
-        require(found is not None and found.tags, f"the image {base}, built and pushed")
-        assert found is not None
+        below = pushed(base, registry)
+        require(below, f"the image {base}, built and pushed")
         request = BuildRequest(
             image=folder.name,
             context=folder,
             dockerfile=folder / "Dockerfile",
             dockerfile_label=f"{folder.name}/Dockerfile",
             tags=(f"assembler-test/{folder.name}:{OURS}",),
-            contexts={base: found.tags[0]},
+            contexts={base: below},
             labels={**LABELS, "org.opencontainers.image.title": folder.name},
         )
         theirs = replace(request, tags=(f"{request.tags[0]}-theirs",))
@@ -325,6 +326,21 @@ def test_images_of_our_trees_without_run_are_those_of_buildkit(tmp_path: Path) -
         remove_test_images()
         registry.close()
         daemon.close()
+
+
+def pushed(title: str, registry: Registry) -> str:
+    """The youngest image of this title in the engine that its registry has, too; "" for none."""
+    found = docker(
+        *("images", "--format", "{{.Repository}}:{{.Tag}}"),
+        *("--filter", f"label=org.opencontainers.image.title={title}"),
+    )
+    for name in found.split():
+        reference = Reference.parse(name) if "<none>" not in name else None
+        # Another run may have built one just now, and not pushed it.
+        with contextlib.suppress(RegistryError):  # that of a test that was killed is gone
+            if reference and reference.registry and registry.head(reference):
+                return name
+    return ""
 
 
 def without_run() -> list[Path]:

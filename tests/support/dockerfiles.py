@@ -181,7 +181,7 @@ def pack(
 
 
 _ARCHIVES = [
-    *("plain.tar", "packed.tgz", "packed.tgz", "old.tar.bz2", "etc.tar", "lib.tar", "f"),
+    *("plain.tar", "packed.tgz", "packed.tgz", "old.tar.bz2", "etc.tar", "etc.tar", "lib.tar", "f"),
     *("through.tar", "folder.tar", "text.gz", "packed.xz", "cut.tar", "plain.tar f"),
 ]
 _SOURCES = [
