@@ -6,6 +6,8 @@ import base64
 import contextlib
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 
 from tests.e2e.conftest import Ended, Ocbuild
 from tests.support.certificates import make_authority
-from tests.support.hosts import HostEngine, Wire, hosts
+from tests.support.engines import running
+from tests.support.hosts import HostEngine, Wire, hosts, remove_stale
 from tests.support.registry import PASSWORD, USER, LocalRegistry
 from tests.support.relay import Relay
 from tests.support.secure_registry import SecureRegistry, Tokens
@@ -276,3 +279,35 @@ def test_hosts_pull_with_the_logins_of_the_machine_that_deploys(
         assert PASSWORD not in done.err
     finally:
         cloud.reset()
+
+
+LOST = """\
+import time
+from tests.support.hosts import hosts
+with hosts("lost") as wire:
+    wire.hosts[0].docker("network", "create", "left")
+    print(wire.hosts[0].folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_run_of_these_tests_left_is_removed_by_the_next(wire: Wire) -> None:
+    with subprocess.Popen([sys.executable, "-c", LOST], stdout=subprocess.PIPE, text=True) as lost:
+        assert lost.stdout is not None
+        folder = Path(lost.stdout.readline().strip())
+        lost.kill()
+    assert running(str(folder))
+    remove_stale()
+    assert not running(str(folder))
+    assert not folder.exists()
+    assert f"ocbuild-hosts-{lost.pid}" not in _names()
+    # Ours are still in use.
+    assert all(host.docker("version") for host in wire.hosts)
+
+
+def _names() -> str:
+    """Of namespaces and of rules, of which each bears its run's."""
+    asked = (["ip", "netns", "list"], ["iptables", "--wait", "--list-rules", "FORWARD"])
+    return "".join(
+        subprocess.run(words, capture_output=True, text=True, check=True).stdout for words in asked
+    )
