@@ -61,9 +61,14 @@ def _complete(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _with_command(words: Sequence[str]) -> list[str]:
-    """``build`` may be left out, so it is put in where no command is named."""
+    """``build`` may be left out, so it is put in where no command is named.
+
+    A command of two words is one for argparse, for the first of them alone is one with operands.
+    """
     if not words:
         return ["--help"]
+    if " ".join(words[:2]) in COMMANDS:
+        return [" ".join(words[:2]), *words[2:]]
     if words[0] in COMMANDS or words[0] in ("-h", "--help", "--version"):
         return list(words)
     return ["build", *words]

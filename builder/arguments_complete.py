@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _KINDS = {
     "targets": Kind.TARGET,
     "--exclude": Kind.TARGET,
     "stacks": Kind.STACK,
+    "hosts": Kind.HOST,
     "--host": Kind.HOST,
     "--release": Kind.RELEASE,
     "tag": Kind.RELEASE,
@@ -70,8 +71,15 @@ class _Place:
     had: tuple[str, ...]
     pending: argparse.Action | None = None
     plain: bool = False
+    # The second words of commands that have two, where the first of them is a command by itself.
+    seconds: Mapping[str, argparse.ArgumentParser] = field(default_factory=dict)
 
     def after(self, word: str) -> _Place:
+        if word in self.seconds:
+            return _Place(self.seconds[word], ())
+        return replace(self._after(word), seconds={}) if self.seconds else self._after(word)
+
+    def _after(self, word: str) -> _Place:
         if self.pending is not None:
             return replace(self, pending=None)
         if word.startswith("-") and not self.plain:
@@ -82,7 +90,13 @@ class _Place:
         if commands is None:
             return replace(self, had=(*self.had, word))
         if word in commands.choices:
-            return _Place(commands.choices[word], ())
+            start = f"{word} "
+            seconds = {
+                name.removeprefix(start): parser
+                for name, parser in commands.choices.items()
+                if name.startswith(start)
+            }
+            return _Place(commands.choices[word], (), seconds=seconds)
         if DEFAULT_COMMAND in commands.choices:
             return _Place(commands.choices[DEFAULT_COMMAND], (word,))
         return self
@@ -91,28 +105,33 @@ class _Place:
         if self.pending is not None:
             yield from _values(self.pending, current, known)
             return
-        option, equals, value = current.partition("=")
         if current.startswith("-") and not self.plain:
-            if equals:
-                action = _option(self.parser, option)
-                if action is not None:
-                    for one in _values(action, value, known):
-                        joined = Candidate(f"{option}={one.word}", one.meaning)
-                        yield FILES if one is FILES else joined
-                return
-            yield from _options(self.parser)
+            yield from self._of_options(current, known)
             return
         commands = _commands(self.parser)
         if commands is None:
+            for second, parser in self.seconds.items():
+                yield Candidate(second, (parser.description or "").partition(";")[0])
             positional = _positional(self.parser, len(self.had))
             if positional is not None:
                 yield from _values(positional, current, known)
             return
         for choice in commands._choices_actions:  # noqa: SLF001 - argparse tells it nowhere else
-            yield Candidate(choice.dest, (choice.help or "").partition(";")[0])
+            if " " not in choice.dest:
+                yield Candidate(choice.dest, (choice.help or "").partition(";")[0])
         if DEFAULT_COMMAND in commands.choices:
             # Whose name may be left out.
             yield from known(Kind.TARGET, current)
+
+    def _of_options(self, current: str, known: Known) -> Iterator[Candidate]:
+        option, equals, value = current.partition("=")
+        if not equals:
+            yield from _options(self.parser)
+            return
+        action = _option(self.parser, option)
+        for one in () if action is None else _values(action, value, known):
+            joined = Candidate(f"{option}={one.word}", one.meaning)
+            yield FILES if one is FILES else joined
 
 
 def _commands(

@@ -1,4 +1,4 @@
-"""The arguments of the commands that look after what runs: deploy, status, rollback, down, logs."""
+"""The arguments of the commands that look after what runs: deploy and its like."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.arguments_shared import Command, json_option, read_tree, tree_options
 from builder.errors import UsageError
-from builder.options import DeployOptions, StatusOptions
+from builder.options import DeployOptions, StatusOptions, SwarmOptions
 
 _INTERVAL = 2.0
 _SHORTEST_INTERVAL = 0.2
@@ -60,6 +60,47 @@ def _deploy(parser: argparse.ArgumentParser) -> None:
         from builder.deploy.commands import deploy  # noqa: PLC0415
 
         return deploy(read_tree(arguments, environ), _read_deploy(arguments), environ)
+
+    parser.set_defaults(run=run)
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    tree_options(parser)
+    parser.add_argument(
+        "--host", metavar="NAME", help='which one (default: "controller", or the only one)'
+    )
+    for option, what in (("advertise", "the other hosts reach it"), ("data-path", "overlays go")):
+        parser.add_argument(
+            f"--{option}-addr",
+            metavar="ADDRESS",
+            help=f"where {what}; an address or an interface (default: as build.toml says)",
+        )
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.deploy.swarm_commands import make  # noqa: PLC0415
+
+        options = SwarmOptions(
+            hosts=(arguments.host,) if arguments.host else (),
+            advertise_addr=arguments.advertise_addr,
+            data_path_addr=arguments.data_path_addr,
+            dry_run=arguments.dry_run,
+        )
+        return make(read_tree(arguments, environ), options, environ)
+
+    parser.set_defaults(run=run)
+
+
+def _join(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("hosts", nargs="*", metavar="HOST", help="default: all of them")
+    tree_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+
+    def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from builder.deploy.swarm_commands import enter  # noqa: PLC0415
+
+        options = SwarmOptions(hosts=tuple(arguments.hosts), dry_run=arguments.dry_run)
+        return enter(read_tree(arguments, environ), options, environ)
 
     parser.set_defaults(run=run)
 
@@ -139,6 +180,8 @@ def _logs(parser: argparse.ArgumentParser) -> None:
 
 DEPLOY_COMMANDS: Mapping[str, Command] = {
     "deploy": (_deploy, "bring stacks to a published release, and see that they are well"),
+    "deploy init": (_init, "make the swarm that networks between hosts need"),
+    "deploy join": (_join, "have the other hosts join that swarm"),
     "status": (_status, "show what is deployed, and how it is"),
     "rollback": (_rollback, "bring stacks back to what ran before"),
     "down": (_down, "remove the containers of stacks; data stays"),

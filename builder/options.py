@@ -68,6 +68,16 @@ class StatusOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmOptions:
+    """Which hosts are meant, none for what build.toml says; and the addresses of a new swarm."""
+
+    hosts: tuple[str, ...] = ()
+    advertise_addr: str | None = None
+    data_path_addr: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromoteOptions:
     """Which release is copied to where; ``target`` is REGISTRY/NAMESPACE as it was written."""
 

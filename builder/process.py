@@ -13,7 +13,9 @@ import errno
 import os
 import selectors
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -171,15 +173,62 @@ def stream(
     return StreamResult(returncode=returncode, timed_out=timed_out, cancelled=cancelled)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialled:
+    """A program that passes on what is sent to ``socket``, and answers there."""
+
+    socket: socket.socket
+    _said: IO[bytes]
+
+    def complaint(self) -> str:
+        """What it has said so far of what went wrong, in one line."""
+        self._said.seek(0)
+        return " ".join(self._said.read().decode("utf-8", "replace").split())
+
+
+@contextlib.contextmanager
+def dial(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Iterator[Dialled]:
+    """Start a program whose standard input and output are one connection; it ends with the block.
+
+    Raises:
+        ProgramMissingError: if the program cannot be found or executed.
+
+    """
+    ours, theirs = socket.socketpair()
+    with ours, tempfile.TemporaryFile() as said:
+        with theirs:
+            process = _open(
+                argv, env=env, cwd=None, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=said
+            )
+        try:
+            yield Dialled(socket=ours, _said=said)
+        finally:
+            _end(process)
+
+
 def _start(
     argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None, with_stdin: bool
+) -> subprocess.Popen[bytes]:
+    stdin = subprocess.PIPE if with_stdin else subprocess.DEVNULL
+    pipe = subprocess.PIPE
+    return _open(argv, env=env, cwd=cwd, stdin=stdin, stdout=pipe, stderr=pipe)
+
+
+def _open(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    stdin: int,
+    stdout: int,
+    stderr: int | IO[bytes],
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(argv),
-            stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             bufsize=0,
             env=env,
             cwd=cwd,

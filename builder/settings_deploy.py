@@ -10,16 +10,31 @@ from typing import Annotated, Literal
 
 from builder.errors import did_you_mean
 from builder.schema import TableName
-from builder.settings_forms import Address, DockerHost, HostName, NetworkName, StackName, Subnet
+from builder.settings_forms import (
+    Address,
+    DockerHost,
+    HostAddress,
+    HostName,
+    Mtu,
+    NetworkName,
+    StackName,
+    Subnet,
+)
 from builder.toml_values import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """``[deploy.hosts.NAME]``; ``docker`` is "local", a docker context or an address."""
+    """``[deploy.hosts.NAME]``; ``docker`` is "local", a docker context or an address.
+
+    ``address`` is where the other hosts of a swarm reach it, ``data_address`` the same for the
+    traffic of overlays; each an address or an interface, None for what its engine finds.
+    """
 
     name: Annotated[str, TableName()]
     docker: DockerHost = "local"
+    address: HostAddress | None = None
+    data_address: HostAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +47,7 @@ class Network:
     subnet: Subnet | None = None
     ip_range: Subnet | None = None
     gateway: Address | None = None
+    mtu: Mtu | None = None
 
     def check(self, place: Place) -> None:
         if (self.driver == "macvlan") != (self.parent is not None):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from builder.errors import ConfigError
 from builder.naming import name_rule, tag_rule
 from builder.reference import BadReferenceError, Reference
-from builder.toml_values import Duration, Text, WordOrPath
+from builder.toml_values import Duration, Text, Whole, WordOrPath
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -136,7 +136,12 @@ SecretId = Annotated[str, _named("a secret's id", "apt")]
 HostName = Annotated[str, _named("a host's name", "controller")]
 NetworkName = Annotated[str, _named("a network's name", "internal")]
 StackName = Annotated[
-    str, _named("a stack's name (lower case)", "keystone", pattern="[a-z0-9][a-z0-9_-]*")
+    str,
+    _named(
+        'a stack\'s name (lower case; neither "init" nor "join")',
+        "keystone",
+        pattern="(?!(?:init|join)$)[a-z0-9][a-z0-9_-]*",
+    ),
 ]
 EnvironmentName = Annotated[
     str, _named("a variable's name", '"APT_TOKEN"', pattern="[A-Za-z_][A-Za-z0-9_]*")
@@ -153,6 +158,11 @@ DockerHost = Annotated[
         '"local"',
         pattern=rf"{_WORD}|(?:ssh|unix|tcp|http|https)://\S+",
     ),
+]
+# What every host of IPv4 has to take in one piece.
+Mtu = Annotated[int, Whole(minimum=576)]
+HostAddress = Annotated[
+    str, _named("an address or an interface", '"10.0.0.1"', pattern=r"[A-Za-z0-9][A-Za-z0-9.:_-]*")
 ]
 SchedulerAddress = Annotated[
     str,

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from builder.deploy import networks, pins
+from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory, memory_of
 from builder.deploy.order import Order
 from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well
@@ -24,27 +23,26 @@ from builder.errors import (
 from builder.execute import signals
 from builder.options import DeployOptions, TreeOptions
 from builder.release import Release
-from builder.tree import registry_host
-
-# Stacks that are rendered side by side: each is a program that waits little and works little.
-_AT_ONCE = 8
 
 
 def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> int:
     """Bring the chosen stacks to a release; nothing is started unless all of it can be."""
     site = Site.open(tree, options, environ)
     begun = site.clock.monotonic()
-    host = registry_host(site.config)
     with memory_of(site, environ, _say) as (memory, releases):
         release = releases.read(options.release)
         site.reach()
         memory.adopt()
         env_files = env_files_of(site, options, memory, _say)
-        rendered = _render(site, release, host, env_files)
-        _provide_networks(site, rendered, dry_run=options.dry_run)
-        complete(site, env_files)
+        ground = Ground(
+            site=site, environ=environ, env_files=env_files, say=_say, dry_run=options.dry_run
+        )
+        rendered = ground.stacks(release)
+        complete(site, ground)
         if options.dry_run:
             return _show_plan(site, rendered, release)
+        with signals(site.cancel, threading.Event()):
+            ground.pull(release, rendered)
         rollouts = _roll(
             site, options, memory, {name: (one, release.tag) for name, one in rendered.items()}
         )
@@ -79,37 +77,6 @@ def _exit_code(site: Site, rollouts: Sequence[Rollout]) -> int:
     if site.cancel.is_set():
         return InterruptedRunError.exit_code
     return 0 if all(one.outcome.good for one in rollouts) else DeployError.exit_code
-
-
-def _render(
-    site: Site, release: Release, host: str, env_files: Mapping[str, Path | None]
-) -> dict[str, dict[str, Any]]:
-    """Every chosen stack, whole and pinned."""
-    variables = pins.variables(release, host)
-
-    def render(name: str) -> dict[str, Any]:
-        stack = site.stacks[name]
-        compose = site.engine(name).render(stack.file, env_files[name], variables)
-        for service, image in pins.pinned(name, compose, release, host).items():
-            compose["services"][service]["image"] = image
-        return compose
-
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return dict(zip(site.stacks, pool.map(render, site.stacks), strict=True))
-
-
-def _provide_networks(
-    site: Site, rendered: Mapping[str, Mapping[str, Any]], *, dry_run: bool
-) -> None:
-    done: set[tuple[str, str]] = set()
-    hosts = len({stack.host for stack in site.config.deploy.stacks.values()})
-    for name, compose in rendered.items():
-        engine = site.engine(name)
-        for network, described in networks.wanted(compose, site.config.deploy.networks).items():
-            if (engine.host.name, network) in done:
-                continue
-            done.add((engine.host.name, network))
-            networks.provide(engine, network, described, hosts=hosts, dry_run=dry_run, say=_say)
 
 
 def _show_plan(site: Site, rendered: Mapping[str, Mapping[str, Any]], release: Release) -> int:
@@ -209,7 +176,7 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
         )
         if any(one is not None and not one.whole for one in recorded.values()):
             env_files = env_files_of(site, options, memory, _say)
-            complete(site, env_files)
+            complete(site, Ground(site=site, environ=environ, env_files=env_files, say=_say))
         wanted: dict[str, tuple[Mapping[str, Any], str]] = {}
         for name in site.stacks:
             before = site.records.previous(name)

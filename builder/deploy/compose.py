@@ -6,15 +6,20 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from builder.deploy.attach import attached
+from builder.deploy.engine_api import EngineApi
 from builder.errors import DeployError
-from builder.process import Completed, Lines, run, stream
+from builder.process import Completed, Lines, ProgramTimeoutError, run, stream
 from builder.settings_deploy import Host
 
 # How long an engine may take to answer a question; starting and pulling have limits of their own.
 _PATIENCE = 120.0
+# And to answer at all: ssh gives up after 30 s.
+_REACH = 40.0
 _RUNNING = "running"
 
 
@@ -45,7 +50,7 @@ class Container:
         return self.state
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Engine:
     """The Docker Engine of a host, spoken to by the command line, which knows contexts and ssh."""
 
@@ -62,6 +67,11 @@ class Engine:
             [*self._docker(), *words], env=self.environ, timeout=_PATIENCE, cancel=self.cancel
         )
 
+    @cached_property
+    def api(self) -> EngineApi:
+        """For what must not be said in words that other users of this machine may read."""
+        return EngineApi(self._docker(), self.environ, f'host "{self.host.name}"')
+
     def reach(self) -> None:
         """Make sure that the engine answers.
 
@@ -69,11 +79,15 @@ class Engine:
             DeployError: it does not, with what docker says.
 
         """
-        asked = self.docker("version", "--format", "{{.Server.Version}}")
-        if asked.returncode != 0:
+        words = [*self._docker(), "version", "--format", "{{.Server.Version}}"]
+        try:
+            asked = run(words, env=self.environ, timeout=_REACH)
+            said = None if asked.returncode == 0 else asked.complaint(lines=2)
+        except ProgramTimeoutError:
+            said = f"it does not answer within {_REACH:g} s"
+        if said is not None:
             raise DeployError(
-                f'the Docker Engine of host "{self.host.name}" cannot be reached: '
-                f"{asked.complaint(lines=2)}",
+                f'the Docker Engine of host "{self.host.name}" cannot be reached: {said}',
                 hint=f"is `docker {' '.join(self._where())} version` well?".replace("  ", " "),
             )
 
@@ -109,8 +123,9 @@ class Engine:
         """Start what is to run and differs from what runs; whether all of it is well in time."""
         seconds = str(max(1, int(timeout)))
         words = ("up", "--detach", "--wait", "--wait-timeout", seconds, "--quiet-pull")
-        # Compose does not hold its own limit while one container waits for another.
-        return self._compose(stack, (*words, "--remove-orphans"), on_line, timeout + 30) == 0
+        with attached(self.docker, stack, f'on host "{self.host.name}"'):
+            # Compose does not hold its own limit while one container waits for another.
+            return self._compose(stack, (*words, "--remove-orphans"), on_line, timeout + 30) == 0
 
     def down(
         self, stack: Mapping[str, Any], on_line: Callable[[str], None], *, volumes: bool = False

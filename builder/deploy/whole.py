@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.deploy import environment, pins
+from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory
 from builder.deploy.records import Deployment
 from builder.deploy.site import Site
@@ -46,17 +47,17 @@ def env_files_of(
     return {name: files[folder] for name, folder in folders.items()}
 
 
-def complete(site: Site, env_files: Mapping[str, Path | None]) -> None:
+def complete(site: Site, ground: Ground) -> None:
     """Make whole what was deployed from another machine, as far as the files here describe it."""
     config = site.config
     # Images are pinned by what was deployed; the tags only have to be something.
     told = {"REGISTRY": registry_host(config), "NAMESPACE": config.project.namespace}
     told |= dict.fromkeys(map(pins.variable, config.groups), "deployed")
-    for name, stack in site.stacks.items():
+    for name in site.stacks:
         now, before = site.records.current(name), site.records.previous(name)
         if all(one is None or one.whole for one in (now, before)):
             continue
-        rendered = site.engine(name).render(stack.file, env_files[name], told)
+        rendered = ground.render([name], told)[name]
         site.records.adopted(name, _with(rendered, now), _with(rendered, before))
 
 

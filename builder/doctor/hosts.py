@@ -45,7 +45,7 @@ def _host(engine: Engine, overlays: list[str]) -> list[Finding]:
             failure(
                 "hosts",
                 f'host "{name}" is in no swarm, and the overlay {overlays[0]} needs one',
-                "`docker swarm init` on one host, and on the others the join that it prints",
+                "`ocbuild deploy init`, then `ocbuild deploy join`",
                 DeployError,
             )
         )

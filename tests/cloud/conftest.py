@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cloud.client import Client
 from tests.cloud.site import ROOT, Site, release
 from tests.images.conftest import References, references
 from tests.support.engines import docker
@@ -21,7 +22,8 @@ BROKEN = (
 )
 
 
-@pytest.fixture(scope="session")
+# Gone with its tests: a machine has no room for it beside the next cloud.
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site with nothing deployed, and three releases: a good, a newer, a broken one."""
     require(docker("version", "--format", "{{.Server.Version}}"), "a Docker Engine")
@@ -52,46 +54,7 @@ def guest(references: References, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-class Client:
-    """The openstack client, in a container on the network of the cloud."""
-
-    def __init__(self, site: Site, image: str) -> None:
-        env = site.folder / "deploy" / "common.env"
-        self.id = docker(
-            *("run", "--detach", "--rm", "--network", site.networks[0], "--env-file", str(env)),
-            *("--name", f"{site.name}-client", image, "sleep", "infinity"),
-        )
-
-    def put(self, file: Path, data: bytes | None = None) -> str:
-        """Copy a file to where the client works; its name there."""
-        subprocess.run(
-            ["docker", "exec", "--interactive", self.id, "sh", "-c", f"cat > {file.name}"],
-            input=file.read_bytes() if data is None else data,
-            check=True,
-            timeout=120,
-        )
-        return file.name
-
-    def __call__(self, *words: str) -> str:
-        """What the client prints for a command, which has to succeed."""
-        done = self.attempt(*words)
-        assert done.returncode == 0, f"openstack {words}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
-
-    def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["docker", "exec", self.id, "entrypoint.sh", "openstack", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-
-    def value(self, field: str, *words: str) -> str:
-        return self(*words, "--format", "value", "--column", field)
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(site: Site, references: References) -> Iterator[Client]:
     """Needs the networks of the cloud, so it is asked for after the deployment."""
     made = Client(site, references["openstack-client"])

@@ -49,6 +49,7 @@ class Site:
 
     folder: Path
     name: str = field(default_factory=lambda: f"ocbuild-cloud-{uuid.uuid4().hex[:8]}")
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def networks(self) -> tuple[str, str]:
@@ -85,6 +86,7 @@ class Site:
             cwd=self.folder,
             env={
                 **os.environ,
+                **self.environ,
                 "PYTHONPATH": str(ROOT),
                 "OCBUILD_STATE": str(self.folder / "state"),
             },

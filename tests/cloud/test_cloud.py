@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.conftest import Client
+from tests.cloud.client import Client
 from tests.cloud.site import Site
 from tests.support.engines import docker, soon
 
@@ -87,33 +87,11 @@ def test_a_client_gets_a_token(client: Client) -> None:
 
 
 def test_a_guest_boots_gets_an_address_and_reads_its_metadata(client: Client, guest: Path) -> None:
-    kernel = _image(client, "kernel", "aki", client.put(guest / "vmlinuz"))
-    initrd = _image(client, "initrd", "ari", client.put(guest / "initrd"))
-    disk = client.put(Path("disk"), bytes(1024 * 1024))
-    client(
-        *("image", "create", "guest", "--file", disk),
-        *("--disk-format", "raw", "--container-format", "bare"),
-        *("--property", f"kernel_id={kernel}", "--property", f"ramdisk_id={initrd}"),
-        *("--property", "os_command_line=console=ttyS0"),
-    )
-    client("network", "create", "net")
-    subnet = ("--network", "net", "--subnet-range", "10.5.0.0/24", "--gateway", "none")
-    client("subnet", "create", "subnet", *subnet)
-    client("flavor", "create", "tiny", "--ram", "256", "--disk", "1", "--vcpus", "1")
-    # The scheduler takes up new hosts every half minute.
-    assert soon(lambda: "compute-1" in client("hypervisor", "list"), within=90)
-    words = ("--image", "guest", "--flavor", "tiny", "--network", "net", "--wait")
-    server = client.value("id", "server", "create", "guest", *words)
+    server = client.boot(guest)
     assert client.value("status", "server", "show", server) == "ACTIVE"
-    assert soon(lambda: "guest: ready" in client("console", "log", "show", server), within=180)
-    console = client("console", "log", "show", server)
+    console = client.console(server)
     assert re.search(r"guest: address 10\.5\.0\.\d+", console), console
     assert f'guest: metadata "uuid": "{server}"' in console
-
-
-def _image(client: Client, name: str, form: str, file: str) -> str:
-    words = ("--file", file, "--disk-format", form, "--container-format", form)
-    return client.value("id", "image", "create", name, *words)
 
 
 def test_a_volume_becomes_available(client: Client) -> None:
@@ -157,8 +135,7 @@ def test_guests_get_addresses_after_a_restart_of_the_dhcp_agent(site: Site, clie
     inside = f"{each} || true"
     assert soon(lambda: "10.5.0." in docker(*look, inside), within=90)
     client("server", "reboot", "--hard", "--wait", "guest")
-    assert soon(lambda: "guest: ready" in client("console", "log", "show", "guest"), within=180)
-    assert "guest: address 10.5.0." in client("console", "log", "show", "guest")
+    assert "guest: address 10.5.0." in client.console("guest")
 
 
 def test_a_changed_leaf_recreates_its_stack_alone(site: Site, client: Client) -> None:

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from builder.deploy.networks import creation, differences, wanted
-from builder.settings_deploy import Network
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from builder.deploy.networks import (
+    MTU_OPTION,
+    Networks,
+    Wanted,
+    creation,
+    differences,
+    mtu_of,
+    variables,
+    wanted,
+)
+from builder.deploy.swarm import Swarm
+from builder.errors import DeployError
+from builder.process import Completed
+from builder.settings_deploy import Host, Network
 
 EXT = Network(
     name="ext",
@@ -68,4 +86,122 @@ def test_networks_of_a_stack_are_known_by_their_key_and_made_under_their_name() 
         }
     }
     internal = Network(name="internal")
-    assert wanted(compose, {"internal": internal}) == {"site-internal": internal, "other": None}
+    assert wanted("far", compose, {"internal": internal}) == (
+        Wanted(host="far", name="site-internal", key="internal", described=internal),
+        Wanted(host="far", name="other", key="other", described=None),
+    )
+
+
+def test_an_overlay_that_containers_cannot_join_is_another_one() -> None:
+    there = {"Driver": "overlay", "Attachable": False}
+    overlay = Network(name="internal", driver="overlay")
+    assert differences(there, overlay) == ["containers cannot be attached to it"]
+
+
+@pytest.mark.parametrize(
+    ("there", "mtu"),
+    [
+        ({"Driver": "overlay", "Options": None}, 1450),
+        ({"Driver": "bridge", "Options": {}}, 1500),
+        ({"Driver": "overlay", "Options": {MTU_OPTION: "1350"}}, 1350),
+        # The kernel gives it the one of its parent, which may be on another machine.
+        ({"Driver": "macvlan", "Options": {"parent": "eth0"}}, None),
+    ],
+)
+def test_the_mtu_is_what_the_network_was_made_with(there: dict[str, Any], mtu: int | None) -> None:
+    assert mtu_of(there) == mtu
+
+
+def test_compose_files_are_told_the_mtu_by_the_name_that_they_have_for_the_network() -> None:
+    assert variables({"internal": 1450, "my-net.2": 1400}) == {
+        "MTU_INTERNAL": "1450",
+        "MTU_MY_NET_2": "1400",
+    }
+
+
+class Docker:
+    """An engine with networks, which can be looked at and made."""
+
+    def __init__(self, name: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
+        self.host = Host(name=name)
+        self.networks = {key: dict(value) for key, value in networks.items()}
+        self.made: list[str] = []
+
+    def docker(self, *words: str) -> Completed:
+        if words[1] == "create":
+            self.made.append(words[-1])
+            return Completed(stdout=b"", stderr=b"", returncode=0)
+        found = self.networks.get(words[-1])
+        said = json.dumps([found]).encode() if found else b""
+        return Completed(stdout=said, stderr=b"", returncode=0 if found else 1)
+
+
+class Cluster:
+    """Two hosts in one swarm, whose manager is the first; or in none."""
+
+    def __init__(self, *, active: bool) -> None:
+        self.apis: dict[str, Any] = {
+            "controller": FakeApi("n1", active=active, manager=True),
+            "node": FakeApi("n2", active=active),
+        }
+
+    def networks(self, engines: Mapping[str, Any], *, several: bool = True) -> Networks:
+        apis = {name: (Host(name=name), api) for name, api in self.apis.items()}
+        return Networks(
+            engines=engines, swarm=Swarm(apis), several=several, dry_run=False, say=lambda _: None
+        )
+
+
+class FakeApi:
+    def __init__(self, node: str, *, active: bool, manager: bool = False) -> None:
+        self._swarm = {
+            "LocalNodeState": "active" if active else "inactive",
+            "NodeID": node if active else "",
+            "ControlAvailable": manager and active,
+        }
+
+    def get(self, path: str, doing: str) -> Any:
+        assert doing
+        return {"Swarm": self._swarm} if path == "/info" else [{"ID": "n1"}, {"ID": "n2"}]
+
+    def post(self, path: str, doing: str, body: Mapping[str, Any]) -> Any:
+        raise AssertionError((path, doing, body))
+
+
+OVERLAY = Network(name="internal", driver="overlay")
+
+
+def asked(host: str) -> Wanted:
+    return Wanted(host=host, name="cloud-internal", key="internal", described=OVERLAY)
+
+
+def test_the_overlay_of_a_worker_is_made_once_by_the_manager() -> None:
+    engines = {name: Docker(name, {}) for name in ("controller", "node")}
+    networks = Cluster(active=True).networks(engines)
+    assert networks.provide([asked("node"), asked("controller")]) == {"internal": 1450}
+    assert engines["controller"].made == ["cloud-internal"]
+    assert engines["node"].made == []
+
+
+def test_a_workers_own_network_of_that_name_is_in_the_way() -> None:
+    engines = {
+        "controller": Docker("controller", {}),
+        "node": Docker("node", {"cloud-internal": {"Driver": "bridge"}}),
+    }
+    with pytest.raises(DeployError, match=r'on host "node" is another one: its driver is bridge'):
+        Cluster(active=True).networks(engines).provide([asked("node")])
+    assert engines["controller"].made == []
+
+
+def test_stacks_on_several_hosts_need_a_swarm() -> None:
+    engines = {name: Docker(name, {}) for name in ("controller", "node")}
+    with pytest.raises(DeployError, match="is in no swarm") as caught:
+        Cluster(active=False).networks(engines).provide([asked("controller")])
+    assert "ocbuild deploy init" in str(caught.value.hint)
+
+
+def test_one_host_without_a_swarm_has_a_bridge_and_its_mtu() -> None:
+    engines = {"controller": Docker("controller", {})}
+    networks = Cluster(active=False).networks(engines, several=False)
+    assert networks.provide([asked("controller")]) == {"internal": 1500}
+    assert engines["controller"].made == ["cloud-internal"]

@@ -1,0 +1,204 @@
+"""The images of a deployment, pulled by each host before anything is started on any of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from builder.clock import Clock
+from builder.deploy.compose import Engine
+from builder.deploy.engine_api import RefusedError
+from builder.deploy.pull_order import PullOrder, ancestors
+from builder.engines.transfer import Transfer, pull_failure
+from builder.errors import DeployError, InterruptedRunError
+from builder.reference import HUB, Reference
+from builder.registry.client import Registry
+from builder.registry.credentials import Login
+from builder.report.text import counted, size
+
+# Images that one host pulls at a time. The engine fetches three layers at once, whoever asks.
+AT_ONCE = 4
+# Manifests that are read at a time.
+_READERS = 8
+_TELL_SECONDS = 5.0
+HUB_SERVER = "https://index.docker.io/v1/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    digest: str
+    size: int
+
+
+Images = Mapping[str, tuple[Layer, ...]]
+
+
+def header(login: Login | None, registry: str) -> dict[str, str]:
+    """How an engine is told who we are at a registry, for one pull."""
+    server = HUB_SERVER if registry == HUB else registry
+    if login is None:
+        return {}
+    if login.identity_token:
+        said = {"identitytoken": login.identity_token, "serveraddress": server}
+    else:
+        said = {
+            "username": login.username,
+            "password": login.password,
+            "serveraddress": server,
+        }
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(said).encode()).decode()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Puller:
+    """What the pulls of all hosts share.
+
+    ``logins`` are those of this machine: hosts keep none. ``known`` are images that may be an
+    ancestor of others.
+    """
+
+    registry: Registry
+    logins: Callable[[str], Login | None]
+    known: tuple[str, ...]
+    cancel: threading.Event
+    clock: Clock
+    say: Callable[[str], None]
+
+    def pull(self, wanted: Sequence[tuple[Engine, Iterable[str]]]) -> None:
+        """Have every host pull what it does not have, all of them side by side.
+
+        Raises:
+            DeployError: one cannot, and so none goes on.
+            InterruptedRunError: once ``cancel`` is set.
+
+        """
+        stop = _Either(self.cancel)
+        with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+            hosts = [pool.submit(self._host, *each, stop) for each in wanted]
+            # Whoever fails makes the others stop, and they then say no more than that.
+            failures = [error for each in hosts if (error := each.exception()) is not None]
+        for error in sorted(failures, key=lambda each: isinstance(each, InterruptedRunError)):
+            raise error
+
+    def _host(self, engine: Engine, references: Iterable[str], stop: threading.Event) -> None:
+        try:
+            there = _there(engine)
+            missing = sorted({each for each in references if each not in there})
+            if missing:
+                _Host(puller=self, engine=engine, stop=stop).pull(self._with_ancestors(missing))
+        except BaseException:
+            stop.set()
+            raise
+
+    def _with_ancestors(self, missing: list[str]) -> Images:
+        wanted = self._layers(missing)
+        if len(missing) == 1:
+            return wanted
+        others = self._layers([each for each in self.known if each not in wanted])
+        lower = ancestors(_digests(wanted), _digests(others))
+        return {**wanted, **{name: others[name] for name in lower}}
+
+    def _layers(self, references: list[str]) -> dict[str, tuple[Layer, ...]]:
+        def one(text: str) -> tuple[Layer, ...]:
+            manifest = self.registry.manifest(Reference.parse(text))
+            return tuple(Layer(digest=each.digest, size=each.size) for each in manifest.layers)
+
+        with ThreadPoolExecutor(max_workers=_READERS) as pool:
+            return dict(zip(references, pool.map(one, references), strict=True))
+
+
+@dataclass(kw_only=True)
+class _Host:
+    """The pulls of one host, and how far they are."""
+
+    puller: Puller
+    engine: Engine
+    stop: threading.Event
+    transfers: dict[str, Transfer] = field(default_factory=dict)
+    images: int = 0
+    finished: int = 0
+    total: int = 0
+    told: float = 0.0
+    telling: threading.Lock = field(default_factory=threading.Lock)
+
+    def pull(self, images: Images) -> None:
+        order = PullOrder(_digests(images))
+        layers = {layer.digest: layer.size for each in images.values() for layer in each}
+        begun = self.puller.clock.monotonic()
+        self.images, self.total, self.told = len(images), sum(layers.values()), begun
+        self._say(f"{counted(len(images), 'image')} to pull, {size(self.total)} at most")
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            running: dict[Future[None], str] = {}
+            while order.active:
+                while len(running) < AT_ONCE and (name := order.next()) is not None:
+                    running[pool.submit(self._one, name)] = name
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    name = running.pop(future)
+                    if future.exception() is not None:
+                        self.stop.set()
+                    future.result()
+                    self.finished += 1
+                    order.done(name)
+        seconds = self.puller.clock.monotonic() - begun
+        self._say(f"{counted(len(images), 'image')} pulled ({seconds:.1f} s)")
+
+    def _one(self, text: str) -> None:
+        reference = Reference.parse(text)
+        doing = f'cannot pull {reference} on host "{self.engine.host.name}"'
+        transfer = self.transfers[text] = Transfer()
+        try:
+            with self.engine.api.stream(
+                "/images/create",
+                f"pull {reference} on",
+                params={"fromImage": reference.repository, "tag": reference.digest},
+                headers=header(
+                    self.puller.logins(reference.registry or HUB), reference.registry or HUB
+                ),
+                cancel=self.stop,
+            ) as messages:
+                for message in messages:
+                    transfer.feed(message)
+                    self._tell()
+        except RefusedError as error:
+            transfer.error = error.complaint
+        if transfer.error is not None:
+            failure = pull_failure(transfer.error, doing, reference)
+            raise DeployError(failure.message, hint=failure.hint, transient=failure.transient)
+
+    def _tell(self) -> None:
+        now = self.puller.clock.monotonic()
+        with self.telling:
+            if now - self.told < _TELL_SECONDS:
+                return
+            self.told = now
+        done = sum(each.current for each in list(self.transfers.values()))
+        self._say(f"{self.finished} of {self.images} images, {size(done)} of {size(self.total)}")
+
+    def _say(self, text: str) -> None:
+        self.puller.say(f"host {self.engine.host.name}: {text}")
+
+
+class _Either(threading.Event):
+    """Set by itself, or with another."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()
+
+
+def _there(engine: Engine) -> set[str]:
+    """The images that a host has, by every digest reference under which it knows them."""
+    listed = engine.api.get("/images/json", "list the images of")
+    return {str(text) for each in listed for text in each.get("RepoDigests") or ()}
+
+
+def _digests(images: Images) -> dict[str, list[str]]:
+    return {name: [layer.digest for layer in layers] for name, layers in images.items()}
