@@ -64,7 +64,8 @@ class SecondEngine:
     def start(self) -> None:
         for program in ("dockerd", "containerd", "ip"):
             require(shutil.which(program), f"the program {program}")
-        require(os.geteuid() == 0, "root's rights, to start a second engine")
+        if os.geteuid() != 0:
+            pytest.skip("only root can start a second engine")
         self._add_bridge()
         containerd = self._folder / "containerd.sock"
         (self._folder / "containerd.toml").write_text(_CONTAINERD, encoding="utf-8")
