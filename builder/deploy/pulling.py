@@ -24,7 +24,7 @@ from builder.report.text import counted, size
 AT_ONCE = 4
 # Manifests that are read at a time.
 _READERS = 8
-_TELL_SECONDS = 5.0
+_TELL_SECONDS = 10.0
 HUB_SERVER = "https://index.docker.io/v1/"
 
 

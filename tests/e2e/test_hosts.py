@@ -181,13 +181,22 @@ def test_a_host_out_of_reach_or_of_another_swarm_stops_all_of_it(cloud: Cloud) -
     assert cloud.network not in cloud.controller.docker("network", "ls")
 
 
-def test_stacks_on_two_hosts_reach_each_other_by_name(cloud: Cloud) -> None:
+def test_stacks_on_two_hosts_reach_each_other_by_name(
+    cloud: Cloud, registry: LocalRegistry
+) -> None:
     for words in (("deploy", "init"), ("deploy", "join")):
         assert cloud(*words).code == 0
+    # On our loopback, which is none of theirs.
+    alone = cloud.ocbuild("deploy", "--registry", registry.address)
+    assert alone.code == 5
+    assert f"network {cloud.network}: made (overlay)" in alone.err
+    assert re.search(rf'cannot pull {registry.address}/\S+ on host "\w+": ', alone.err), alone.err
+    assert f"does {registry.address} run, and can the engine's host reach it?" in alone.err
+    assert cloud.running() == []
+
     sent = cloud.node.tunnelled()
     done = cloud("deploy")
     assert done.code == 0, done.err
-    assert f"network {cloud.network}: made (overlay)" in done.err
     assert cloud.running() == RUNNING
     rows = cloud("status", "--json").json
     assert {row["stack"]: row["host"] for row in rows} == {"database": "controller", "api": "node"}
