@@ -21,8 +21,9 @@ from builder.engines.streams import Watch
 from builder.errors import DeployError, OcbuildError
 from builder.process import Dialled, dial
 
-# How long the engine may be silent; one that pulls tells of its progress all the time.
+# How long the engine may be silent; in a pull, while it unpacks a large layer.
 _SILENCE = 120.0
+_LONG_SILENCE = 900.0
 
 
 class RefusedError(DeployError):
@@ -84,6 +85,7 @@ class EngineApi:
         """
         target = f"{path}?{urlencode(params)}"
         with self._connected(doing) as (connection, dialled):
+            dialled.socket.settimeout(_LONG_SILENCE)
             watch = Watch(
                 lambda: dialled.socket.shutdown(socket.SHUT_RDWR), cancel=cancel, timeout=None
             )

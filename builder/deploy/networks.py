@@ -138,7 +138,9 @@ class Networks:
                 raise _another(each, engine, different)
             return mtu_of(there)
         if network is not each.described:
-            self.say(f"network {network.name}: a bridge instead of an overlay, as no swarm is here")
+            self.say(
+                f"network {network.name}: a bridge instead of an overlay, for there is no swarm"
+            )
         if self.dry_run:
             self.say(f"network {each.name}: would be made ({network.driver})")
         else:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.support.engines import soon
 from tests.support.registry import require
 
@@ -87,7 +89,9 @@ def hosts(*names: str) -> Iterator[Wire]:
     """Start an engine for each name; all that was made goes in the end."""
     for program in _PROGRAMS:
         require(shutil.which(program), f"the program {program}")
-    require(os.geteuid() == 0, "root, for network namespaces")
+    if os.geteuid() != 0:
+        # No fault of the machine, so this is never more than skipped.
+        pytest.skip("only root may make network namespaces")
     remove_stale()
     own = f"ocbuild-hosts-{os.getpid()}"
     number = _free_network()
