@@ -140,9 +140,11 @@ class _Drawn:
 
     def __call__(self, found: Sequence[Row]) -> None:
         now = self.site.clock.now()
-        lines = [Line(_cells(row, now), _style(row)) for row in found]
+        lines = [Line(_cells(row, now), _style(row), urgent=not row.well) for row in found]
         bad = sum(not row.well for row in found)
         state = f"{counted(bad, 'row')} not well" if bad else "all is well"
+        if all(row.condition == NOT_DEPLOYED for row in found):
+            state = "nothing is deployed"
         self.draw(lines, f"{_time(now)}  {state}; ctrl-C ends this")
 
 

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The cells of one line, and its style: "" or one of rich's."""
+    """The cells of one line, and its style: "" or one of rich's.
+
+    ``urgent`` ones are shown where not all can be.
+    """
 
     cells: tuple[str, ...]
     style: str = ""
+    urgent: bool = False
 
 
 Draw = Callable[[Sequence[Line], str], None]
@@ -41,7 +45,7 @@ def open_table(
 
         def draw(lines: Sequence[Line], below: str) -> None:
             shown, left_out = _fitting(lines, console.height)
-            more = f"{left_out} more that are well; " if left_out else ""
+            more = f"{left_out} more lines; " if left_out else ""
             display.update(render(columns, shown, f"{more}{below}"), refresh=True)
 
         yield draw
@@ -62,10 +66,10 @@ def render(columns: Sequence[str], lines: Sequence[Line], below: str) -> Rendera
 
 
 def _fitting(lines: Sequence[Line], height: int) -> tuple[list[Line], int]:
-    """What a terminal of this height can show: what has a style comes first, order is kept."""
+    """What a terminal of this height can show: what is urgent comes first, order is kept."""
     # The head of the table, the line below with the blank one before it, and the cursor's.
     room = max(1, height - 4)
     if len(lines) <= room:
         return list(lines), 0
-    wanted = sorted(range(len(lines)), key=lambda at: (not lines[at].style, at))[:room]
+    wanted = sorted(range(len(lines)), key=lambda at: (not lines[at].urgent, at))[:room]
     return [lines[at] for at in sorted(wanted)], len(lines) - room

@@ -25,7 +25,7 @@ def bad(ocbuild: Ocbuild, *words: str, env: dict[str, str] | None = None) -> tup
 
 
 def test_nothing_is_in_the_way_on_a_machine_that_builds(
-    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str
 ) -> None:
     tree.commit()
     ended = ocbuild("doctor")
@@ -34,7 +34,7 @@ def test_nothing_is_in_the_way_on_a_machine_that_builds(
     assert f"{registry.address} answers" in ended.out
     assert "we may write to" in ended.out
     # To have tried it left nothing there.
-    assert "release" not in str(ask(registry, "_catalog")[0])
+    assert f"{namespace}/release" not in ask(registry, "_catalog")[0]["repositories"]
     assert not (ocbuild.state / "deploy").exists()
 
 

@@ -332,12 +332,13 @@ def drawn(lines: Sequence[Line], height: int) -> str:
 
 def test_what_is_ill_is_shown_even_where_not_all_of_it_fits() -> None:
     lines = [Line((f"row{at}", "healthy")) for at in range(30)]
-    lines[27] = Line(("row27", "unhealthy"), "red")
+    lines[3] = Line(("row3", "not deployed"), "dim")
+    lines[27] = Line(("row27", "unhealthy"), "red", urgent=True)
     text = drawn(lines, 10)
     assert "row27" in text
     assert "row4" in text
     assert "row5" not in text
-    assert "24 more that are well; below" in text
+    assert "24 more lines; below" in text
 
 
 def test_foreign_text_in_a_cell_obeys_nobody() -> None:
