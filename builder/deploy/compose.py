@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from builder.process import Completed, Lines, ProgramTimeoutError, run, stream
 from builder.settings_deploy import Host
 
 # How long an engine may take to answer a question; starting and pulling have limits of their own.
+# The facts that are asked of a container to see whether it runs again.
+_FACTS = 3
+# The last lines of a container may be noted just after its end; it starts again 0.1 s later.
+_DRAIN = 0.05
+# More lines than a container writes between two of its ends.
+_SINCE = 1000
 _PATIENCE = 120.0
 # And to answer at all: ssh gives up after 30 s.
 _REACH = 40.0
@@ -146,8 +153,22 @@ class Engine:
         return tuple(sorted(_containers(done.text), key=lambda one: one.service))
 
     def logs(self, container: str, *, tail: int) -> list[str]:
-        """The last lines that a container wrote, oldest first."""
-        done = self.docker("logs", "--tail", str(tail), container)
+        """The last lines that a container wrote, oldest first.
+
+        Of one that ended and was started again, those before that: they say why it ended.
+        """
+        asked = "{{.RestartCount}} {{.State.Running}} {{.State.FinishedAt}}"
+        state = self.docker("inspect", "--format", asked, container).text.split()
+        if len(state) == _FACTS and state[0] != "0" and state[1] == "true":
+            until = f"{_seconds(state[2]) + _DRAIN:.6f}"
+            # The engine counts the lines before it looks at their time.
+            lines = self._logs("--tail", str(tail + _SINCE), "--until", until, container)
+            if lines:
+                return lines[-tail:]
+        return self._logs("--tail", str(tail), container)
+
+    def _logs(self, *words: str) -> list[str]:
+        done = self.docker("logs", *words)
         return (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
 
     def follow(
@@ -189,6 +210,12 @@ class Engine:
         if place == "local":
             return ()
         return ("--host", place) if "://" in place else ("--context", place)
+
+
+def _seconds(text: str) -> float:
+    """RFC 3339, of which Docker writes nanoseconds, as seconds since the epoch."""
+    whole, _, rest = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{rest or 0}")
 
 
 def _containers(text: str) -> list[Container]:
