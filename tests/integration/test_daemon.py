@@ -217,16 +217,19 @@ def test_an_engine_that_is_too_old_is_refused(tmp_path: Path) -> None:
         def handle(self) -> None:
             self.request.recv(65536)
             body = b'{"ApiVersion": "1.24"}'
-            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            self.request.sendall(head.encode() + body)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+            self.request.sendall(head.encode() + b"Api-Version: 1.24\r\n\r\n" + body)
 
     path = tmp_path / "docker.sock"
     with socketserver.UnixStreamServer(str(path), Old) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
+            old = Daemon.connect({"DOCKER_HOST": f"unix://{path}"})
+            with pytest.raises(EngineUnavailableError, match="speaks API"):
+                old.inspect("debian")
             with pytest.raises(EngineUnavailableError, match="speaks API") as caught:
-                Daemon.connect({"DOCKER_HOST": f"unix://{path}"})
+                old.info()
         finally:
             server.shutdown()
             thread.join()
