@@ -53,7 +53,7 @@ test-images: venv-dev registry ## tests of the images: builds and publishes what
 	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push --allow-dirty
 	@$(STEP) "tests of the images" $(PYTHON) -m pytest tests/images
 
-cloud: venv-dev busybox registry ## deploy the images of this tree to this machine and to two hosts, boot guests, roll forward and back
+cloud: venv-dev test-tools registry ## deploy the images of this tree to this machine and to two hosts, boot guests, roll forward and back
 	@$(STEP) "build and push all images" .venv/bin/ocbuild all --push --allow-dirty
 	@$(STEP) "tests of the cloud" $(PYTHON) -m pytest tests/cloud
 
