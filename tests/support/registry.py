@@ -66,6 +66,8 @@ class LocalRegistry:
         self.address = address or free_address()
         self._login = login
         self._quick = quick
+        # Whether it writes down what it is asked, from its next start on.
+        self.logged = True
         self._parent = parent
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -127,7 +129,7 @@ class LocalRegistry:
             auth = f"auth: {{htpasswd: {{realm: tests, path: {users}}}}}\n"
         return (
             "version: 0.1\n"
-            "log: {level: error}\n"
+            f"log: {{level: error, accesslog: {{disabled: {str(not self.logged).lower()}}}}}\n"
             f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}},"
             f" delete: {{enabled: true}}{', cache: {blobdescriptor: inmemory}' * self._quick}}}\n"
             f"http: {{addr: '{self.address}'}}\n{auth}"
