@@ -94,12 +94,16 @@ class Daemon:
         return self._config
 
     def info(self) -> EngineInfo:
-        """What the engine says of itself.
+        """What the engine says of itself, which is asked once.
 
         Raises:
             EngineUnavailableError: with the remedy.
 
         """
+        return self._info
+
+    @cached_property
+    def _info(self) -> EngineInfo:
         return self._wire.info()
 
     def disk_free(self) -> int | None:
@@ -107,13 +111,9 @@ class Daemon:
         if self.endpoint.socket is None:
             return None
         with suppress(OSError):
-            status = os.statvfs(self._root)
+            status = os.statvfs(self.info().root)
             return status.f_bavail * status.f_frsize
         return None
-
-    @cached_property
-    def _root(self) -> str:
-        return self.info().root
 
     def inspect(self, reference: str) -> LocalImage | None:
         """The image that the engine has under this name, id or digest."""

@@ -85,7 +85,7 @@ class Indexes:
         try:
             manifest = self._registry.manifest(repository.with_tag(tag_of(digest)))
             known = manifest.annotations.get(_LAYER) == digest
-            if not known or manifest.artifact_type != ARTIFACT_TYPE or len(manifest.layers) != 1:
+            if not known or not artifacts.is_artifact(manifest, ARTIFACT_TYPE):
                 return None
             data = self._registry.blobs.read(repository, manifest.layers[0])
             return LayerIndex.load(gzip.decompress(data).decode("ascii"))

@@ -56,7 +56,7 @@ class Inventories:
         """
         try:
             manifest = self._registry.manifest(artifact)
-            if manifest.artifact_type != ARTIFACT_TYPE or len(manifest.layers) != 1:
+            if not artifacts.is_artifact(manifest, ARTIFACT_TYPE):
                 raise PublishError(f"{artifact} is no inventory of ocbuild")
             content = self._registry.blobs.read(artifact, manifest.layers[0])
         except NotFoundError:

@@ -42,3 +42,8 @@ def artifact(
     document["annotations"] = dict(annotations)
     body = json.dumps(document, indent=2).encode()
     return Manifest.of(body, OCI_MANIFEST), (empty, layer)
+
+
+def is_artifact(manifest: Manifest, kind: str) -> bool:
+    """Whether it is of this kind and as ``artifact`` makes them: one layer, which is the data."""
+    return manifest.artifact_type == kind and len(manifest.layers) == 1

@@ -169,7 +169,7 @@ class Deployments:
             manifest = self._registry.manifest(place)
         except NotFoundError:
             return None
-        if manifest.artifact_type != TYPE or len(manifest.layers) != 1:
+        if not artifacts.is_artifact(manifest, TYPE):
             raise PublishError(
                 f"{place} is no record of a deployment", hint="delete that tag, and deploy again"
             )

@@ -35,7 +35,7 @@ class Releases:
             manifest = self._registry.manifest(reference)
         except NotFoundError:
             return None
-        if manifest.artifact_type != ARTIFACT_TYPE or len(manifest.layers) != 1:
+        if not artifacts.is_artifact(manifest, ARTIFACT_TYPE):
             raise PublishError(
                 f"{reference} is no release of ocbuild",
                 hint="is the namespace the right one?",
