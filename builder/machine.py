@@ -48,8 +48,10 @@ class Machine:
     environ: Mapping[str, str]
 
     @classmethod
-    def connect(cls, environ: Mapping[str, str]) -> Machine:
-        """Find the engine.
+    def connect(
+        cls, environ: Mapping[str, str], *, plain_http: frozenset[str] = frozenset()
+    ) -> Machine:
+        """Find the engine; ``plain_http`` are registries that are spoken to without TLS.
 
         Raises:
             EngineUnavailableError: none answers.
@@ -61,7 +63,7 @@ class Machine:
         return cls(
             daemon=daemon,
             engines=available(daemon, environ),
-            assembler=assembler(daemon, environ, platform=platform),
+            assembler=assembler(daemon, environ, platform=platform, plain_http=plain_http),
             platform=platform,
             environ=environ,
         )

@@ -79,7 +79,7 @@ def build(
     read_contexts(tree, selection.images)
     lock = Lock.open(tree.config, options)
     lock.check(externals(tree, selection), tree.config)
-    machine = Machine.connect(environ)
+    machine = _machine(tree, environ)
     known = durations.load(state_dir(environ) / DURATIONS)
     expected = durations.expected(known, tree.graph.order)
     run_id = _run_id(clock)
@@ -148,6 +148,7 @@ def build(
             environ=environ,
             no_cache=options.no_cache or frozenset(renewal.stale if renewal else ()),
             push=options.push,
+            released=publication.released if publication else {},
         )
         run = Run(
             run_id=run_id,
@@ -181,7 +182,7 @@ def plan(
     read_contexts(tree, selection.images)
     lock = Lock.open(tree.config, options)
     lock.check(externals(tree, selection), tree.config)
-    machine = _engine_if_any(environ)
+    machine = _engine_if_any(tree, environ)
     with ExitStack() as stack:
         publication = None
         if options.push:
@@ -211,9 +212,13 @@ def plan(
     return 0
 
 
-def _engine_if_any(environ: Mapping[str, str]) -> Machine | None:
+def _machine(tree: Tree, environ: Mapping[str, str]) -> Machine:
+    return Machine.connect(environ, plain_http=frozenset(tree.config.publish.plain_http))
+
+
+def _engine_if_any(tree: Tree, environ: Mapping[str, str]) -> Machine | None:
     try:
-        return Machine.connect(environ)
+        return _machine(tree, environ)
     except EngineUnavailableError as error:
         sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
         return None

@@ -153,7 +153,7 @@ class Planner:
         if self.options.no_reuse:
             return None
         if self.publication is not None and not in_engine:
-            released = self.publication.released(image, key)
+            released = self.publication.find(image, key)
             if released is not None:
                 return Existing(reference=str(released), place="the registry")
         if self.machine is None:

@@ -18,7 +18,8 @@ from builder.keys import FileIdentity, content_key, inputs_of, key_tag
 from builder.labels import oci_labels
 from builder.plan import Action, Known, Plan, Step
 from builder.published import Published
-from builder.release import Inputs
+from builder.reference import Reference
+from builder.release import Inputs, ReleasedImage
 from builder.tree import Tree, context_of
 from builder.work import Job
 
@@ -163,8 +164,12 @@ def make_jobs(
     environ: Mapping[str, str],
     no_cache: bool | frozenset[str],
     push: bool,
+    released: Mapping[str, ReleasedImage],
 ) -> dict[str, Job]:
-    """One job per image of the plan; ``no_cache`` is for all, or for the images that it names."""
+    """One job per image of the plan; ``no_cache`` is for all, or for the images that it names.
+
+    ``released`` are the images of the release that this run goes on from, if it publishes.
+    """
     jobs = {
         step.image: (
             _reuse_job(tree, step, existing[step.image])
@@ -180,7 +185,7 @@ def make_jobs(
         )
         for step in plan.steps
     }
-    return _with_places(plan, jobs) if push else jobs
+    return _with_places(tree, plan, jobs, existing, released) if push else jobs
 
 
 def _reuse_job(tree: Tree, step: Step, found: Existing) -> Job:
@@ -322,7 +327,13 @@ def _timeout(config: Config, name: str) -> float:
     return config.build.timeout if own is None else own
 
 
-def _with_places(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
+def _with_places(
+    tree: Tree,
+    plan: Plan,
+    jobs: Mapping[str, Job],
+    existing: Mapping[str, Existing],
+    released: Mapping[str, ReleasedImage],
+) -> dict[str, Job]:
     """The jobs, with word of where the images are needed: all in the registry, some only there.
 
     Those are assembled, have no test, and nothing of this run is built on them.
@@ -334,8 +345,24 @@ def _with_places(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
         if step.action is Action.ASSEMBLE and job.request:
             in_engine = step.image in needed or bool(job.tests)
             request = replace(job.request, in_engine=in_engine, published=True)
-            found[step.image] = replace(job, request=request)
+            # Nobody looks for the key of an image that is as quick to make and that nothing needs.
+            held = not (in_engine or tree.graph.children(step.image)) and _is_held(
+                job, existing, released
+            )
+            found[step.image] = replace(job, request=request, held=held)
     return found
+
+
+def _is_held(
+    job: Job, existing: Mapping[str, Existing], released: Mapping[str, ReleasedImage]
+) -> bool:
+    """Whether the release has this image on its base as that is now, so with the same layers."""
+    base, below = existing.get(job.base or ""), released.get(job.base or "")
+    before = released.get(job.image)
+    if base is None or below is None or before is None:
+        return False
+    same_base = Reference.parse(base.reference).digest == below.digest
+    return same_base and before.base == job.base and before.path == job.repository.path
 
 
 def staged_reference(image: Image, key: str) -> str:

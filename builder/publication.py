@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from builder.bases import Pin
 from builder.clock import Clock
 from builder.difference import input_changes
-from builder.errors import PublishError
 from builder.events import ImageResult, ImageStatus, Summary
 from builder.image import Image
 from builder.plan import Action, Plan, Step
@@ -87,11 +86,10 @@ class Publication:
 
         A name that [contexts] points elsewhere now, or did then, stands for something else.
         """
-        images = self.before.images.values() if self.before else ()
         now = self.tree.config.contexts
         return {
             text: Pin(digest=digest)
-            for image in images
+            for image in self.released.values()
             for text, digest in image.inputs.bases.items()
             if image.inputs.redirects.get(text, "") == now.get(text, "")
         }
@@ -128,7 +126,12 @@ class Publication:
             immutable=tree.config.publish.immutable and not tree.dirty,
         )
 
-    def released(self, image: Image, key: str) -> Reference | None:
+    @property
+    def released(self) -> Mapping[str, ReleasedImage]:
+        """The images of the release that this one goes on from."""
+        return self.before.images if self.before else {}
+
+    def find(self, image: Image, key: str) -> Reference | None:
         """Where a release has the image with this key, by digest; nobody is asked."""
         for release in (self.same, self.last):
             known = release.images.get(image.name) if release else None
@@ -231,13 +234,10 @@ class Publication:
                     strict=True,
                 )
             )
-            tagged = [image for image in made.values() if image.digest in manifests]
-            for _ in threads.map(self._read_back, tagged):
-                pass
             missing = _missing(summary)
             kept = {
                 name: image
-                for name, image in (self.before.images if self.before else {}).items()
+                for name, image in self.released.items()
                 if name not in made and name not in missing and name in tree.tags
             }
             if self.renewal is not None:
@@ -246,22 +246,10 @@ class Publication:
         release = self._release({**kept, **made}, missing, now)
         if self.same is not None and replace(release, created=self.same.created) == self.same:
             return self.same
+        # Each tag is as the registry has said in its answer, and by the claim nobody else's.
         self.claim.check()
         _releases(self.registry, tree).write(release, self._moving())
         return release
-
-    def _read_back(self, image: ReleasedImage) -> None:
-        """See that the tag names what it was given."""
-        reference = Reference(
-            path=image.path, registry=registry_host(self.tree.config), tag=image.tag
-        )
-        there = self.registry.head(reference)
-        if there is None or there.digest != image.digest:
-            raise PublishError(
-                f"{reference} was set to {image.digest}, and is now"
-                f" {there.digest if there else 'gone'}: somebody else has changed it meanwhile",
-                hint="see who publishes here besides this run, and run it again",
-            )
 
     def _still_missing(self, made: Mapping[str, ReleasedImage]) -> Mapping[str, str]:
         """What the release before lacked, and this run did not make either."""

@@ -35,7 +35,7 @@ from builder.registry.content import Manifest
 from builder.workers import Context
 
 if TYPE_CHECKING:
-    from builder.engines.assembler import Assembler
+    from builder.engines.assembler import Assembler, InRegistry
     from builder.refresh.recording import Recorder
 
 _STAGINGS = 3
@@ -53,7 +53,8 @@ class Job:
     ``assembled`` is what the plan says of it: the assembler is not asked for any other image, for
     whether it could make one may depend on how far the pushes of others have come.
     ``moving`` are the tags that are set last of all. ``base`` is the in-tree image that the target
-    stage starts from.
+    stage starts from. ``held``: the repository has the layers of the base, as far as is known, so
+    that an image which was assembled needs no other name there than its tags.
     """
 
     image: str
@@ -64,6 +65,7 @@ class Job:
     base: str | None = None
     request: BuildRequest | None = None
     assembled: bool = False
+    held: bool = False
     reused: str | None = None
     reused_id: str = ""
     digest: str = ""
@@ -78,9 +80,9 @@ class Job:
         return str(self.repository.with_tag(self.tag))
 
     @property
-    def staged(self) -> str:
+    def staged(self) -> Reference:
         """Where the image lies in the registry until the release is published."""
-        return str(self.repository.with_tag(key_tag(self.key)))
+        return self.repository.with_tag(key_tag(self.key))
 
 
 class Worker:
@@ -187,7 +189,7 @@ class Worker:
         return Tested(commands=len(job.tests))
 
     def _push(self, job: Job, step: StepId, context: Context) -> Outcome:
-        stored = self._assembler.store(job.release, job.staged) if self._assembler else None
+        stored = self._store(job)
         if stored is not None:
             digest = stored.manifest.digest
             self._pushed[job.image] = digest
@@ -200,18 +202,27 @@ class Worker:
         self._refuse_other_content(job)
         return pushed
 
+    def _store(self, job: Job) -> InRegistry | None:
+        """Have an image that was assembled in the registry; as far as nobody can see, if it can."""
+        if self._assembler is None:
+            return None
+        if job.held:
+            return self._assembler.upload(job.release, job.repository)
+        return self._assembler.store(job.release, job.staged)
+
     def _stage(self, job: Job, step: StepId, context: Context) -> Pushed:
         """Push under the key alone; that name is ours only for a moment."""
+        staged = str(job.staged)
         for attempt in range(1, _STAGINGS + 1):
-            self._daemon.tag(job.release, job.staged)
+            self._daemon.tag(job.release, staged)
             try:
-                return self._push_tag(job.staged, step, context)
+                return self._push_tag(staged, step, context)
             except PublishError:
                 # Another run of the same tree may have pushed the same, and taken the name away.
-                if attempt == _STAGINGS or self._daemon.inspect(job.staged) is not None:
+                if attempt == _STAGINGS or self._daemon.inspect(staged) is not None:
                     raise
             finally:
-                self._daemon.untag(job.staged)
+                self._daemon.untag(staged)
         raise Bug("unreachable")
 
     def _record(self, job: Job, digest: str, context: Context) -> None:
@@ -253,7 +264,9 @@ class Worker:
         tags = (job.tag,) if step.phase is Phase.TAG else job.moving
         references = tuple(job.repository.with_tag(tag) for tag in tags)
         for reference in references:
-            self._remote.put(reference, manifest)
+            # The assembler can bring what the repository turns out to lack after all.
+            if self._assembler is None or self._assembler.store(job.release, reference) is None:
+                self._remote.put(reference, manifest)
         return Tagged(references=tuple(str(reference) for reference in references))
 
     @property

@@ -105,14 +105,15 @@ class Assembler:
 
     def _have_pulled(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
         """Let the engine fetch the image from the registry, where only its digest names it."""
-        name = str(made.reference.at(made.manifest.digest))
-        self.store(request.tags[0], name)
+        reference = made.reference.at(made.manifest.digest)
+        name = str(reference)
+        self.store(request.tags[0], reference)
         self._daemon.pull(name, cancel=cancel)
         for tag in request.tags:
             self._daemon.tag(name, tag)
 
-    def store(self, release: str, target: str) -> InRegistry | None:
-        """Have an image of this run in the registry as ``target``; None where it is none of ours.
+    def upload(self, release: str, target: Reference) -> InRegistry | None:
+        """Have what is new in an image of this run in a repository; None where it is none of ours.
 
         Raises:
             RegistryError: it cannot be stored.
@@ -121,20 +122,32 @@ class Assembler:
         made = self._made.get(release)
         if made is None:
             return None
-        reference = Reference.parse(target)
-        place = f"{made.image_id} {reference.repository}"
+        place = f"{made.image_id} {target.repository}"
         uploaded = 0
         if place not in self._holders:
             blobs = [Content.of(data) for data in made.assembled.blobs]
-            uploaded += sum(self._put_blob(blob, reference) for blob in blobs)
-        try:
-            self._target.put(reference, made.manifest)
-        except BlobsMissingError:
-            uploaded += self._bring_base(made, reference)
-            self._target.put(reference, made.manifest)
-        self._holders[place] = reference
+            uploaded += sum(self._put_blob(blob, target) for blob in blobs)
+        self._holders[place] = target
         self._indexes.share(self._target)
         return InRegistry(manifest=made.manifest, uploaded=uploaded)
+
+    def store(self, release: str, target: Reference) -> InRegistry | None:
+        """Have an image of this run in the registry as ``target``; None where it is none of ours.
+
+        Raises:
+            RegistryError: it cannot be stored.
+
+        """
+        made, stored = self._made.get(release), self.upload(release, target)
+        if made is None or stored is None:
+            return None
+        try:
+            self._target.put(target, made.manifest)
+        except BlobsMissingError:
+            brought = self._bring_missing(made, target)
+            self._target.put(target, made.manifest)
+            return replace(stored, uploaded=stored.uploaded + brought)
+        return stored
 
     # -- making --------------------------------------------------------------------------------
 
@@ -252,9 +265,10 @@ class Assembler:
         self._holders.setdefault(content.digest, target)
         return sent
 
-    def _bring_base(self, made: Made, target: Reference) -> int:
-        """Have the layers of the base in a repository that lacks some of them."""
-        sent = 0
+    def _bring_missing(self, made: Made, target: Reference) -> int:
+        """Have all blobs in a repository that lacks some: most likely layers of the base."""
+        own = [Content.of(data) for data in made.assembled.blobs]
+        sent = sum(self._put(blob, target, None, look=True) for blob in own)
         base = made.base
         if base is None:
             return sent

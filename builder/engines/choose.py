@@ -62,7 +62,13 @@ def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:
     return [Buildx(daemon, environ), EngineApi(daemon, names), Classic(daemon, names)]
 
 
-def assembler(daemon: Daemon, environ: Mapping[str, str], *, platform: str) -> Assembler:
+def assembler(
+    daemon: Daemon,
+    environ: Mapping[str, str],
+    *,
+    platform: str,
+    plain_http: frozenset[str] = frozenset(),
+) -> Assembler:
     """The engine that comes before all others where it can make an image."""
     from builder.backoff import RetryPolicy  # noqa: PLC0415
     from builder.clock import SystemClock  # noqa: PLC0415
@@ -72,9 +78,11 @@ def assembler(daemon: Daemon, environ: Mapping[str, str], *, platform: str) -> A
     from builder.state import state_dir  # noqa: PLC0415
 
     # An engine can make the image, so nobody waits for a registry that does not answer.
-    registry = Registry.connect(environ, clock=SystemClock(), retry=RetryPolicy(retries=0))
+    registry = Registry.connect(
+        environ, clock=SystemClock(), retry=RetryPolicy(retries=0), plain_http=plain_http
+    )
     indexes = Indexes(registry, state_dir(environ) / "indexes")
-    target = Registry.connect(environ, clock=SystemClock())
+    target = Registry.connect(environ, clock=SystemClock(), plain_http=plain_http)
     return Assembler(daemon, registry, indexes, platform=platform, target=target)
 
 

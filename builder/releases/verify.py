@@ -117,6 +117,9 @@ def _tags(home: Home, image: ReleasedImage, place: Reference) -> tuple[list[Defe
     for tag in (image.tag, key):
         named = home.registry.head(place.with_tag(tag))
         if named is None:
+            # What was put together in process may have none: it is made again, not looked for.
+            if tag == key and image.base:
+                continue
             defects.append(Defect(image=image.name, text=f"the tag {tag} is gone"))
         elif named.digest != image.digest:
             text = f"the tag {tag} names {named.digest} instead of {image.digest}"

@@ -145,6 +145,45 @@ def test_without_push_the_engine_makes_them_and_the_plan_says_so(
     assert steps["leaf"]["action"] == "assemble"
 
 
+# -- again, on what the last release has ----------------------------------------------------------
+
+
+def edited_leaf(tree: Tree, ocbuild: Ocbuild) -> str:
+    """A leaf that is published, and has changed since then; the commit."""
+    tree.image("leaf", {"Dockerfile": APP.format(base="base"), "f": "leaf\n"})
+    tree.commit()
+    published(ocbuild)
+    tree.write("images/leaf/f", "another\n")
+    return tree.commit()
+
+
+def test_a_leaf_that_has_changed_gets_its_tag_and_no_other_name(
+    tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str
+) -> None:
+    commit = edited_leaf(tree, ocbuild)
+    before = len(registry.asked())
+    assert published(ocbuild)["leaf"] == "assemble"
+    place = f"/v2/{namespace}/leaf/"
+    asked = [each for each in registry.asked()[before:] if place in each]
+    # Two blobs, and the manifest once; before it the look whether the tag is somebody else's.
+    assert [each.partition(" ")[0] for each in asked] == ["POST", "PUT"] * 2 + ["HEAD", "PUT"]
+    assert asked[-1] == f"PUT {place}manifests/1.0-{commit}"
+    assert ocbuild("release", "verify", commit, "--deep").code == 0
+    ours = f"{registry.address}/{namespace}/leaf:1.0-{commit}"
+    parent = f"{registry.address}/{namespace}/base:1.0-{commit}"
+    require_equal(ours, tree.root / "images/leaf", {"base": parent})
+
+
+def test_what_a_repository_has_lost_is_brought_again(
+    tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str
+) -> None:
+    commit = edited_leaf(tree, ocbuild)
+    registry.forget(f"{namespace}/leaf")
+    assert published(ocbuild)["leaf"] == "assemble"
+    assert docker("pull", "--quiet", f"{registry.address}/{namespace}/leaf:1.0-{commit}")
+    assert ocbuild("release", "verify", commit, "--deep").code == 0
+
+
 # -- on images from outside ----------------------------------------------------------------------
 
 

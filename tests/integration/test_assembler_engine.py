@@ -141,4 +141,5 @@ def test_an_index_is_shared_beside_its_layer(yard: Yard) -> None:
 
 
 def test_what_is_no_image_of_this_run_is_not_stored(yard: Yard) -> None:
-    assert yard.engine.store(yard.tag("other"), yard.tag("other")) is None
+    other = yard.tag("other")
+    assert yard.engine.store(other, Reference.parse(other)) is None

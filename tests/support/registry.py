@@ -102,6 +102,11 @@ class LocalRegistry:
         text = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
         return _REQUEST.findall(text)
 
+    def forget(self, repository: str) -> None:
+        """Lose all that it has of a repository."""
+        assert self._folder is not None
+        shutil.rmtree(self._folder / "data/docker/registry/v2/repositories" / repository)
+
     def remove(self) -> None:
         """Stop it and remove its data."""
         self.stop()

@@ -11,6 +11,7 @@ from builder.engines import BuildRequest
 from builder.engines.assembler import Assembler
 from builder.engines.daemon import Daemon
 from builder.engines.indexes import Indexes
+from builder.reference import Reference
 from builder.registry.client import Registry
 from tests.support.engines import OURS, TEST_LABEL, Outputs
 
@@ -50,6 +51,6 @@ class Yard:
     def store(self, request: BuildRequest, target: str = "") -> tuple[str, int, int]:
         """The digest, the bytes sent and the number of requests."""
         before = self.registry.traffic.requests
-        stored = self.engine.store(request.tags[0], target or request.tags[0])
+        stored = self.engine.store(request.tags[0], Reference.parse(target or request.tags[0]))
         assert stored is not None
         return stored.manifest.digest, stored.uploaded, self.registry.traffic.requests - before
