@@ -47,7 +47,8 @@ def parse(words: Sequence[str]) -> Callable[[Mapping[str, str]], int]:
     """
     if words[:1] == [COMPLETE]:
         return lambda environ: _complete(words[1:], environ)
-    arguments = _parser().parse_args(_with_command(words))
+    known = _with_command(words)
+    arguments = _parser(known[0]).parse_args(known)
     run: Run = arguments.run
     return lambda environ: run(arguments, environ)
 
@@ -74,7 +75,8 @@ def _with_command(words: Sequence[str]) -> list[str]:
     return ["build", *words]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str = "") -> argparse.ArgumentParser:
+    """The parser of all commands; where the wanted one is known, the others are not made for it."""
     parser = Parser(
         prog="ocbuild",
         description="Turns a tree of Dockerfile directories into published, deployable releases.",
@@ -84,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ocbuild {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for name, (describe, summary) in COMMANDS.items():
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        describe, summary = COMMANDS[name]
         command = commands.add_parser(
             name,
             help=summary,

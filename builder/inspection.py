@@ -115,7 +115,8 @@ def _finding(where: object, message: str, hint: str | None) -> dict[str, object]
 
 def registry(action: str, *, address: str | None, environ: Mapping[str, str], as_json: bool) -> int:
     """Start, stop or look at the embedded registry; ``status`` says 4 where none answers."""
-    from builder.registry.embedded import DEFAULT_ADDRESS, EmbeddedRegistry  # noqa: PLC0415
+    from builder.registry import DEFAULT_ADDRESS  # noqa: PLC0415
+    from builder.registry.embedded import EmbeddedRegistry  # noqa: PLC0415
     from builder.state import state_dir  # noqa: PLC0415
 
     embedded = EmbeddedRegistry(state=state_dir(environ), address=address or DEFAULT_ADDRESS)

@@ -17,7 +17,6 @@ from builder.image import Image
 from builder.labels import KEY
 from builder.prepare import Existing, staged_reference
 from builder.reference import Reference
-from builder.registry.embedded import EmbeddedRegistry
 from builder.state import state_dir
 from builder.tree import LOCAL, Tree
 
@@ -36,13 +35,12 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What was found here: an engine that answers, and the ways it offers to make images.
+    """What was found here: an engine that answers, and what can be done with it.
 
     ``platform`` is what the engine builds for by default, as OCI names it, e.g. linux/amd64.
     """
 
     daemon: Daemon
-    engines: Sequence[Engine]
     assembler: Assembler
     platform: str
     environ: Mapping[str, str]
@@ -62,11 +60,14 @@ class Machine:
         platform = f"{info.os}/{ARCHITECTURES.get(info.architecture, info.architecture)}"
         return cls(
             daemon=daemon,
-            engines=available(daemon, environ),
             assembler=assembler(daemon, environ, platform=platform, plain_http=plain_http),
             platform=platform,
             environ=environ,
         )
+
+    def engines(self) -> Sequence[Engine]:
+        """The engines that there are besides the assembler, to be asked for once a run."""
+        return available(self.daemon, self.environ)
 
     @staticmethod
     def engine_class(forced: str | None) -> str:
@@ -97,6 +98,8 @@ class Machine:
 
         """
         if tree.config.project.registry == LOCAL:
+            from builder.registry.embedded import EmbeddedRegistry  # noqa: PLC0415 - only for this
+
             embedded = EmbeddedRegistry(state=state_dir(self.environ))
             if not embedded.status().running:
                 report(Note(text=f"starting the embedded registry at {embedded.address}"))

@@ -18,6 +18,8 @@ SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.release.v1+json"
 # The repository of releases, beside those of the images.
 NAME = "release"
+# How the tag of a deployment's record begins, which lies beside the releases and is none.
+DEPLOYED = "deployed-"
 # The moving tag of the newest release, be it a refresh or not, and that of the newest refresh.
 LATEST = "latest"
 NIGHTLY = "nightly"

@@ -13,8 +13,6 @@ from datetime import datetime, timedelta, timezone
 
 from builder.release import Release
 
-# How the tag of a deployment's record begins, which lies beside the releases and is none.
-DEPLOYED = "deployed-"
 _KEY = re.compile(r"key-[0-9a-f]{40}")
 # version-commit and what refreshes and dirty trees add: the tag of a release, there or gone.
 _RELEASE_TAG = re.compile(r"(?:.*-)?[0-9a-f]{7}(?:\.[0-9]{8}(?:\.[0-9]+)?)?(?:-dirty)?")

@@ -248,6 +248,8 @@ class _CommandError(RevisionError):
 
 @contextmanager
 def _repository(root: Path) -> Iterator[Repo]:
+    if not _may_be_in_repository(root):
+        raise _NoGitError(f"{root} is in no git repository", hint=_GIVE_COMMIT)
     try:
         import git  # noqa: PLC0415 - see the module's docstring
     except ImportError as error:  # GitPython looks for the program when it is imported
@@ -267,6 +269,14 @@ def _repository(root: Path) -> Iterator[Repo]:
         # Paths are no patterns, and looking must not take the lock that a commit needs.
         repo.git.update_environment(GIT_LITERAL_PATHSPECS="1", GIT_OPTIONAL_LOCKS="0")
         yield repo
+
+
+def _may_be_in_repository(root: Path) -> bool:
+    """Whether git could find one; that it cannot is sooner seen than GitPython imported."""
+    folder = root.resolve()
+    return "GIT_DIR" in os.environ or any(
+        (each / ".git").exists() or (each / "HEAD").exists() for each in (folder, *folder.parents)
+    )
 
 
 def _names(repo: Repo, *arguments: str) -> list[str]:

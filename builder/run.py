@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from builder.backoff import RetryPolicy
@@ -108,8 +109,8 @@ class Run:
             registry=self.publication.registry if self.publication else None,
             claim=self.publication.claim if self.publication else None,
             recorder=(
-                self.publication.recorder(machine.daemon, self.run_id)
-                if self.publication is not None and self._makes
+                partial(self.publication.recorder, machine.daemon, self.run_id)
+                if self.publication is not None
                 else None
             ),
         )
@@ -126,11 +127,6 @@ class Run:
             room=Room(disk_free=machine.daemon.disk_free, memory_free=available_memory),
         )
         return results, worker.manifests
-
-    @property
-    def _makes(self) -> bool:
-        """Whether anything is made; what is to be assembled may come to an engine after all."""
-        return any(job.request is not None for job in self.jobs.values())
 
     def _sum_up(self, results: Results, seconds: float) -> Summary:
         return summarise(

@@ -18,7 +18,7 @@ from builder.image import Image
 from builder.intree import Names
 from builder.naming import render_tag, used_fields
 from builder.options import SelectOptions, TreeOptions
-from builder.registry.embedded import DEFAULT_ADDRESS
+from builder.registry import DEFAULT_ADDRESS
 from builder.revision import Revision, changed_paths, read_revision
 from builder.select import Selection, needs_changes, select
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
@@ -37,6 +38,8 @@ from builder.workers import Context
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler, InRegistry
     from builder.refresh.recording import Recorder
+
+T = TypeVar("T")
 
 _STAGINGS = 3
 
@@ -93,24 +96,25 @@ class Worker:
         jobs: Mapping[str, Job],
         *,
         daemon: Daemon,
-        engines: Sequence[Engine],
+        engines: Callable[[], Sequence[Engine]],
         forced: str | None,
         run_id: str,
         immutable: bool,
         registry: Registry | None = None,
         claim: Claim | None = None,
-        recorder: Recorder | None = None,
+        recorder: Callable[[], Recorder] | None = None,
         assembler: Assembler | None = None,
     ) -> None:
+        """``engines`` and ``recorder`` are asked for when the first image needs an engine."""
         self._jobs = jobs
         self._registry = registry
         self._claim = claim
         # Written by many threads, each its own image; read when all of them have ended.
         self._pushed: dict[str, str] = {}
         self._manifests: dict[str, Manifest] = {}
-        self._recorder = recorder
+        self._recorder = _Once(recorder) if recorder is not None else None
         self._daemon = daemon
-        self._engines = tuple(engines)
+        self._engines = _Once(engines)
         self._assembler = assembler
         self._forced = forced
         self._run_id = run_id
@@ -143,10 +147,7 @@ class Worker:
         def tell(text: str) -> None:
             context.emit(StepOutput(step=step, line=text))
 
-        engines = self._engines
-        if self._assembler is not None and (job.assembled or self._forced):
-            engines = (self._assembler, *engines)
-        engine = choose(request, engines, self._forced, tell)
+        engine = choose(request, self._candidates(job), self._forced, tell)
 
         def sink(output: Output) -> None:
             if isinstance(output, CurrentStep):
@@ -158,6 +159,11 @@ class Worker:
         return Built(
             image_id=result.image_id, size=result.size, engine=engine.name, cached=result.cached
         )
+
+    def _candidates(self, job: Job) -> Iterator[Engine]:
+        if self._assembler is not None and (job.assembled or self._forced):
+            yield self._assembler
+        yield from self._engines()
 
     def _reuse(self, job: Job) -> Outcome:
         if job.reused is None:
@@ -228,7 +234,7 @@ class Worker:
     def _record(self, job: Job, digest: str, context: Context) -> None:
         """Note what the image has of packages, so that nobody has to pull it to know."""
         if self._recorder is not None:
-            recorded = self._recorder.record(
+            recorded = self._recorder().record(
                 job.image, job.repository.at(digest), local=job.release, base=job.base or ""
             )
             for text in recorded.held:
@@ -281,6 +287,21 @@ class Worker:
 
         pushed = self._daemon.push(reference, progress, context.cancel)
         return Pushed(digest=pushed.digest, uploaded=pushed.uploaded)
+
+
+class _Once(Generic[T]):
+    """Makes a thing when it is first asked for, by whichever thread."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: list[T] = []
+        self._lock = threading.Lock()
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
 
 
 def _with_base_digest(request: BuildRequest, base: str | None, context: Context) -> BuildRequest:

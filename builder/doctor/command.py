@@ -17,8 +17,8 @@ from builder.doctor.registry import registry
 from builder.errors import ConfigError, InputError, InputErrors
 from builder.graph import ImageGraph
 from builder.options import TreeOptions
+from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
-from builder.registry.embedded import DEFAULT_ADDRESS
 from builder.registry.trust import Trust
 from builder.report.text import clean, counted
 from builder.room import available_memory

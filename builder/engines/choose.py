@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder.engines import BuildRequest, Engine
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def choose(
     request: BuildRequest,
-    engines: Sequence[Engine],
+    engines: Iterable[Engine],
     forced: str | None = None,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> Engine:
@@ -28,11 +28,9 @@ def choose(
         BuildError: if every engine that may be asked refuses; the message has the reasons.
 
     """
-    if not engines:
-        raise EngineUnavailableError("no engine is there to make images with")
     where = Location(request.dockerfile_label)
     if forced is not None:
-        engine = _named(forced, engines)
+        engine = _named(forced, tuple(engines))
         reason = engine.refusal(request)
         if reason is not None:
             raise BuildError(
@@ -48,6 +46,8 @@ def choose(
             return engine
         reasons.append(f"\n  {engine.name}: {reason}")
         tell(f"not by {engine.name}: {reason}")
+    if not reasons:
+        raise EngineUnavailableError("no engine is there to make images with")
     raise BuildError(f"no engine can make {request.image}:{''.join(reasons)}", where=where)
 
 

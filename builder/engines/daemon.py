@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from builder.engines.container import run_in_container
 from builder.engines.endpoint import Endpoint, config_dir, docker_config, find_endpoint
 from builder.engines.files import read_files
 from builder.engines.info import EngineInfo
@@ -336,6 +335,8 @@ class Daemon:
             InterruptedRunError: once ``cancel`` is set.
 
         """
+        from builder.engines.container import run_in_container  # noqa: PLC0415 - only for this
+
         with self._wire.errors(f"cannot test {image}"):
             return run_in_container(
                 self._wire.api,

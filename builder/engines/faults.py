@@ -10,21 +10,19 @@ from collections.abc import Sequence
 
 KILLED = 137
 
-_NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
+# Patterns are compiled by the first who looks for one: few runs have a fault to look at.
+_NO_SPACE = r"no space left on device"
 
 # What no retry changes. Looked for first, for these texts often come wrapped in words
 # ("failed to fetch", "failed to do request") that also stand around a passing fault.
-_PERMANENT = re.compile(
-    r"""
+_PERMANENT = r"""
     \bdenied\b | \bunauthorized\b | \b401\b | \b403\ Forbidden | insufficient_scope
     | authentication\ required | no\ basic\ auth\ credentials
     | manifest\ unknown | name\ unknown | \bnot\ found\b | does\ not\ exist
     | no\ such\ host | x509: | certificate\ (?:signed|verify|has\ expired)
     | server\ gave\ HTTP\ response\ to\ HTTPS | first\ record\ does\ not\ look\ like\ a\ TLS
     | no\ space\ left\ on\ device
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
+    """
 
 # Words that mean a passing fault of the network or of a server, whoever says them.
 _NETWORK = r"""
@@ -39,10 +37,9 @@ _NETWORK = r"""
     | server\ sent\ GOAWAY | stream\ error:\ stream\ ID | use\ of\ closed\ network\ connection
     | transport\ is\ closing | no\ active\ sessions?
     """
-_PASSING = re.compile(_NETWORK, re.IGNORECASE | re.VERBOSE)
 
 # What the tools that fetch things inside RUN say when their server or the network fails.
-_MIRROR = re.compile(
+_MIRROR = (
     _NETWORK
     + r"""
     # apt; a 404 comes from an index that is too old and stays
@@ -65,55 +62,51 @@ _MIRROR = re.compile(
     | curl:\ \((?:6|7|18|28|35|52|55|56|92)\) | returned\ error:\ (?:429|5\d\d)
     | ERROR\ (?:429|5\d\d): | unable\ to\ resolve\ host\ address | Could\ not\ resolve\ host
     | RPC\ failed; | early\ EOF | hung\ up\ unexpectedly | gnutls_handshake\(\)\ failed
-    """,
-    re.IGNORECASE | re.VERBOSE,
+    """
 )
 
-_HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), hint)
-    for pattern, hint in (
+_HINTS = (
+    (
+        r"no space left on device",
+        "the engine's disk is full: see `docker system df`, then `docker builder prune`",
+    ),
+    (
+        r"server gave HTTP response to HTTPS|first record does not look like a TLS",
         (
-            r"no space left on device",
-            "the engine's disk is full: see `docker system df`, then `docker builder prune`",
+            "the registry speaks plain HTTP: add its host:port to insecure-registries in the "
+            "engine's daemon.json, or give the registry a certificate"
         ),
+    ),
+    (
+        r"x509:|certificate signed by unknown authority",
         (
-            r"server gave HTTP response to HTTPS|first record does not look like a TLS",
-            (
-                "the registry speaks plain HTTP: add its host:port to insecure-registries in the "
-                "engine's daemon.json, or give the registry a certificate"
-            ),
+            "the engine does not trust the certificate: put its CA into "
+            "/etc/docker/certs.d/HOST:PORT/ca.crt"
         ),
+    ),
+    (
+        r"SSL certificate problem|certificate verify failed|Certificate verification failed",
+        'to have builds trust the CAs of this host, set ca-bundle = "host" in [build]',
+    ),
+    (
+        r"(?<!permission )\bdenied\b|unauthorized|authentication required|no basic auth",
         (
-            r"x509:|certificate signed by unknown authority",
-            (
-                "the engine does not trust the certificate: put its CA into "
-                "/etc/docker/certs.d/HOST:PORT/ca.crt"
-            ),
+            "log in with `docker login HOST`, and check that the name is right: registries "
+            "say the same of what does not exist and of what is not yours"
         ),
+    ),
+    (
+        r"no such host",
         (
-            r"SSL certificate problem|certificate verify failed|Certificate verification failed",
-            'to have builds trust the CAs of this host, set ca-bundle = "host" in [build]',
+            "the name cannot be resolved: check its spelling, DNS and the proxy of the engine; "
+            "[bases] in build.toml can name a mirror for a base image"
         ),
-        (
-            r"(?<!permission )\bdenied\b|unauthorized|authentication required|no basic auth",
-            (
-                "log in with `docker login HOST`, and check that the name is right: registries "
-                "say the same of what does not exist and of what is not yours"
-            ),
-        ),
-        (
-            r"no such host",
-            (
-                "the name cannot be resolved: check its spelling, DNS and the proxy of the engine; "
-                "[bases] in build.toml can name a mirror for a base image"
-            ),
-        ),
-        (r"connection refused", "nothing listens there: is the registry running?"),
-        (
-            r"no active sessions?",
-            "this engine cannot ask for registry tokens: use the engine buildx",
-        ),
-    )
+    ),
+    (r"connection refused", "nothing listens there: is the registry running?"),
+    (
+        r"no active sessions?",
+        "this engine cannot ask for registry tokens: use the engine buildx",
+    ),
 )
 
 
@@ -124,11 +117,11 @@ def is_transient(message: str, log: Sequence[str] = (), *, status: int | None = 
     that returns non-zero has failed for good unless its last lines show a fault of a mirror.
     """
     said = "\n".join(log)
-    if _NO_SPACE.search(message) or _NO_SPACE.search(said):
+    if re.search(_NO_SPACE, f"{message}\n{said}", re.IGNORECASE):
         return False
     if status is not None:
-        return status != KILLED and bool(_MIRROR.search(said))
-    return not _PERMANENT.search(message) and bool(_PASSING.search(message))
+        return status != KILLED and _says(_MIRROR, said)
+    return not _says(_PERMANENT, message) and _says(_NETWORK, message)
 
 
 def remedy(message: str, log: Sequence[str] = (), *, status: int | None = None) -> str | None:
@@ -139,4 +132,8 @@ def remedy(message: str, log: Sequence[str] = (), *, status: int | None = None) 
             "build fewer images at a time (--jobs) or give the engine more memory"
         )
     text = message if status is None else "\n".join(log)
-    return next((hint for pattern, hint in _HINTS if pattern.search(text)), None)
+    return next((hint for pattern, hint in _HINTS if re.search(pattern, text, re.IGNORECASE)), None)
+
+
+def _says(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.IGNORECASE | re.VERBOSE) is not None

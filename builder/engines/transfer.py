@@ -37,40 +37,37 @@ class PullFailedError(BuildError):
 
 _Failure = TypeVar("_Failure", PushFailedError, PullFailedError)
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
-_FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = tuple(
-    (fault, re.compile(pattern, re.IGNORECASE))
-    for fault, pattern in (
-        (Fault.OTHER, r"does not exist locally|No such image|tag does not exist"),
+_FAULTS = (
+    (Fault.OTHER, r"does not exist locally|No such image|tag does not exist"),
+    (
+        Fault.INSECURE,
         (
-            Fault.INSECURE,
-            (
-                r"HTTP response to HTTPS|first record does not look like a TLS|x509:"
-                r"|certificate signed by unknown"
-            ),
+            r"HTTP response to HTTPS|first record does not look like a TLS|x509:"
+            r"|certificate signed by unknown"
         ),
+    ),
+    (
+        Fault.DENIED,
         (
-            Fault.DENIED,
-            (
-                r"\bdenied\b|unauthorized|no basic auth credentials|authentication required"
-                r"|insufficient_scope|\b401\b|\b403 Forbidden"
-            ),
+            r"\bdenied\b|unauthorized|no basic auth credentials|authentication required"
+            r"|insufficient_scope|\b401\b|\b403 Forbidden"
         ),
+    ),
+    (
+        Fault.MISSING,
         (
-            Fault.MISSING,
-            (
-                r"manifest unknown|name unknown|manifest for \S+ not found|does not exist"
-                r"|\bnot found\b"
-            ),
+            r"manifest unknown|name unknown|manifest for \S+ not found|does not exist"
+            r"|\bnot found\b"
         ),
-        (Fault.UNREACHABLE, r"no such host|connection refused"),
-    )
+    ),
+    (Fault.UNREACHABLE, r"no such host|connection refused"),
 )
 
 
 def fault_of(text: str) -> Fault:
     """The kind of fault that an engine's error text tells of."""
     for fault, pattern in _FAULTS:
-        if pattern.search(text):
+        if re.search(pattern, text, re.IGNORECASE):
             return fault
     if is_transient(text):
         return Fault.PASSING

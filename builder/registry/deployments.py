@@ -25,7 +25,7 @@ from builder.registry.faults import (
     RefusedError,
     UnauthorisedError,
 )
-from builder.retention import DEPLOYED
+from builder.release import DEPLOYED
 
 SCHEMA = 1
 TYPE = "application/vnd.ocbuild.deployment.v1+json"

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from builder.errors import PublishError, UsageError
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
+from builder.registry import DEFAULT_ADDRESS
 
-DEFAULT_ADDRESS = "127.0.0.1:5000"
 PROGRAM = "docker-registry"
 IMAGE = "registry:2"
 

@@ -11,8 +11,7 @@ from builder.registry.claims import CLAIMS
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import NotFoundError
-from builder.release import ARTIFACT_TYPE, NAME, Release
-from builder.retention import DEPLOYED
+from builder.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
 
 
 class Releases:

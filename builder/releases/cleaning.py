@@ -15,9 +15,10 @@ from builder.keys import key_tag
 from builder.labels import KEY
 from builder.options import PruneOptions, TreeOptions
 from builder.reference import BadReferenceError, Reference
+from builder.registry import DEFAULT_ADDRESS
 from builder.registry.collection import collect, obstacle
 from builder.registry.deployments import Deployments
-from builder.registry.embedded import DEFAULT_ADDRESS, EmbeddedRegistry
+from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError
 from builder.releases import texts
 from builder.releases.home import Home, open_home, shelve

@@ -10,7 +10,7 @@ from builder.difference import difference
 from builder.errors import PublishError, UsageError
 from builder.options import PromoteOptions, TreeOptions
 from builder.reference import BadReferenceError, Reference
-from builder.registry.embedded import DEFAULT_ADDRESS
+from builder.registry import DEFAULT_ADDRESS
 from builder.releases import texts
 from builder.releases.home import Home, choose, nothing_yet, open_home, shelve
 from builder.releases.promote import carry, forecast, load

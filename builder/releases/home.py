@@ -12,8 +12,8 @@ from builder.config import Config, find_config
 from builder.errors import ConfigError, PublishError
 from builder.options import TreeOptions
 from builder.reference import Reference
+from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
-from builder.registry.embedded import DEFAULT_ADDRESS
 from builder.registry.faults import RegistryError, UnreachableError
 from builder.registry.releases import Releases
 from builder.release import LATEST, Release
