@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from builder import __version__
 from builder.registry.content import Content
@@ -17,7 +17,7 @@ from builder.registry.trust import Trust
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
@@ -140,7 +140,7 @@ class Transport:
         self._environ = environ
         self._connections = connections
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str], PoolManager] = {}
+        self._pools: dict[tuple[str, str], _Pool] = {}
 
     def open(self, exchange: Exchange) -> Answer:
         """Send a request and read the head of its reply, whatever its status is.
@@ -162,7 +162,7 @@ class Transport:
         with _translating(exchange), _body(exchange, self.meter) as body:
             response = pool.urlopen(
                 exchange.method,
-                exchange.url,
+                pool.target(exchange.url),
                 redirect=False,
                 retries=False,
                 preload_content=False,
@@ -178,9 +178,9 @@ class Transport:
         with self._lock:
             pools, self._pools = self._pools, {}
         for pool in pools.values():
-            pool.clear()
+            pool.close()
 
-    def _pool(self, url: str) -> PoolManager:
+    def _pool(self, url: str) -> _Pool:
         parts = urlsplit(url)
         with self._lock:
             key = (parts.scheme, parts.netloc)
@@ -188,11 +188,10 @@ class Transport:
                 self._pools[key] = self._new_pool(*key)
             return self._pools[key]
 
-    def _new_pool(self, scheme: str, authority: str) -> PoolManager:
-        from urllib3 import PoolManager, ProxyManager  # noqa: PLC0415 - 70 ms, see faults
+    def _new_pool(self, scheme: str, authority: str) -> _Pool:
+        from urllib3 import ProxyManager, connection_from_url  # noqa: PLC0415 - 70 ms, see faults
 
         options: dict[str, Any] = {
-            "num_pools": 1,
             "maxsize": self._connections,
             # A thread that copies holds one connection while it asks for a second one, so to wait
             # for a free one could be to wait for ever.
@@ -202,7 +201,24 @@ class Transport:
         if scheme == "https":
             options["ssl_context"] = self.trust.context(authority)
         proxy = proxy_for(scheme, authority, self._environ)
-        return ProxyManager(proxy, **options) if proxy else PoolManager(**options)
+        if proxy:
+            manager = ProxyManager(proxy, num_pools=1, **options)
+            return _Pool(urlopen=manager.urlopen, close=manager.clear, by_proxy=True)
+        # A PoolManager would take each address apart once more, to find this pool.
+        pool = connection_from_url(f"{scheme}://{authority}", **options)
+        return _Pool(urlopen=pool.urlopen, close=pool.close)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pool:
+    """Connections to one server, or to the proxy before it, which wants whole addresses."""
+
+    urlopen: Callable[..., BaseHTTPResponse]
+    close: Callable[[], None]
+    by_proxy: bool = False
+
+    def target(self, url: str) -> str:
+        return url if self.by_proxy else urlunsplit(("", "", *urlsplit(url)[2:4], ""))
 
 
 def _headers(exchange: Exchange) -> dict[str, str]:
