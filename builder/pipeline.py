@@ -119,14 +119,8 @@ def build(
                 raise InterruptedRunError("interrupted before anything was built")
             return found
 
-        known_by = publication or renewal
-        planner = Planner(
-            tree=tree,
-            selection=selection,
-            options=options,
-            machine=machine,
-            publication=publication,
-            generations=known_by.generations if known_by else {},
+        planner = _planner(
+            tree, selection, options, machine, publication=publication, renewal=renewal
         )
         locked = {**lock.pins, **apply.pins(renewal)}
         planned = planner.plan(_locked_externals(tree, selection, lock), locked, provide)
@@ -191,14 +185,7 @@ def plan(
             publication = Publication.open(
                 registry, tree, None, holder="", clock=clock, cancel=never
             )
-        planner = Planner(
-            tree=tree,
-            selection=selection,
-            options=options,
-            machine=machine,
-            publication=publication,
-            generations=publication.generations if publication else {},
-        )
+        planner = _planner(tree, selection, options, machine, publication=publication)
         resolution: bases.Resolution = {}
         wanted = _locked_externals(tree, selection, lock)
         if machine is not None:
@@ -210,6 +197,26 @@ def plan(
     else:
         sys.stdout.write(_plan_text(made))
     return 0
+
+
+def _planner(
+    tree: Tree,
+    selection: Selection,
+    options: BuildOptions,
+    machine: Machine | None,
+    *,
+    publication: Publication | None,
+    renewal: Renewal | None = None,
+) -> Planner:
+    known_by = publication or renewal
+    return Planner(
+        tree=tree,
+        selection=selection,
+        options=options,
+        machine=machine,
+        publication=publication,
+        generations=known_by.generations if known_by else {},
+    )
 
 
 def _machine(tree: Tree, environ: Mapping[str, str]) -> Machine:
