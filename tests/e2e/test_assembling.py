@@ -14,7 +14,7 @@ from builder.reference import Reference
 from builder.registry.content import OCI_INDEX, Manifest
 from tests.e2e.conftest import BASE, Ocbuild, ask, docker
 from tests.support.client import make_client
-from tests.support.registry import LocalRegistry
+from tests.support.registry import LocalRegistry, free_address
 from tests.support.tree import Tree
 from tests.support.trees import comparable, differences, exported
 
@@ -182,6 +182,25 @@ def test_what_a_repository_has_lost_is_brought_again(
     assert published(ocbuild)["leaf"] == "assemble"
     assert docker("pull", "--quiet", f"{registry.address}/{namespace}/leaf:1.0-{commit}")
     assert ocbuild("release", "verify", commit, "--deep").code == 0
+
+
+def test_a_registry_that_may_be_spoken_to_without_tls_is(
+    tree: Tree, ocbuild: Ocbuild, namespace: str
+) -> None:
+    """What is assembled goes there by another way than what an engine pushes."""
+    tree.image("alone", {"Dockerfile": "FROM scratch\nCOPY f /f\n", "f": "alone\n"})
+    commit = tree.commit()
+    gateway = "{{(index .IPAM.Config 0).Gateway}}"
+    bridge = docker("network", "inspect", "bridge", "--format", gateway)
+    with LocalRegistry(free_address(bridge)) as registry:
+        words = ("alone", "--push", "--registry", registry.address)
+        refused = ocbuild(*words)
+        assert refused.code == 4, refused.err
+        assert "plain-http" in refused.err
+        allowed = ocbuild(*words, "--set", f'publish.plain-http=["{registry.address}"]')
+        assert allowed.code == 0, allowed.err
+        assert ocbuild.report()["images"]["alone"]["action"] == "assemble"
+        assert f"1.0-{commit}" in ask(registry, f"{namespace}/alone/tags/list")[0]["tags"]
 
 
 # -- on images from outside ----------------------------------------------------------------------
