@@ -274,9 +274,16 @@ def _repository(root: Path) -> Iterator[Repo]:
 def _may_be_in_repository(root: Path) -> bool:
     """Whether git could find one; that it cannot is sooner seen than GitPython imported."""
     folder = root.resolve()
-    return "GIT_DIR" in os.environ or any(
-        (each / ".git").exists() or (each / "HEAD").exists() for each in (folder, *folder.parents)
-    )
+    if "GIT_DIR" in os.environ:
+        return True
+    try:
+        return any(
+            (each / name).exists()
+            for each in (folder, *folder.parents)
+            for name in (".git", "HEAD")  # the latter is what a bare one has
+        )
+    except OSError:  # a folder above that we may not look into
+        return True
 
 
 def _names(repo: Repo, *arguments: str) -> list[str]:

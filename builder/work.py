@@ -209,7 +209,7 @@ class Worker:
         return pushed
 
     def _store(self, job: Job) -> InRegistry | None:
-        """Have an image that was assembled in the registry; as far as nobody can see, if it can."""
+        """Store an image that was assembled: under its key, or its blobs alone where it is held."""
         if self._assembler is None:
             return None
         if job.held:

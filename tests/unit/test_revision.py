@@ -348,6 +348,31 @@ def test_a_tree_outside_of_git_wants_a_commit(tmp_path: Path) -> None:
     assert "is in no git repository" in refusal(lambda: changed_paths(tmp_path, None, INPUTS))
 
 
+def test_a_folder_above_that_nobody_may_look_into_is_left_to_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Path.exists
+
+    def exists(path: Path) -> bool:
+        if path == tmp_path.parent / ".git":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    told = refusal(lambda: read_revision(tmp_path, INPUTS, commit=None))
+    assert "is in no git repository" in told
+
+
+def test_nothing_of_git_is_imported_for_a_tree_outside_of_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from builder.revision import read_revision\n"
+        "from builder.errors import RevisionError\n"
+        "try: read_revision(Path(sys.argv[1]), (), commit=None)\n"
+        "except RevisionError: sys.exit('git' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
 def test_a_repository_without_commits_wants_a_commit(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     write(tmp_path, "build.toml")
