@@ -249,7 +249,7 @@ class _CommandError(RevisionError):
 @contextmanager
 def _repository(root: Path) -> Iterator[Repo]:
     if not _may_be_in_repository(root):
-        raise _NoGitError(f"{root} is in no git repository", hint=_GIVE_COMMIT)
+        raise _no_repository(root)
     try:
         import git  # noqa: PLC0415 - see the module's docstring
     except ImportError as error:  # GitPython looks for the program when it is imported
@@ -259,7 +259,7 @@ def _repository(root: Path) -> Iterator[Repo]:
     try:
         repo = git.Repo(root.resolve(), search_parent_directories=True)
     except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
-        raise _NoGitError(f"{root} is in no git repository", hint=_GIVE_COMMIT) from error
+        raise _no_repository(root) from error
     with repo:
         if repo.working_tree_dir is None:
             raise _NoGitError(
@@ -302,6 +302,10 @@ def _run(repo: Repo, *arguments: str) -> bytes:
         raise _failed(repo, arguments[0], str(error.stderr)) from error
     assert isinstance(output, bytes)  # noqa: S101 - what stdout_as_string=False promises
     return output
+
+
+def _no_repository(root: Path) -> RevisionError:
+    return _NoGitError(f"{root} is in no git repository", hint=_GIVE_COMMIT)
 
 
 def _missing_program() -> RevisionError:

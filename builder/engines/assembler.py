@@ -127,8 +127,8 @@ class Assembler:
         if place not in self._holders:
             blobs = [Content.of(data) for data in made.assembled.blobs]
             uploaded += sum(self._put_blob(blob, target) for blob in blobs)
-        self._holders[place] = target
-        self._indexes.share(self._target)
+            self._holders[place] = target
+            self._indexes.share(self._target)
         return InRegistry(manifest=made.manifest, uploaded=uploaded)
 
     def store(self, release: str, target: Reference) -> InRegistry | None:
@@ -138,14 +138,17 @@ class Assembler:
             RegistryError: it cannot be stored.
 
         """
-        made, stored = self._made.get(release), self.upload(release, target)
-        if made is None or stored is None:
+        stored = self.upload(release, target)
+        if stored is None:
             return None
         try:
-            self._target.put(target, made.manifest)
+            self._target.put(target, stored.manifest)
         except BlobsMissingError:
-            brought = self._bring_missing(made, target)
-            self._target.put(target, made.manifest)
+            made = self._made[release]
+            brought = self._bring_base(made, target)
+            if not stored.uploaded:  # its own were stored before, and may be gone as well
+                brought += self._bring_own(made, target)
+            self._target.put(target, stored.manifest)
             return replace(stored, uploaded=stored.uploaded + brought)
         return stored
 
@@ -265,10 +268,14 @@ class Assembler:
         self._holders.setdefault(content.digest, target)
         return sent
 
-    def _bring_missing(self, made: Made, target: Reference) -> int:
-        """Have all blobs in a repository that lacks some: most likely layers of the base."""
-        own = [Content.of(data) for data in made.assembled.blobs]
-        sent = sum(self._put(blob, target, None, look=True) for blob in own)
+    def _bring_own(self, made: Made, target: Reference) -> int:
+        """Have what is new in an image in a repository that has lost some of it."""
+        blobs = [Content.of(data) for data in made.assembled.blobs]
+        return sum(self._put(blob, target, None, look=True) for blob in blobs)
+
+    def _bring_base(self, made: Made, target: Reference) -> int:
+        """Have the layers of the base in a repository that lacks some of them."""
+        sent = 0
         base = made.base
         if base is None:
             return sent

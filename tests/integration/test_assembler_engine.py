@@ -34,13 +34,18 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.fixture(scope="module")
-def address(daemon: Daemon) -> Iterator[str]:
+def running(daemon: Daemon) -> Iterator[LocalRegistry]:
     """A registry that has the box as `base`."""
     with LocalRegistry() as registry:
         base = f"{registry.address}/assembler-test/base:{OURS}"
         docker("tag", BOX, base)
         docker("push", "--quiet", base)
-        yield registry.address
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def address(running: LocalRegistry) -> str:
+    return running.address
 
 
 @pytest.fixture
@@ -84,6 +89,19 @@ def test_a_changed_image_takes_five_requests_and_another_tag_takes_one(yard: Yar
     assert requests <= MOST_REQUESTS
     again, uploaded, requests = yard.store(changed, f"{changed.tags[0]}-moving")
     assert (again, uploaded, requests) == (digest, 0, 1)
+
+
+def test_what_is_lost_between_blobs_and_manifest_is_brought_again(
+    yard: Yard, running: LocalRegistry
+) -> None:
+    request = yard.request("lost", APP)
+    yard.make(request)
+    assert yard.engine.upload(request.tags[0], Reference.parse(request.tags[0]))
+    running.forget("assembler-test/lost")
+    yard.store(request)
+    docker("rmi", request.tags[0])
+    docker("pull", "--quiet", request.tags[0])
+    assert docker("run", "--rm", request.tags[0]) == "first"
 
 
 def test_an_image_can_be_built_on_one_that_this_run_has_made(yard: Yard) -> None:
