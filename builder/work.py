@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
 from builder.engines.daemon import Daemon
-from builder.errors import Bug, BuildError, OcbuildError, PublishError
+from builder.engines.staging import staged
+from builder.errors import Bug, BuildError, OcbuildError
 from builder.events import (
+    ASSEMBLER,
     Built,
     Claimed,
     Note,
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from builder.refresh.recording import Recorder
 
 T = TypeVar("T")
-
-_STAGINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +180,7 @@ class Worker:
             context.emit(StepProgress(step=step, text=command))
             context.emit(StepOutput(step=step, line=f"$ {command}"))
             code = self._daemon.run_test(
-                job.release,
+                _built(job, context),
                 command,
                 timeout=job.timeout,
                 sink=sink,
@@ -202,7 +202,6 @@ class Worker:
             self._manifests[digest] = stored.manifest
             return Pushed(digest=digest, uploaded=stored.uploaded)
         pushed = self._stage(job, step, context)
-        self._record(job, pushed.digest, context)
         self._pushed[job.image] = pushed.digest
         # It is looked at again with the claim; but long before that where builds take their time.
         self._refuse_other_content(job)
@@ -217,25 +216,28 @@ class Worker:
         return self._assembler.store(job.release, job.staged)
 
     def _stage(self, job: Job, step: StepId, context: Context) -> Pushed:
-        """Push under the key alone; that name is ours only for a moment."""
-        staged = str(job.staged)
-        for attempt in range(1, _STAGINGS + 1):
-            self._daemon.tag(job.release, staged)
-            try:
-                return self._push_tag(staged, step, context)
-            except PublishError:
-                # Another run of the same tree may have pushed the same, and taken the name away.
-                if attempt == _STAGINGS or self._daemon.inspect(staged) is not None:
-                    raise
-            finally:
-                self._daemon.untag(staged)
-        raise Bug("unreachable")
+        """Push what this run has built, whatever the name of the release means by now."""
 
-    def _record(self, job: Job, digest: str, context: Context) -> None:
+        def progress(current: int, total: int) -> None:
+            context.emit(StepProgress(step=step, text="uploading", current=current, total=total))
+
+        local = _built(job, context)
+        with staged(
+            self._daemon,
+            local,
+            str(job.staged),
+            run_id=self._run_id,
+            progress=progress,
+            cancel=context.cancel,
+        ) as pushed:
+            self._record(job, local, pushed.digest, context)
+        return Pushed(digest=pushed.digest, uploaded=pushed.uploaded)
+
+    def _record(self, job: Job, local: str, digest: str, context: Context) -> None:
         """Note what the image has of packages, so that nobody has to pull it to know."""
         if self._recorder is not None:
             recorded = self._recorder().record(
-                job.image, job.repository.at(digest), local=job.release, base=job.base or ""
+                job.image, job.repository.at(digest), local=local, base=job.base or ""
             )
             for text in recorded.held:
                 context.emit(Note(text=text))
@@ -281,13 +283,6 @@ class Worker:
             raise Bug("there is no registry to publish to")
         return self._registry
 
-    def _push_tag(self, reference: str, step: StepId, context: Context) -> Pushed:
-        def progress(current: int, total: int) -> None:
-            context.emit(StepProgress(step=step, text="uploading", current=current, total=total))
-
-        pushed = self._daemon.push(reference, progress, context.cancel)
-        return Pushed(digest=pushed.digest, uploaded=pushed.uploaded)
-
 
 class _Once(Generic[T]):
     """Makes a thing when it is first asked for, by whichever thread."""
@@ -302,6 +297,17 @@ class _Once(Generic[T]):
             if not self._made:
                 self._made.append(self._make())
             return self._made[0]
+
+
+def _built(job: Job, context: Context) -> str:
+    """What the engine calls the image of this run; another run can take the release's name.
+
+    An image of the assembler needs no more than that name: every run makes the same.
+    """
+    built = context.needed.get(StepId(Phase.BUILD, job.image))
+    if not isinstance(built, Built):
+        raise Bug(f"{job.image} is to be used before it is built")
+    return job.release if built.engine == ASSEMBLER else built.image_id
 
 
 def _with_base_digest(request: BuildRequest, base: str | None, context: Context) -> BuildRequest:

@@ -36,6 +36,8 @@ _NETWORK = r"""
     | (?:status|status\ code|error)(?:\ from\ [^:]*)?:?\ (?:429|5\d\d)\b
     | server\ sent\ GOAWAY | stream\ error:\ stream\ ID | use\ of\ closed\ network\ connection
     | transport\ is\ closing | no\ active\ sessions?
+    # an engine that pushed one layer twice at a time, and wrote the manifest before the layer
+    | manifest\ blob\ unknown | blob\ unknown\ to\ registry
     """
 
 # What the tools that fetch things inside RUN say when their server or the network fails.

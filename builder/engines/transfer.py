@@ -13,12 +13,13 @@ from builder.reference import HUB, Reference
 
 
 class Fault(str, Enum):
-    """What a registry or the way to it failed with."""
+    """What a registry or the way to it failed with; UNTAGGED: the engine has no such name."""
 
     DENIED = "denied"
     MISSING = "missing"
     INSECURE = "insecure"
     PASSING = "passing"
+    UNTAGGED = "untagged"
     UNREACHABLE = "unreachable"
     OTHER = "other"
 
@@ -38,7 +39,7 @@ class PullFailedError(BuildError):
 _Failure = TypeVar("_Failure", PushFailedError, PullFailedError)
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 _FAULTS = (
-    (Fault.OTHER, r"does not exist locally|No such image|tag does not exist"),
+    (Fault.UNTAGGED, r"does not exist locally|No such image|tag does not exist"),
     (
         Fault.INSECURE,
         (

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from builder.engines.daemon import Daemon
+from builder.engines.staging import staged
 from builder.engines.transfer import Fault, PullFailedError, PushFailedError
 from builder.errors import BuildError, EngineUnavailableError, InterruptedRunError
 from tests.support.engines import (
@@ -54,6 +55,17 @@ def registry() -> Iterator[LocalRegistry]:
 
 def ignore(_current: int, _total: int) -> None:
     pass
+
+
+def an_archive(text: str) -> io.BytesIO:
+    """A tar archive with one file."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        entry = tarfile.TarInfo("file")
+        entry.size = len(text)
+        archive.addfile(entry, io.BytesIO(text.encode()))
+    whole.seek(0)
+    return whole
 
 
 @contextlib.contextmanager
@@ -288,8 +300,33 @@ def test_an_image_that_is_not_there_cannot_be_pushed(
 ) -> None:
     with pytest.raises(PushFailedError, match="cannot push") as caught:
         daemon.push(f"{registry.address}/ocbuild-test/nothing:1", ignore)
-    assert caught.value.fault is Fault.OTHER
+    assert caught.value.fault is Fault.UNTAGGED
     assert caught.value.exit_code == 4
+
+
+def test_two_runs_that_stage_under_one_name_push_their_own_images(
+    daemon: Daemon, registry: LocalRegistry
+) -> None:
+    repository = f"{registry.address}/ocbuild-test/contested"
+    key = f"{repository}:key"
+
+    def run(own: str) -> set[str]:
+        label = f"LABEL {TEST_LABEL}={OURS}"
+        image_id = daemon.import_rootfs(an_archive(own), f"{repository}:{own}", (label,))
+        found = set()
+        for _ in range(15):
+            with staged(
+                daemon, image_id, key, run_id=own, progress=ignore, cancel=threading.Event()
+            ) as pushed:
+                found.add(pushed.digest)
+        return found
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(run, ("one", "two"))
+    assert len(first) == len(second) == 1
+    assert first != second
+    assert daemon.inspect(key) is None
+    assert daemon.inspect(f"{key}-one") is None
 
 
 def test_a_registry_that_is_not_there_is_told_with_its_address(daemon: Daemon) -> None:

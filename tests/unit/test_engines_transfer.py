@@ -31,14 +31,19 @@ REFERENCE = Reference.parse("registry.example:5000/team/app:1")
         ("x509: certificate signed by unknown authority", Fault.INSECURE),
         ("received unexpected HTTP status: 503 Service Unavailable", Fault.PASSING),
         ("toomanyrequests: ", Fault.PASSING),
+        # Two pushes of one layer to one repository at once: the second finds it the next time.
+        (
+            "errors: digest invalid manifest blob unknown: blob unknown to registry",
+            Fault.PASSING,
+        ),
         ('Get "http://r/v2/": EOF', Fault.PASSING),
         ('Get "https://r/v2/": dial tcp 1.2.3.4:443: i/o timeout', Fault.PASSING),
         ("write: connection reset by peer", Fault.PASSING),
         ('Get "http://r/v2/": dial tcp 1.2.3.4:1: connect: connection refused', Fault.UNREACHABLE),
         ('Get "https://r/v2/": dial tcp: lookup r on 1.2.3.4:53: no such host', Fault.UNREACHABLE),
-        ("An image does not exist locally with the tag: r/x", Fault.OTHER),
+        ("An image does not exist locally with the tag: r/x", Fault.UNTAGGED),
         # The same with the containerd image store.
-        ("tag does not exist: r/x:1", Fault.OTHER),
+        ("tag does not exist: r/x:1", Fault.UNTAGGED),
         ("unknown: ", Fault.OTHER),
     ],
 )
