@@ -197,14 +197,14 @@ class Bench:
             self._time(theirs, lambda: self.bake(way, names, most), again=True)
         self._count_requests(wanted=True)
         self.edit(count)
-        ours.requests = self._requests(lambda: self.ocbuild(*targets))
+        ours.requests = self._requests(names, lambda: self.ocbuild(*targets))
         if theirs.median < LONG:
             self.edit(count)
-            theirs.requests = self._requests(lambda: self.bake(way, names, most))
+            theirs.requests = self._requests(names, lambda: self.bake(way, names, most))
         ratio = theirs.median / ours.median
         print(
             f"{way:5} {count:3} of {self.leaves + ROOTS + 1} images changed:"
-            f" ocbuild {ours.text(count)}; bake {theirs.text(count)};"
+            f" ocbuild {ours}; bake {theirs};"
             f" {ratio:5.1f} times",
             flush=True,
         )
@@ -215,14 +215,17 @@ class Bench:
         self.registry.logged = wanted
         self.registry.start()
 
-    def _requests(self, what: Callable[[], None]) -> int | None:
+    def _requests(self, names: list[str], what: Callable[[], None]) -> Requests | None:
         """How many requests it takes; None where it fails, as bake does now and then."""
         before = len(self.registry.asked())
         try:
             what()
         except FailedError:
             return None
-        return len(self.registry.asked()) - before
+        asked = self.registry.asked()[before:]
+        starts = tuple(f"/v2/{NAMESPACE}/{name}/" for name in names)
+        own = sum(line.split()[1].startswith(starts) for line in asked)
+        return Requests(images=len(names), own=own, others=len(asked) - own)
 
     def _settle(self) -> None:
         """Let both publish what was edited for the other one, so that no more than the next edit
@@ -283,23 +286,33 @@ class FailedError(Exception):
         return str(self).strip()[-90:]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """What the registry was asked: in the repositories of the changed images, and in all others."""
+
+    images: int
+    own: int
+    others: int
+
+    def __str__(self) -> str:
+        return f"{self.own / self.images:.1f} requests an image and {self.others} others"
+
+
 @dataclass(kw_only=True)
 class Timed:
     """What one of the two took, run by run, and how often it asked the registry in another one."""
 
     seconds: list[float] = field(default_factory=list)
-    requests: int | None = None
+    requests: Requests | None = None
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def text(self, images: int) -> str:
+    def __str__(self) -> str:
         span = f"{min(self.seconds):.2f} to {max(self.seconds):.2f}"
         once = "once" if len(self.seconds) == 1 else span
-        asked = ""
-        if self.requests is not None:
-            asked = f", {self.requests} requests, {self.requests / images:.1f} an image"
+        asked = "" if self.requests is None else f", {self.requests}"
         return f"{self.median:6.2f} s ({once}){asked}"
 
 

@@ -39,6 +39,7 @@ class Publication:
     """
 
     registry: Registry
+    releases: Releases
     tree: Tree
     last: Release | None
     same: Release | None
@@ -62,11 +63,21 @@ class Publication:
             RegistryError: the registry cannot be asked.
 
         """
-        last, same = _read(registry, tree, renewal)
-        repository = _releases(registry, tree).repository
-        marks = RegistryMarks(registry, repository)
-        claim = Claim(marks, holder, place=str(repository), clock=clock, cancel=cancel)
-        return cls(registry=registry, tree=tree, last=last, same=same, claim=claim, renewal=renewal)
+        releases = Releases(
+            registry, host=registry_host(tree.config), namespace=tree.config.project.namespace
+        )
+        last, same = _read(releases, tree, renewal)
+        marks = RegistryMarks(registry, releases.repository)
+        place = str(releases.repository)
+        return cls(
+            registry=registry,
+            releases=releases,
+            tree=tree,
+            last=last,
+            same=same,
+            claim=Claim(marks, holder, place=place, clock=clock, cancel=cancel),
+            renewal=renewal,
+        )
 
     @property
     def before(self) -> Release | None:
@@ -185,7 +196,7 @@ class Publication:
     @property
     def repository(self) -> Reference:
         """Where the releases are."""
-        return _releases(self.registry, self.tree).repository
+        return self.releases.repository
 
     def write(
         self,
@@ -206,7 +217,7 @@ class Publication:
         """
         if self.same is not None and all(step.action is Action.REUSE for step in plan.steps):
             return self.same
-        last, same = _read(self.registry, self.tree, self.renewal)
+        last, same = _read(self.releases, self.tree, self.renewal)
         return replace(self, last=last, same=same).store(plan, summary, inputs, manifests, now)
 
     def store(
@@ -248,7 +259,7 @@ class Publication:
             return self.same
         # Each tag is as the registry has said in its answer, and by the claim nobody else's.
         self.claim.check()
-        _releases(self.registry, tree).write(release, self._moving())
+        self.releases.write(release, self._moving())
         return release
 
     def _still_missing(self, made: Mapping[str, ReleasedImage]) -> Mapping[str, str]:
@@ -323,10 +334,9 @@ class Publication:
 
 
 def _read(
-    registry: Registry, tree: Tree, renewal: Renewal | None
+    releases: Releases, tree: Tree, renewal: Renewal | None
 ) -> tuple[Release | None, Release | None]:
     """The newest release, and the one of this run's tag."""
-    releases = _releases(registry, tree)
     last = releases.find(LATEST)
     tag = release_tag(tree, renewal)
     return last, last if last is not None and last.tag == tag else releases.find(tag)
@@ -355,9 +365,3 @@ def _missing(summary: Summary) -> dict[str, str]:
         for name, result in summary.images.items()
         if result.optional and result.status is not ImageStatus.OK
     }
-
-
-def _releases(registry: Registry, tree: Tree) -> Releases:
-    return Releases(
-        registry, host=registry_host(tree.config), namespace=tree.config.project.namespace
-    )

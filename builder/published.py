@@ -20,8 +20,8 @@ AT_ONCE = 16
 class Published:
     """An image that the registry has with the content that is wanted.
 
-    ``tagged``: the tag of this run names it already. ``of`` is the tag of the release that has it,
-    "" where only the tag of its key does.
+    ``tagged``: the tag of this run is known to name it already. ``of`` is the tag of the release
+    that has it, "" where only the tag of its key does.
     """
 
     digest: str
@@ -80,11 +80,14 @@ def _find(
     immutable: bool,
 ) -> Published | None:
     repository = wanted.image.repository
-    of, digest, tests = _in_releases(wanted, releases)
+    of, digest, tag, tests = _in_releases(wanted, releases)
     if of and tests != wanted.tests:
         return None  # it has not passed these tests; the engine's layer cache makes it quickly
-    if own and of == releases[0].tag and releases[0].images[wanted.image.name].tag == wanted.tag:
+    if own and of == releases[0].tag and tag == wanted.tag:
         return Published(digest=digest, tagged=True, of=of)
+    if of and not own and tag != wanted.tag:
+        # A release that is not there has no tags yet; with the claim, each is looked for anyway.
+        return Published(digest=digest, of=of)
     if not digest:
         if not wanted.by_key:
             return None
@@ -99,13 +102,16 @@ def _find(
     return Published(digest=digest, tagged=tagged, of=of)
 
 
-def _in_releases(wanted: Wanted, releases: tuple[Release, ...]) -> tuple[str, str, str]:
-    """The release that has it, its digest and the tests that it passed; all "" where none has."""
+def _in_releases(wanted: Wanted, releases: tuple[Release, ...]) -> tuple[str, str, str, str]:
+    """The release that has it, its digest and tag there, and the tests that it passed.
+
+    All of them are "" where none has it.
+    """
     for release in releases:
         image = release.images.get(wanted.image.name)
         if image is not None and image.key == wanted.key:
-            return release.tag, image.digest, image.inputs.tests
-    return "", "", ""
+            return release.tag, image.digest, image.tag, image.inputs.tests
+    return "", "", "", ""
 
 
 def other_content(reference: str, there: str, here: str) -> PublishError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
 from builder.dockerfile.model import Flag
@@ -35,7 +36,9 @@ class _Quoting:
         )
 
 
-_QUOTING = {escape: _Quoting(escape) for escape in "\\`"}
+@cache
+def _quoting(escape: str) -> _Quoting:
+    return _Quoting(escape)
 
 
 class Command(NamedTuple):
@@ -76,7 +79,7 @@ def split_command(text: str, escape: str) -> Command:
 
 def _flag_word(rest: str, escape: str) -> tuple[str, str]:
     """The first word without its quotes and escapes, and what follows it."""
-    quoting = _QUOTING[escape]
+    quoting = _quoting(escape)
     pieces: list[str] = []
     at = 0
     while found := quoting.flag_piece.match(rest, at):
@@ -89,7 +92,7 @@ def _flag_word(rest: str, escape: str) -> tuple[str, str]:
 
 def words_of(rest: str, escape: str) -> list[str]:
     """Words at white space; quotes hold together what they enclose, and stay."""
-    quoting = _QUOTING[escape]
+    quoting = _quoting(escape)
     if not quoting.any.search(rest):
         return [word for word in SPACES.split(rest) if word]
     return [found[1] for found in quoting.word.finditer(rest) if found[1]]

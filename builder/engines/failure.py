@@ -10,18 +10,19 @@ from builder.errors import BuildError, Location
 
 _LONGEST_COMMAND = 100
 
-_STATUS = re.compile(r"(?:exit code|non-zero code): (\d+)")
+# Patterns are compiled by the first who looks for one: few runs have a failure to explain.
+_STATUS = r"(?:exit code|non-zero code): (\d+)"
 # buildx ends its report with "Dockerfile:12", a ruler, the lines in question, and a ruler.
-_SNIPPET = re.compile(r"^\S.*?:(?P<line>\d+)\r?\n-{8,}\r?$", re.MULTILINE)
-_PARSE_ERROR = re.compile(r"(?:dockerfile|Dockerfile) parse error (?:on )?line (?P<line>\d+)")
-_ERROR = re.compile(r"^ERROR: (?P<text>.*(?:\n(?!ERROR: ).*)*)", re.MULTILINE)
+_SNIPPET = r"(?m)^\S.*?:(?P<line>\d+)\r?\n-{8,}\r?$"
+_PARSE_ERROR = r"(?:dockerfile|Dockerfile) parse error (?:on )?line (?P<line>\d+)"
+_ERROR = r"(?m)^ERROR: (?P<text>.*(?:\n(?!ERROR: ).*)*)"
 # What the engine was doing for its own sake when the error came.
-_NOISE = re.compile(
+_NOISE = (
     r"failed to solve(?: with frontend \S+)?: |failed to compute cache key: |failed to load cache "
     r"key: |failed to calculate checksum of ref \S+: |rpc error: code = \w+ desc = "
     r"|dockerfile parse error (?:on )?line \d+: |cannot build: "
 )
-_NOTHING_TO_COPY = re.compile(r'"(?P<path>/[^"]*)": not found')
+_NOTHING_TO_COPY = r'"(?P<path>/[^"]*)": not found'
 
 
 class BuildFailedError(BuildError):
@@ -72,7 +73,7 @@ def describe(
 def refused(error: BuildError, label: str) -> BuildFailedError:
     """The failure of a build that the engine would not even begin, from its own answer."""
     return BuildFailedError(
-        _NOISE.sub("", error.message).strip(),
+        re.sub(_NOISE, "", error.message).strip(),
         where=Location(label, reported_line(error.message)),
         hint=error.hint,
         transient=error.transient,
@@ -101,25 +102,25 @@ def duration(seconds: float) -> str:
 
 def exit_status(error: str) -> int | None:
     """What the failed command returned, where a command has failed."""
-    found = _STATUS.search(error)
+    found = re.search(_STATUS, error)
     return None if found is None else int(found[1])
 
 
 def reported_line(said: str) -> int | None:
     """The line of the Dockerfile that the engine itself names."""
-    found = _SNIPPET.search(said) or _PARSE_ERROR.search(said)
+    found = re.search(_SNIPPET, said) or re.search(_PARSE_ERROR, said)
     return None if found is None else int(found["line"])
 
 
 def reported_error(said: str) -> str | None:
     """The text of the last ``ERROR:`` that the program printed."""
-    found = list(_ERROR.finditer(said))
+    found = list(re.finditer(_ERROR, said))
     return found[-1]["text"].strip() if found else None
 
 
 def _message(error: str, command: str | None, status: int | None) -> str:
-    fact = _NOISE.sub("", error).strip()
-    missing = _NOTHING_TO_COPY.fullmatch(fact)
+    fact = re.sub(_NOISE, "", error).strip()
+    missing = re.fullmatch(_NOTHING_TO_COPY, fact)
     if missing:
         fact = f'there is no "{missing["path"]}" to copy'
     if command is None:

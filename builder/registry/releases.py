@@ -15,11 +15,12 @@ from builder.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
 
 
 class Releases:
-    """The releases of one namespace of one registry."""
+    """The releases of one namespace of one registry; none is read twice."""
 
     def __init__(self, registry: Registry, *, host: str, namespace: str) -> None:
         self._registry = registry
         self.repository = Reference(path=f"{namespace}/{NAME}", registry=host)
+        self._known: dict[str, Release] = {}
 
     def find(self, tag: str) -> Release | None:
         """The release of this tag; None if there is none.
@@ -39,8 +40,11 @@ class Releases:
                 f"{reference} is no release of ocbuild",
                 hint="is the namespace the right one?",
             )
-        content = self._registry.blobs.read(self.repository, manifest.layers[0])
-        return Release.from_bytes(content, str(reference))
+        known = self._known.get(manifest.digest)
+        if known is None:
+            content = self._registry.blobs.read(self.repository, manifest.layers[0])
+            known = self._known[manifest.digest] = Release.from_bytes(content, str(reference))
+        return known
 
     def read(self, tag: str) -> Release:
         """The release of this tag.
@@ -59,9 +63,10 @@ class Releases:
 
     def write(self, release: Release, tags: tuple[str, ...] = ()) -> Reference:
         """Store it under its own tag and then under ``tags``; where it is, by digest."""
-        manifest, parts = artifact(release)
-        for part in parts:
-            self._registry.blobs.put(self.repository, part)
+        manifest, (empty, content) = artifact(release)
+        self._registry.blobs.put(self.repository, empty)
+        # It says when it was made, so nobody has it.
+        self._registry.blobs.put(self.repository, content, look=False)
         for tag in (release.tag, *tags):
             self._registry.put(self.repository.with_tag(tag), manifest)
         return self.repository.at(manifest.digest)
