@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from builder.values import dataclass
 
 # 2 ** 64 seconds are for ever; a larger exponent would only overflow.
 _LARGEST_EXPONENT = 64

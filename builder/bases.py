@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from builder.config import BaseSettings, BootstrapSettings, Config
 from builder.engines.daemon import LocalImage
 from builder.errors import BuildError, OcbuildError
 from builder.reference import Reference
+from builder.values import dataclass
 
 IMAGE_SCHEME = "docker-image://"
 PULLS = 4

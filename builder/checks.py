@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from builder.dockerfile.model import BaseUse, Via
 from builder.errors import Location
 from builder.image import Image
 from builder.reference import BadReferenceError, Reference
+from builder.values import dataclass
 
 SHOWN_FILES = 5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from builder.settings_deploy import DeploySettings, Host, Network, Stack
 from builder.toml_lines import Key, holds, line_of
 from builder.toml_overrides import Override, apply_overrides, parse_override
 from builder.toml_values import Fault, Place
+from builder.values import dataclass
 
 __all__ = [
     "BaseSettings",

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from builder.contextasked import Asked
@@ -26,6 +26,7 @@ from builder.globs import (
     printable,
 )
 from builder.ignore import Ignore
+from builder.values import dataclass
 
 IGNORE_FILE = ".dockerignore"
 _CHUNK = 1 << 20
@@ -107,6 +108,8 @@ def open_context(directory: Path, dockerfile: Path, *, shown: str | None = None)
         raise ContextError(f"the build context {name} is no folder")
     own = dockerfile.with_name(f"{dockerfile.name}{IGNORE_FILE}")
     for path in (own, directory / IGNORE_FILE):
+        if not os.path.lexists(path):
+            continue
         relative = _beside(directory, path)
         outside = relative.startswith("../")
         ignore = _read_ignore(path, printable(str(path) if outside else f"{name}/{relative}"))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import ContextError
 from builder.globs import Glob, printable
 from builder.ignore import Ignore, Rule
+from builder.values import dataclass
 
 _MOST_LINKS = 255
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.release import Inputs, Release, ReleasedImage
+from builder.values import dataclass
 
 _SHOWN_FILES = 5
 _SHORT_DIGEST = len("sha256:") + 12

@@ -25,7 +25,8 @@ The tree::
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from builder.errors import Location
 from builder.plan import Plan
+from builder.values import dataclass
 
 
 class Phase(str, Enum):

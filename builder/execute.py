@@ -11,7 +11,6 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from builder.backoff import RetryPolicy
 from builder.clock import Clock
@@ -27,6 +26,7 @@ from builder.events import (
     StepStarted,
 )
 from builder.schedule import Schedule, ScheduledStep
+from builder.values import dataclass
 from builder.workers import Ended, Work, Workers
 
 # The owner also has to notice a signal and that memory has become free, which put nothing into its

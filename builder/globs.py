@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 
 from builder.errors import ContextError, Location
+from builder.values import dataclass
 
 Match = Callable[[str], object]
 
@@ -22,6 +23,8 @@ _WILD = frozenset("*?[")
 _ESCAPED_BY_MOBY = frozenset(".+()$")  # it means to escape "{", "|" and "}" too, but does not
 _REPETITION = re.compile(r"[0-9]+(?:,[0-9]*)?\}", re.ASCII)
 _PERL_CLASSES = {"d": "0-9", "s": r"\t\n\f\r ", "w": "0-9A-Za-z_"}
+# Many images of a tree copy files of the same name, and each is asked about in several ways.
+_KNOWN = 1024
 _BAD_BYTE = "\ufffd\udc80-\udcff"
 
 
@@ -60,6 +63,7 @@ def has_wildcard(path: str) -> bool:
     return not _WILD.isdisjoint(re.sub(r"\\.", "", path, flags=re.DOTALL))
 
 
+@lru_cache(maxsize=_KNOWN)
 def compile_glob(pattern: str, *, where: Location | None = None) -> Glob:
     """Compile a ``filepath.Match`` pattern.
 
@@ -94,6 +98,7 @@ def compile_glob(pattern: str, *, where: Location | None = None) -> Glob:
     )
 
 
+@lru_cache(maxsize=_KNOWN)
 def compile_pattern(pattern: str, *, where: Location | None = None) -> Match:
     """Compile one cleaned ``patternmatcher`` pattern without its "!" into a test of one path.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from builder.errors import (
 from builder.image import Image, Source
 from builder.intree import Names
 from builder.reference import Reference
+from builder.values import dataclass
 
 DEFAULT_PLATFORM = "linux/amd64"
 

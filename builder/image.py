@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.dockerfile.model import Dockerfile, Needs
 from builder.errors import Location
 from builder.reference import Reference
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

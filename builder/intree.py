@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.errors import Location, UnknownBaseError, did_you_mean
 from builder.reference import BadReferenceError, Reference
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from builder.dockerfile.model import Instruction, Stage
 from builder.image import Image
 from builder.release import Inputs
+from builder.values import dataclass
 
 SCHEMA = 1
 TAG_DIGITS = 40

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import tomli
@@ -24,6 +24,7 @@ from builder.config import Config
 from builder.errors import ConfigError, InputError, Location, OcbuildError, raise_all
 from builder.options import BuildOptions
 from builder.toml_lines import line_of, quoted_key
+from builder.values import dataclass
 
 VERSION = 1
 _HEAD = """\

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.config import BootstrapSettings
@@ -19,6 +18,7 @@ from builder.prepare import Existing, staged_reference
 from builder.reference import Reference
 from builder.state import state_dir
 from builder.tree import LOCAL, Tree
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler

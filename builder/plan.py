@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from builder.graph import ImageGraph
 from builder.remarks import remarks_on
 from builder.select import Selection
+from builder.values import dataclass
 
 
 class Action(str, Enum):

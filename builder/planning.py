@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from builder import bases
@@ -20,6 +19,7 @@ from builder.published import Published
 from builder.release import Inputs
 from builder.select import Selection
 from builder.tree import Tree
+from builder.values import dataclass
 
 Provide = Callable[[frozenset[str], Mapping[str, bases.Pin]], bases.Resolution]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from builder.bases import Resolution, ResolvedBase
@@ -21,6 +21,7 @@ from builder.published import Published
 from builder.reference import Reference
 from builder.release import Inputs, ReleasedImage
 from builder.tree import Tree, context_of
+from builder.values import dataclass
 from builder.work import Job
 
 CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret

@@ -19,11 +19,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from builder.errors import EngineUnavailableError, OcbuildError
+from builder.values import dataclass
 
 Sink = Callable[[bytes], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from builder.registry.content import Content, Manifest
 from builder.registry.releases import Releases
 from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.tree import Tree, registry_host
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.refresh.recording import Files, Recorder

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from builder.errors import PublishError
 from builder.image import Image
 from builder.keys import key_tag
 from builder.registry.client import Registry
 from builder.release import Release
+from builder.values import dataclass
 
 # Requests are short and the registry does the work, so many may be on their way at once.
 AT_ONCE = 16

@@ -8,9 +8,10 @@ registry if it holds a dot or a colon, or is ``localhost``. Familiar names are k
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from builder.errors import InputError
+from builder.values import dataclass
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from builder.errors import PublishError
 from builder.reference import Reference
+from builder.values import dataclass
 
 SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.release.v1+json"
@@ -117,7 +118,7 @@ class Release:
             "images": {name: _image_json(image) for name, image in self.images.items()},
             "missing": dict(self.missing),
         }
-        return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=True).encode() + b"\n"
+        return json.dumps(document, sort_keys=True).encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Release:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.stale import Staleness, Verdict
+from builder.values import dataclass
 
 _SHOWN = 3
 

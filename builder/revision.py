@@ -11,13 +11,13 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import RevisionError, did_you_mean
 from builder.globs import printable
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from git import Repo

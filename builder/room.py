@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from builder.values import dataclass
 
 MEBIBYTE = 2**20
 MEMORY_FLOOR = 384 * MEBIBYTE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from builder.room import Room, available_memory
 from builder.schedule import GATE, ScheduledStep
 from builder.steps import BUILD_POOL, PUSH_POOL
 from builder.tree import LAST_REPORT, Tree
+from builder.values import dataclass
 from builder.work import Job, Worker
 
 PUSHES = 4

@@ -10,10 +10,10 @@ import graphlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from builder.errors import Bug
 from builder.events import Blocked, Failed, Interrupted, Outcome, Phase, StepId, Tagged
+from builder.values import dataclass
 
 Unstarted = Blocked | Interrupted
 Settled = tuple[StepId, Unstarted]

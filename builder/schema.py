@@ -7,7 +7,7 @@ the default. Faults are collected, so that one look shows all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -37,6 +37,7 @@ from builder.toml_values import (
     kind,
     plain,
 )
+from builder.values import dataclass
 
 # The class of a dataclass, for which typing has no public name.
 Shape: TypeAlias = Any

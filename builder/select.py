@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from builder.errors import InputError, UsageError, did_you_mean, raise_all
 from builder.graph import ImageGraph
+from builder.values import dataclass
 
 CHANGED = "@changed"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,6 +37,7 @@ from builder.settings_forms import (
     Version,
 )
 from builder.toml_values import Place, Whole
+from builder.values import dataclass
 
 Args = Mapping[ArgName, AnyText]
 

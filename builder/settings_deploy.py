@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +21,7 @@ from builder.settings_forms import (
     Subnet,
 )
 from builder.toml_values import Place
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,11 @@ makes that one stale, and this one is made anew because it is built on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.packages.inventory import ALL, Inventory, Package, Source
 from builder.packages.offers import Offers
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

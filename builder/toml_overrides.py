@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tomli
@@ -11,6 +10,7 @@ import tomli
 from builder.errors import ConfigError, Location
 from builder.toml_lines import dotted
 from builder.toml_values import FreeText
+from builder.values import dataclass
 
 _EXAMPLE = "for example: --set build.jobs=4"
 

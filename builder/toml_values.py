@@ -5,12 +5,13 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from builder.errors import InputError, did_you_mean
 from builder.toml_lines import KeyPath, dotted, quoted, quoted_key
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from builder.options import SelectOptions, TreeOptions
 from builder.registry import DEFAULT_ADDRESS
 from builder.revision import Revision, changed_paths, read_revision
 from builder.select import Selection, needs_changes, select
+from builder.values import dataclass
 
 LOCAL = "local"
 DIRTY = "-dirty"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
@@ -35,6 +35,7 @@ from builder.reference import Reference
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
+from builder.values import dataclass
 from builder.workers import Context
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.backoff import RetryPolicy
 from builder.clock import Clock
@@ -25,6 +25,7 @@ from builder.events import (
     StepProgress,
     StepRetried,
 )
+from builder.values import dataclass
 
 _TAIL_LINES = 20
 

@@ -7,8 +7,9 @@ what has to be read, of files and of layers, is read through ``Reader``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from builder.values import dataclass
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault

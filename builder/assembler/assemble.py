@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timezone
 from hashlib import sha256
 from typing import Any
@@ -16,6 +16,7 @@ from builder.assembler.layer import Layer, make_layer
 from builder.assembler.owners import owner_of
 from builder.assembler.program import Copy, MakeWorkdir, Program
 from builder.assembler.unpack import Member, unpack
+from builder.values import dataclass
 
 _DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 _OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -168,4 +169,4 @@ def _manifest(base: BaseManifest, config: bytes, layer: Layer | None) -> bytes:
         },
         "layers": layers,
     }
-    return json.dumps(content, indent=2).encode()
+    return json.dumps(content).encode()

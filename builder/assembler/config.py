@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from builder.assembler import Refused
 from builder.dockerfile.model import Instruction
 from builder.dockerfile.scope import DEFAULT_PATH
+from builder.values import dataclass
 
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 _COMMENT = "ocbuild"

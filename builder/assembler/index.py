@@ -14,12 +14,13 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import IO, NamedTuple, cast
 
 from builder.assembler import Refused
 from builder.globs import clean
+from builder.values import dataclass
 
 VERSION = 1
 WHITEOUT = ".wh."

@@ -6,12 +6,13 @@ import gzip
 import io
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 
 from builder.assembler import InLayer, Reader, Refused
 from builder.assembler.files import Files, Node
 from builder.assembler.index import ACCOUNTS, CAPABILITY, CAPABLE, Entry, LayerIndex
+from builder.values import dataclass
 
 # More is better left to an engine, which need not hold the layer in memory.
 MOST_BYTES = 256 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.assembler import Refused
 from builder.assembler.config import ImageConfig
@@ -27,6 +27,7 @@ from builder.dockerfile.stage_graph import StageGraph
 from builder.dockerfile.stages import SCRATCH, GlobalArgs, bases_of, global_args
 from builder.errors import DockerfileError
 from builder.globs import clean
+from builder.values import dataclass
 
 _MODE = re.compile(r"[0-7]{1,4}")
 # Flags of COPY and ADD whose effect is known here exactly; what --link does is looked at later.

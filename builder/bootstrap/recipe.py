@@ -8,7 +8,6 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from builder.config import BootstrapSettings
 from builder.errors import BuildError
 from builder.process import ProgramMissingError, run
 from builder.reference import Reference
+from builder.values import dataclass
 
 _NETWORK_FAULTS = re.compile(
     r"resolv|connect|timed out|timeout|unreachable|hash sum mismatch|\b(?:429|50[0234])\b",

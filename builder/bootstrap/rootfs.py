@@ -10,7 +10,6 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +20,7 @@ from builder.config import BootstrapSettings
 from builder.errors import BuildError, InterruptedRunError
 from builder.process import Lines, ProgramMissingError, run, stream
 from builder.reference import Reference
+from builder.values import dataclass
 
 KEY_LABEL = "ocbuild.bootstrap.key"
 SUITE_LABEL = "ocbuild.bootstrap.suite"

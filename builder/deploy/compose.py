@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from builder.deploy.engine_api import EngineApi
 from builder.errors import DeployError
 from builder.process import Completed, Lines, ProgramTimeoutError, run, stream
 from builder.settings_deploy import Host
+from builder.values import dataclass
 
 # How long an engine may take to answer a question; starting and pulling have limits of their own.
 # The facts that are asked of a container to see whether it runs again.

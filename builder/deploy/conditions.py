@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from builder.deploy.records import Deployment
 from builder.deploy.rollout import runs_once
@@ -12,6 +12,7 @@ from builder.deploy.sight import Seen
 from builder.errors import InputError
 from builder.reference import Reference
 from builder.release import Release
+from builder.values import dataclass
 
 UNREACHABLE = "unreachable"
 NOT_DEPLOYED = "not deployed"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from builder.deploy.swarm import Swarm
 from builder.registry.credentials import DockerLogins
 from builder.release import Release
 from builder.tree import registry_host
+from builder.values import dataclass
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8

@@ -12,7 +12,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from builder.deploy.compose import Engine
@@ -22,6 +22,7 @@ from builder.errors import DeployError, EngineUnavailableError, OcbuildError
 from builder.registry.deployments import Brought, Deployments, Entry, tag_of
 from builder.registry.releases import Releases
 from builder.tree import registry_host
+from builder.values import dataclass
 
 _AT_ONCE = 8
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from builder.deploy.swarm import Swarm, manager_of
 from builder.errors import DeployError
 from builder.process import Completed
 from builder.settings_deploy import Host, Network
+from builder.values import dataclass
 
 MTU_OPTION = "com.docker.network.driver.mtu"
 # What docker takes where it is told nothing: an overlay leaves room for its tunnel. A macvlan has

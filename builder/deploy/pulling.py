@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.clock import Clock
 from builder.deploy.compose import Engine
@@ -19,6 +19,7 @@ from builder.reference import HUB, Reference
 from builder.registry.client import Registry
 from builder.registry.credentials import Login
 from builder.report.text import counted, size
+from builder.values import dataclass
 
 # Images that one host pulls at a time. The engine fetches three layers at once, whoever asks.
 AT_ONCE = 4

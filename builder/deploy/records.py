@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from builder.atomic import replace_file
 from builder.errors import DeployError
+from builder.values import dataclass
 
 SCHEMA = 1
 

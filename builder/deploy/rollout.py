@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
 from builder.deploy.compose import Container
 from builder.deploy.records import Deployment, Records
 from builder.settings_deploy import Host
+from builder.values import dataclass
 
 TAIL = 15
 _KEPT = 5000

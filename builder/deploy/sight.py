@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from builder.deploy.compose import Container
 from builder.errors import DeployError
 from builder.process import Completed
+from builder.values import dataclass
 
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timezone
 
 from builder.clock import Clock, SystemClock
@@ -19,6 +19,7 @@ from builder.registry.client import Registry
 from builder.settings_deploy import Stack
 from builder.state import state_dir
 from builder.tree import load_config
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from builder.deploy.conditions import NOT_DEPLOYED, UNREACHABLE, Row, changes, rows, short
@@ -23,6 +22,7 @@ from builder.report.choose import mode_for
 from builder.report.table import Draw, Line, open_table
 from builder.report.text import columns, counted, duration, write_line
 from builder.retention import moment
+from builder.values import dataclass
 
 COLUMNS = ("stack", "service", "condition", "image", "release", "drift", "since")
 # While a host does not answer it is asked ever more rarely.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from builder.errors import DeployError
 from builder.settings_deploy import Host
+from builder.values import dataclass
 
 LISTEN = "0.0.0.0:2377"
 

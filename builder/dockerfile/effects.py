@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.dockerfile import heredocs, sources
 from builder.dockerfile.blame import placed
@@ -14,6 +14,7 @@ from builder.dockerfile.scope import Scope, Value
 from builder.dockerfile.stage_graph import Step
 from builder.dockerfile.stages import SCRATCH, StageNames
 from builder.errors import DockerfileError, Location
+from builder.values import dataclass
 
 _FEATURE_FLAGS = {
     "RUN": ("mount", "network", "security", "device"),

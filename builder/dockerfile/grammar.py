@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from builder.dockerfile import arguments, heredocs
@@ -13,6 +13,7 @@ from builder.dockerfile.model import Flag, Instruction
 from builder.dockerfile.mounts import origin_of
 from builder.dockerfile.words import WordError, expand
 from builder.errors import DockerfileError, did_you_mean
+from builder.values import dataclass
 
 
 class Kind(Enum):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from builder.errors import Location
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

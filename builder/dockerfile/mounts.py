@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from builder.errors import DockerfileError, did_you_mean
+from builder.values import dataclass
 
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(?:,|\Z)')
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from builder.dockerfile.blame import placed
 from builder.dockerfile.model import Dockerfile, Stage
 from builder.dockerfile.platforms import parse_platform, platform_args
 from builder.dockerfile.words import Expansion, WordError, expand
 from builder.errors import DockerfileError, Location, did_you_mean
+from builder.values import dataclass
 
 SCRATCH = "scratch"
 _NUMBER = re.compile(r"[+-]?[0-9]+")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from builder.dockerfile import patterns
 from builder.dockerfile.text import SPACES, printable
+from builder.values import dataclass
 
 BACKSLASH = "\\"
 _NONE: frozenset[str] = frozenset()

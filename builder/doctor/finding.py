@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from builder.errors import (
@@ -14,6 +13,7 @@ from builder.errors import (
     OcbuildError,
     PublishError,
 )
+from builder.values import dataclass
 
 # The exit codes of failures, what comes first in a run first: who has no engine need not yet care
 # for what cannot be deployed.

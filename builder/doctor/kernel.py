@@ -11,11 +11,12 @@ import gzip
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from pathlib import Path
 
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
+from builder.values import dataclass
 
 _KVM_GET_API_VERSION = 0xAE00
 _KVM_API_VERSION = 12

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from builder.doctor import kernel
 from builder.doctor.finding import Finding, failure, ok, warning
 from builder.doctor.kernel import Feature, Kernel, Support
 from builder.errors import DeployError
 from builder.settings_deploy import DeploySettings
+from builder.values import dataclass
 
 _OTHER = "another kernel"
 

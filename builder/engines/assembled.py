@@ -7,7 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, cast
 
@@ -26,6 +26,7 @@ from builder.globs import clean, has_wildcard
 from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
+from builder.values import dataclass
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _HEAD = 512

@@ -11,7 +11,7 @@ import json
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 
 from builder.assembler import Refused
@@ -31,6 +31,7 @@ from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.redirect import familiar, image_of
 from builder.errors import BuildError
+from builder.values import dataclass
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from builder.errors import (
     PublishError,
 )
 from builder.reference import Reference
+from builder.values import dataclass
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900

@@ -10,12 +10,12 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from builder.errors import EngineUnavailableError
+from builder.values import dataclass
 
 _SECONDS = 60
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from builder.values import dataclass
 
 # How the engine says that containerd keeps its images.
 _CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from builder.engines.endpoint import Endpoint
 from builder.engines.faults import is_transient, remedy
 from builder.errors import Bug, EngineUnavailableError, OcbuildError
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from builder.engines import CurrentStep, OutputLine, Sink
 from builder.process import Lines
+from builder.values import dataclass
 
 TAIL_LINES = 20
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from builder.engines.endpoint import config_dir, find_endpoint
 from builder.engines.wire import Wire
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

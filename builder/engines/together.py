@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import IO
 
@@ -27,6 +26,7 @@ from builder.reference import BadReferenceError, Reference
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.registry.faults import RegistryError
+from builder.values import dataclass
 
 CREATED = "org.opencontainers.image.created"
 EPOCH = "SOURCE_DATE_EPOCH"

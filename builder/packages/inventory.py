@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import PublishError
 from builder.packages.stanzas import paragraphs
+from builder.values import dataclass
 
 SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.inventory.v1+json"

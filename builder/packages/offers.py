@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from builder.packages import versions
 from builder.packages.stanzas import paragraphs, unsigned
+from builder.values import dataclass
 
 # What apt gives a version that nothing else is said about, and those of archives that ask for less.
 DEFAULT, INSTALLED, UPGRADES_ONLY, NEVER = 500, 100, 100, 1

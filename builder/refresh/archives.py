@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from builder.packages.inventory import ALL, Source
 from builder.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
 from builder.process import ProgramMissingError, run
 from builder.refresh.download import ArchiveError, Downloads, Missing
+from builder.values import dataclass
 
 READERS = 4
 KEYRINGS = Path("/usr/share/keyrings")

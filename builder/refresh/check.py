@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.bases import IMAGE_SCHEME, Pin, wanted_reference
 from builder.config import Config
@@ -16,6 +16,7 @@ from builder.refresh.inventories import Inventories
 from builder.registry.client import Registry
 from builder.release import Release, ReleasedImage
 from builder.stale import Facts, Verdict, judge
+from builder.values import dataclass
 
 ASKED_AT_ONCE = 8
 NOTHING = Market(indexes={}, faults={})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.errors import PublishError
 from builder.packages.inventory import ARTIFACT_TYPE, Inventory
@@ -17,6 +17,7 @@ from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.faults import NotFoundError
+from builder.values import dataclass
 
 # The image of the tree that it starts from, and the packages that a refresh could not renew.
 BASE, HELD = "ocbuild.base", "ocbuild.held"

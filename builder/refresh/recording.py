@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from builder.packages.inventory import Inventory, Package
@@ -11,6 +11,7 @@ from builder.packages.versions import is_newer
 from builder.reference import Reference
 from builder.refresh.inventories import Inventories, Record
 from builder.refresh.reading import PATHS, inventory_of
+from builder.values import dataclass
 
 
 class Files(Protocol):

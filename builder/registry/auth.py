@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -23,6 +23,7 @@ from builder.registry.faults import (
 )
 from builder.registry.headers import Challenge, retry_after
 from builder.registry.transport import Exchange, Transport
+from builder.values import dataclass
 
 Scopes = frozenset[str]
 Logins = Callable[[str], Login | None]

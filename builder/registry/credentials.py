@@ -7,7 +7,7 @@ import binascii
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from builder.engines.endpoint import docker_config
@@ -15,6 +15,7 @@ from builder.errors import EngineUnavailableError
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.reference import HUB
 from builder.registry.faults import CredentialsError
+from builder.values import dataclass
 
 HUB_KEY = "https://index.docker.io/v1/"
 _HELPER = "docker-credential-"

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import PublishError
@@ -26,6 +25,7 @@ from builder.registry.faults import (
     UnauthorisedError,
 )
 from builder.release import DEPLOYED
+from builder.values import dataclass
 
 SCHEMA = 1
 TYPE = "application/vnd.ocbuild.deployment.v1+json"

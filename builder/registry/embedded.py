@@ -17,13 +17,13 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from builder.errors import PublishError, UsageError
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.registry import DEFAULT_ADDRESS
+from builder.values import dataclass
 
 PROGRAM = "docker-registry"
 IMAGE = "registry:2"

@@ -26,12 +26,12 @@ import re
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from builder.errors import PublishError
 from builder.reference import HUB
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from urllib3.exceptions import HTTPError

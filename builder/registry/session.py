@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -19,6 +19,7 @@ from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, RegistryError, refusal
 from builder.registry.headers import challenges, retry_after
 from builder.registry.transport import READ_SECONDS, Answer, Exchange, Traffic, Transport
+from builder.values import dataclass
 
 T = TypeVar("T")
 

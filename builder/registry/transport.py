@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,6 +13,7 @@ from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, UnreachableError, translated
 from builder.registry.proxies import proxy_for
 from builder.registry.trust import Trust
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import Self

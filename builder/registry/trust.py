@@ -6,11 +6,11 @@ import functools
 import ipaddress
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.errors import ConfigError
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from builder.retention import Found, Policy, Shelved, Sweep, Verdict, judge, swe
 from builder.revision import branch_commits
 from builder.settings import PruneSettings
 from builder.state import state_dir
+from builder.values import dataclass
 
 _METHOD_NOT_ALLOWED = 405
 _ROUNDS = 5

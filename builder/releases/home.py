@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.clock import SystemClock
@@ -20,6 +19,7 @@ from builder.release import LATEST, Release
 from builder.releases.threads import each
 from builder.retention import Shelved, moment
 from builder.tree import LOCAL, load_config, registry_host
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import IO, cast
 
 from builder.errors import PublishError
@@ -23,6 +23,7 @@ from builder.release import LATEST, Release, ReleasedImage
 from builder.releases.home import Home
 from builder.releases.threads import each
 from builder.retention import moment
+from builder.values import dataclass
 
 _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from builder.keys import key_tag
 from builder.reference import Reference
@@ -12,6 +11,7 @@ from builder.registry.faults import DigestMismatchError, NotFoundError
 from builder.release import Release, ReleasedImage
 from builder.releases.home import Home
 from builder.releases.threads import each
+from builder.values import dataclass
 
 _BLOCK = 1 << 20
 # Whole layers are read: more at a time would only share the same line.

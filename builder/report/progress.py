@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from builder.events import (
     Event,
@@ -18,6 +18,7 @@ from builder.events import (
 )
 from builder.plan import Action, Plan
 from builder.report.text import duration, size
+from builder.values import dataclass
 
 _MADE = (Action.BUILD, Action.ASSEMBLE)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from builder.report.text import clean
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

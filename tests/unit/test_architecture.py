@@ -43,6 +43,7 @@ CORE = {
     "select",
     "stale",
     "steps",
+    "values",
 }
 OUTSIDE = {
     "docker",
