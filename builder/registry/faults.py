@@ -27,14 +27,12 @@ import socket
 import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from http.client import InvalidURL
 
 from builder.errors import PublishError
 from builder.reference import HUB
+from builder.registry.connections import ProxyFailedError
 from builder.values import dataclass
-
-if TYPE_CHECKING:
-    from urllib3.exceptions import HTTPError
 
 _FULL = re.compile(
     r"\bquota\b|no space left on device|disk (?:is )?full|storage limit"
@@ -249,28 +247,23 @@ def _phrase(status: int) -> str:
         return str(status)
 
 
-def translated(error: HTTPError, what: str, host: str) -> RegistryError:
+def translated(error: Exception, what: str, host: str) -> RegistryError:
     """The error for an exchange that did not come to its end."""
-    from urllib3 import exceptions  # noqa: PLC0415 - 70 ms that a run without a registry need not pay
-
     causes = _causes(error)
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError) and not isinstance(
-            cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
-        ):
-            return _tls(cause, what, host)
-    if isinstance(error, exceptions.LocationValueError):
-        return ProtocolError(f"cannot {what}: {host} gives an address that is none: {error}")
-    if isinstance(error, exceptions.ProxyError):
+    if isinstance(error, ProxyFailedError):
         return UnreachableError(
             f"cannot {what}: the proxy on the way to {host} fails: {_root(causes)}",
             hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             transient=True,
         )
-    # To urllib3 a refused connection is a kind of timeout.
-    late = not isinstance(error, exceptions.NewConnectionError)
-    late = late and isinstance(error, exceptions.TimeoutError)
-    if late or any(isinstance(cause, TimeoutError) for cause in causes):
+    if isinstance(error, InvalidURL):
+        return ProtocolError(f"cannot {what}: {host} gives an address that is none: {error}")
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
+        ):
+            return _tls(cause, what, host)
+    if any(isinstance(cause, TimeoutError) for cause in causes):
         return UnreachableError(f"cannot {what}: {host} does not answer in time", transient=True)
     return _no_connection(causes, what, host)
 

@@ -192,7 +192,7 @@ class Session:
         )
         for _ in range(_MOST_REDIRECTS):
             # Our credentials are for the registry alone, never for where it sends us.
-            if _origin(exchange.url) == _origin(home):
+            if exchange.url.startswith(home) or _origin(exchange.url) == _origin(home):
                 answer = self._authorised(request, exchange)
             else:
                 answer = self._transport.open(exchange)

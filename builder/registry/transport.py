@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit, urlunsplit
+from http.client import HTTPException
+from typing import IO, TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from builder import __version__
+from builder.registry.connections import Connections, Response
 from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, UnreachableError, translated
 from builder.registry.proxies import proxy_for
@@ -17,9 +19,7 @@ from builder.values import dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-    from urllib3 import BaseHTTPResponse
 
-CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 _BLOCK = 1 << 17
 
@@ -77,7 +77,7 @@ class Exchange:
 class Answer:
     """A reply whose body is still to be read; it holds its connection until it is closed."""
 
-    def __init__(self, response: BaseHTTPResponse, exchange: Exchange, meter: Meter) -> None:
+    def __init__(self, response: Response, exchange: Exchange, meter: Meter) -> None:
         self._response = response
         self._exchange = exchange
         self._meter = meter
@@ -85,16 +85,17 @@ class Answer:
         self.url = exchange.url
 
     def header(self, name: str) -> str | None:
-        return self._response.headers.get(name)
+        value: str | None = self._response.headers.get(name)
+        return value
 
     def headers(self, name: str) -> list[str]:
         """All values of a header that may be there more than once."""
-        return list(self._response.headers.getlist(name))
+        return self._response.headers.get_all(name, [])
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; none at the end."""
         with _translating(self._exchange):
-            block = self._response.read(size, decode_content=False)
+            block = self._response.read(size)
         self._meter.count(received=len(block))
         return block
 
@@ -126,9 +127,7 @@ class Answer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # After a body that was read to its end nothing is left to close: the pool has it.
-        if not self._response.closed:
-            self.close()
+        self.close()  # after a body that was read to its end nothing is left to close
 
 
 class Transport:
@@ -140,7 +139,7 @@ class Transport:
         self._environ = environ
         self._connections = connections
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str], _Pool] = {}
+        self._pools: dict[tuple[str, str], Connections] = {}
 
     def open(self, exchange: Exchange) -> Answer:
         """Send a request and read the head of its reply, whatever its status is.
@@ -157,19 +156,14 @@ class Transport:
                 " TLS, which is allowed for this machine only",
                 hint=f"name {exchange.authority} in [publish] plain-http if that is meant",
             )
-        pool = self._pool(exchange.url)
         self.meter.count(requests=1)
-        with _translating(exchange), _body(exchange, self.meter) as body:
-            response = pool.urlopen(
+        with _body(exchange, self.meter) as body, _translating(exchange):
+            response = self._pool(exchange.url).send(
                 exchange.method,
-                pool.target(exchange.url),
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                body=body,
+                exchange.url,
                 headers=_headers(exchange),
-                timeout=_timeout(exchange),
+                body=body,
+                read_seconds=exchange.read_seconds,
             )
         return Answer(response, exchange, self.meter)
 
@@ -180,7 +174,7 @@ class Transport:
         for pool in pools.values():
             pool.close()
 
-    def _pool(self, url: str) -> _Pool:
+    def _pool(self, url: str) -> Connections:
         parts = urlsplit(url)
         with self._lock:
             key = (parts.scheme, parts.netloc)
@@ -188,37 +182,14 @@ class Transport:
                 self._pools[key] = self._new_pool(*key)
             return self._pools[key]
 
-    def _new_pool(self, scheme: str, authority: str) -> _Pool:
-        from urllib3 import ProxyManager, connection_from_url  # noqa: PLC0415 - 70 ms, see faults
-
-        options: dict[str, Any] = {
-            "maxsize": self._connections,
-            # A thread that copies holds one connection while it asks for a second one, so to wait
-            # for a free one could be to wait for ever.
-            "block": False,
-            "blocksize": _BLOCK,
-        }
-        if scheme == "https":
-            options["ssl_context"] = self.trust.context(authority)
-        proxy = proxy_for(scheme, authority, self._environ)
-        if proxy:
-            manager = ProxyManager(proxy, num_pools=1, **options)
-            return _Pool(urlopen=manager.urlopen, close=manager.clear, by_proxy=True)
-        # A PoolManager would take each address apart once more, to find this pool.
-        pool = connection_from_url(f"{scheme}://{authority}", **options)
-        return _Pool(urlopen=pool.urlopen, close=pool.close)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pool:
-    """Connections to one server, or to the proxy before it, which wants whole addresses."""
-
-    urlopen: Callable[..., BaseHTTPResponse]
-    close: Callable[[], None]
-    by_proxy: bool = False
-
-    def target(self, url: str) -> str:
-        return url if self.by_proxy else urlunsplit(("", "", *urlsplit(url)[2:4], ""))
+    def _new_pool(self, scheme: str, authority: str) -> Connections:
+        return Connections(
+            scheme,
+            authority,
+            proxy=proxy_for(scheme, authority, self._environ),
+            context=self.trust.context(authority) if scheme == "https" else None,
+            most=self._connections,
+        )
 
 
 def _headers(exchange: Exchange) -> dict[str, str]:
@@ -230,12 +201,6 @@ def _headers(exchange: Exchange) -> dict[str, str]:
         **length,
         **exchange.headers,
     }
-
-
-def _timeout(exchange: Exchange) -> Any:
-    from urllib3 import Timeout  # noqa: PLC0415 - 70 ms, see faults
-
-    return Timeout(connect=CONNECT_SECONDS, read=exchange.read_seconds)
 
 
 @contextmanager
@@ -265,9 +230,7 @@ def _blocks(source: IO[bytes], exchange: Exchange, meter: Meter) -> Iterator[byt
 
 @contextmanager
 def _translating(exchange: Exchange) -> Iterator[None]:
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - 70 ms, see faults
-
     try:
         yield
-    except HTTPError as error:
+    except (OSError, HTTPException) as error:
         raise translated(error, exchange.what, exchange.authority) from error

@@ -145,6 +145,12 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
             assert knows, f"{module} must not know {imported}"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_value_costs_nothing_before_it_is_used(path: Path) -> None:
+    names = {imported for imported, _ in imports(path)}
+    assert "dataclasses.dataclass" not in names or path.stem == "values", "see builder.values"
+
+
 def test_imports_make_no_circle() -> None:
     known = {name_of(path) for path in MODULES}
     needs = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import http.client as http
 import json
 import socket
 import ssl
 
 import pytest
-import urllib3.exceptions as http
 
 from builder.errors import PublishError
+from builder.registry.connections import ProxyFailedError
 from builder.registry.faults import (
     BlobsMissingError,
     BusyError,
@@ -105,47 +106,30 @@ def caused(outer: Exception, inner: BaseException) -> Exception:
 @pytest.mark.parametrize(
     ("error", "kind", "transient", "text"),
     [
+        (ConnectionRefusedError(111, "refused"), UnreachableError, False, "nothing listens"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), UnreachableError, False, "cannot be resolved"),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), UnreachableError, True, "cannot be resolved"),
+        (OSError(113, "No route to host"), UnreachableError, True, "no route to host"),
+        (TimeoutError("timed out"), UnreachableError, True, "in time"),
+        (ConnectionResetError(104, "Reset by peer"), UnreachableError, True, "reset by peer"),
+        (http.IncompleteRead(b"123", 4), UnreachableError, True, "3 bytes read, 4 more expected"),
+        (http.RemoteDisconnected("closed without response"), UnreachableError, True, "closed"),
+        (http.BadStatusLine("SSH-2.0"), UnreachableError, True, "SSH-2.0"),
+        (ssl.SSLEOFError(8, "EOF occurred"), UnreachableError, True, "broke"),
+        (ssl.SSLError(1, "[SSL] odd"), TlsError, False, "not accepted"),
+        (ProxyFailedError("Tunnel failed: 407"), UnreachableError, True, "the proxy"),
         (
-            caused(http.NewConnectionError(None, "x"), ConnectionRefusedError(111, "refused")),  # type: ignore[arg-type]
-            UnreachableError,
-            False,
-            "nothing listens",
-        ),
-        (
-            caused(http.NewConnectionError(None, "x"), socket.gaierror(socket.EAI_NONAME, "x")),  # type: ignore[arg-type]
-            UnreachableError,
-            False,
-            "cannot be resolved",
-        ),
-        (
-            caused(http.NewConnectionError(None, "x"), socket.gaierror(socket.EAI_AGAIN, "x")),  # type: ignore[arg-type]
-            UnreachableError,
-            True,
-            "cannot be resolved",
-        ),
-        (
-            caused(http.NewConnectionError(None, "x"), OSError(113, "No route to host")),  # type: ignore[arg-type]
+            caused(ProxyFailedError("x"), ssl.SSLError(1, "[SSL] odd")),
             UnreachableError,
             True,
-            "no route to host",
+            "the proxy",
         ),
-        (http.ReadTimeoutError(None, "/", "x"), UnreachableError, True, "in time"),  # type: ignore[arg-type]
-        (
-            http.ProtocolError("Connection aborted.", ConnectionResetError(104, "Reset by peer")),
-            UnreachableError,
-            True,
-            "reset by peer",
-        ),
-        (http.IncompleteRead(3, 4), UnreachableError, True, "3 bytes read, 4 more expected"),
-        (http.SSLError(ssl.SSLEOFError(8, "EOF occurred")), UnreachableError, True, "broke"),
-        (http.SSLError(ssl.SSLError(1, "[SSL] odd")), TlsError, False, "not accepted"),
-        (http.ProxyError("x", OSError(111, "Refused")), UnreachableError, True, "the proxy"),
-        (http.LocationParseError("http://["), ProtocolError, False, "an address that is none"),
-        (http.HTTPError("something new"), UnreachableError, True, "something new"),
+        (http.InvalidURL("no port"), ProtocolError, False, "an address that is none"),
+        (http.HTTPException("something new"), UnreachableError, True, "something new"),
     ],
 )
 def test_each_broken_exchange_has_its_class(
-    error: http.HTTPError, kind: type[RegistryError], *, transient: bool, text: str
+    error: Exception, kind: type[RegistryError], *, transient: bool, text: str
 ) -> None:
     found = translated(error, "push x", HOST)
     assert type(found) is kind
