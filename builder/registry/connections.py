@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from http.client import (
     HTTPConnection,
+    HTTPException,
     HTTPMessage,
     HTTPResponse,
     HTTPSConnection,
@@ -22,6 +23,7 @@ from http.client import (
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 CONNECT_SECONDS = 10.0
+_PORTS = {"http": 80, "https": 443}
 # What may stand in the path and query of an address, "%" included: it has been quoted once.
 _SAFE = "/?%:@!$&'()*+,;=~[]"
 
@@ -149,32 +151,32 @@ class Connections:
             connection.close()
 
     def _connect(self) -> HTTPConnection:
-        host, port = _place(self._authority)
+        host, port = _place(self._authority, _PORTS[self._scheme])
         if self._proxy is not None:
             return self._by_proxy(host, port)
         connection = self._new(host, port)
         _open(connection)
         return connection
 
-    def _new(self, host: str, port: int | None) -> HTTPConnection:
+    def _new(self, host: str, port: int) -> HTTPConnection:
         if self._scheme == "https":
             return HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=self._context)
         return HTTPConnection(host, port, timeout=CONNECT_SECONDS)
 
-    def _by_proxy(self, host: str, port: int | None) -> HTTPConnection:
+    def _by_proxy(self, host: str, port: int) -> HTTPConnection:
         assert self._proxy is not None  # noqa: S101 - the caller has looked
         if self._proxy.scheme != "http":
             raise ProxyFailedError(
                 f"{self._proxy.scheme}:// is no kind of proxy that is known here"
             )
         try:
-            connection = self._new(*_place(self._proxy.netloc.rpartition("@")[2]))
+            connection = self._new(*_place(self._proxy.netloc.rpartition("@")[2], _PORTS["http"]))
             if self._scheme == "https":
                 connection.set_tunnel(host, port, dict(self._proof(by_tunnel=True)))
             _open(connection)
         except ssl.SSLError:
             raise  # of the server: by then the proxy has let us through
-        except (OSError, InvalidURL) as error:
+        except (OSError, HTTPException) as error:
             raise ProxyFailedError(*error.args) from error
         return connection
 
@@ -197,10 +199,10 @@ class Connections:
         return f"{self._scheme}://{self._authority}{path}"
 
 
-def _place(authority: str) -> tuple[str, int | None]:
+def _place(authority: str, default: int) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{authority}")
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port or default
     except ValueError as error:
         raise InvalidURL(str(error)) from error
     if not host:

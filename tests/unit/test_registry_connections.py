@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.registry.connections import Connections, ProxyFailedError, Response
+from builder.registry.connections import Connections, ProxyFailedError, Response, _place
 from tests.support.certificates import make_authority, make_server
 from tests.support.web import Say, Web, in_turn
 
@@ -111,6 +111,21 @@ def test_an_address_is_sent_in_the_characters_that_it_may_have() -> None:
 def test_an_address_that_is_none_is_told_as_such(authority: str) -> None:
     with pytest.raises(InvalidURL):
         connections(authority)._connect()
+
+
+@pytest.mark.parametrize(
+    ("authority", "place"),
+    [
+        ("registry.example.com", ("registry.example.com", 443)),
+        ("registry.example.com:5000", ("registry.example.com", 5000)),
+        ("[::1]", ("::1", 443)),
+        ("[::1]:5000", ("::1", 5000)),
+    ],
+)
+def test_a_server_is_where_its_address_says(authority: str, place: tuple[str, int]) -> None:
+    made = connections(authority, scheme="https", context=ssl.create_default_context())
+    connection = made._new(*_place(authority, 443))
+    assert (connection.host, connection.port) == place
 
 
 # -- proxies ------------------------------------------------------------------------------------
@@ -218,15 +233,16 @@ def test_a_server_behind_a_proxy_that_is_not_trusted_is_not_the_proxys_fault(
             get(server)
 
 
-def test_a_proxy_that_refuses_is_told_with_its_words() -> None:
-    with tunnels("407 Proxy Authentication Required") as proxy:
+@pytest.mark.parametrize("words", ["407 Proxy Authentication Required", "is what I do not speak"])
+def test_a_proxy_that_refuses_is_told_with_its_words(words: str) -> None:
+    with tunnels(words) as proxy:
         server = connections(
             "registry.example.com",
             scheme="https",
             proxy=f"http://{proxy.address}",
             context=ssl.create_default_context(),
         )
-        with pytest.raises(ProxyFailedError, match="407 Proxy Authentication Required"):
+        with pytest.raises(ProxyFailedError, match=words):
             get(server)
 
 
