@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import select
 import ssl
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from http.client import (
@@ -90,6 +91,8 @@ class Connections:
         self._context = context
         self._most = most
         self._kept: deque[HTTPConnection] = deque()
+        # Who forgets to close them has ended, and they end with it.
+        weakref.finalize(self, _close_all, self._kept)
 
     def send(
         self,
@@ -137,8 +140,7 @@ class Connections:
     def close(self) -> None:
         """Close those that are not in use, and keep none from now on."""
         self._most = 0
-        while self._kept:
-            self._kept.pop().close()
+        _close_all(self._kept)
 
     def _idle(self) -> HTTPConnection | None:
         while True:
@@ -197,6 +199,11 @@ class Connections:
         if self._proxy is None or self._scheme == "https":
             return path
         return f"{self._scheme}://{self._authority}{path}"
+
+
+def _close_all(kept: deque[HTTPConnection]) -> None:
+    while kept:
+        kept.pop().close()
 
 
 def _place(authority: str, default: int) -> tuple[str, int]:

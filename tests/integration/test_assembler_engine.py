@@ -151,9 +151,9 @@ def test_an_index_is_shared_beside_its_layer(yard: Yard) -> None:
     base = Reference.parse(yard.tag("base"))
     layers = yard.registry.manifest(base).layers
     assert {f"index-{layer.digest[7:47]}" for layer in layers} <= set(yard.registry.tags(base))
-    other = Registry.connect(os.environ, clock=SystemClock())
-    indexes = Indexes(other, None)
-    found = {path for layer in layers for path in indexes.of(base, layer).entries}
+    with Registry.connect(os.environ, clock=SystemClock()) as other:
+        indexes = Indexes(other, None)
+        found = {path for layer in layers for path in indexes.of(base, layer).entries}
     assert "bin/busybox" in found
     assert other.traffic.received < 200_000 < sum(layer.size for layer in layers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import select
 import socket
 import socketserver
@@ -73,6 +74,16 @@ def test_no_more_are_kept_than_wanted_and_none_after_the_end() -> None:
         assert whole(third) == b"found"
         assert whole(get(server)) == b"found"
         assert web.connections == 3
+
+
+def test_who_forgets_to_close_leaves_none_open() -> None:
+    with Web(in_turn(FOUND)) as web:
+        server = connections(web.address)
+        assert whole(get(server)) == b"found"
+        (kept,) = server._kept
+        del server
+        gc.collect()
+        assert kept.sock is None
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
