@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import InvalidURL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -76,7 +77,7 @@ class Downloads:
 
     def _get(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
         from urllib3 import Retry, Timeout  # noqa: PLC0415 - 70 ms
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - 70 ms
+        from urllib3.exceptions import HTTPError, LocationValueError  # noqa: PLC0415 - 70 ms
 
         what = f"read {url}"
         try:
@@ -95,7 +96,8 @@ class Downloads:
                 decode_content=False,
             )
         except HTTPError as error:
-            told = translated(error, what, urlsplit(url).netloc)
+            plain = InvalidURL(str(error)) if isinstance(error, LocationValueError) else error
+            told = translated(plain, what, urlsplit(url).netloc)
             raise ArchiveError(told.message, hint=told.hint, transient=told.transient) from error
         if response.status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):
             return response

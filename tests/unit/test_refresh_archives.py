@@ -262,3 +262,10 @@ def test_a_signature_is_checked_with_the_keys_of_this_machine(
         archive.files[path] = signed.replace(b"Origin: test", b"Origin: evil")
         market = read(source(web), keyrings=keys / "keyrings")
         assert "signature is wrong" in market.faults[source(web)]
+
+
+def test_an_address_that_is_none_is_told_as_such_and_asked_once(tmp_path: Path) -> None:
+    downloads = download.Downloads(tmp_path, {})
+    with pytest.raises(download.ArchiveError, match="an address that is none") as caught:
+        downloads.once("http://archive.example:port/debian")
+    assert not caught.value.transient
