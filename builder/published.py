@@ -9,7 +9,7 @@ from builder.errors import PublishError
 from builder.image import Image
 from builder.keys import key_tag
 from builder.registry.client import Registry
-from builder.release import Release
+from builder.release import Release, ReleasedImage
 from builder.values import dataclass
 
 # Requests are short and the registry does the work, so many may be on their way at once.
@@ -80,15 +80,17 @@ def _find(
     immutable: bool,
 ) -> Published | None:
     repository = wanted.image.repository
-    of, digest, tag, tests = _in_releases(wanted, releases)
-    if of and tests != wanted.tests:
-        return None  # it has not passed these tests; the engine's layer cache makes it quickly
-    if own and of == releases[0].tag and tag == wanted.tag:
-        return Published(digest=digest, tagged=True, of=of)
-    if of and not own and tag != wanted.tag:
-        # A release that is not there has no tags yet; with the claim, each is looked for anyway.
-        return Published(digest=digest, of=of)
-    if not digest:
+    of, image = _in_releases(wanted, releases)
+    if image is not None:
+        digest = image.digest
+        if image.inputs.tests != wanted.tests:
+            return None  # it has not passed these tests; the engine's layer cache makes it quickly
+        if own and of == releases[0].tag and image.tag == wanted.tag:
+            return Published(digest=digest, tagged=True, of=of)
+        if not own and image.tag != wanted.tag:
+            # A release that is not there has no tags yet; the claim has each looked for anyway.
+            return Published(digest=digest, of=of)
+    else:
         if not wanted.by_key:
             return None
         found = registry.head(repository.with_tag(key_tag(wanted.key)))
@@ -102,16 +104,13 @@ def _find(
     return Published(digest=digest, tagged=tagged, of=of)
 
 
-def _in_releases(wanted: Wanted, releases: tuple[Release, ...]) -> tuple[str, str, str, str]:
-    """The release that has it, its digest and tag there, and the tests that it passed.
-
-    All of them are "" where none has it.
-    """
+def _in_releases(wanted: Wanted, releases: tuple[Release, ...]) -> tuple[str, ReleasedImage | None]:
+    """The tag of the release that has it, "" where none has, and the image as it is there."""
     for release in releases:
         image = release.images.get(wanted.image.name)
         if image is not None and image.key == wanted.key:
-            return release.tag, image.digest, image.tag, image.inputs.tests
-    return "", "", "", ""
+            return release.tag, image
+    return "", None
 
 
 def other_content(reference: str, there: str, here: str) -> PublishError:
