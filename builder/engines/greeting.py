@@ -6,7 +6,6 @@ or is made without one.
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from builder.connection import Connection, HttpError
 from builder.errors import EngineUnavailableError
 from builder.values import dataclass
 
@@ -36,26 +36,27 @@ def greet(path: Path, headers: Mapping[str, str]) -> Greeting:
         EngineUnavailableError: what answers is no Docker Engine, or one that cannot say.
 
     """
-    connection = _Connection(path)
-    try:
-        connection.request("GET", "/info", headers=dict(headers))
-        answer = connection.getresponse()
-        body = answer.read()
-    except http.client.HTTPException as error:
-        raise _odd(path, type(error).__name__) from error
-    finally:
-        connection.close()
-    version = answer.getheader("Api-Version")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(_SECONDS)
+        sock.connect(str(path))
+        try:
+            reply = Connection(sock, "localhost").send(
+                "GET", "/info", headers=headers, read_seconds=_SECONDS
+            )
+            body = reply.read_all()
+        except HttpError as error:
+            raise _odd(path, str(error)) from error
+    version = reply.header("Api-Version")
     try:
         content = json.loads(body)
     except ValueError:
         content = None
-    if answer.status != HTTPStatus.OK and isinstance(content, dict) and content.get("message"):
+    if reply.status != HTTPStatus.OK and isinstance(content, dict) and content.get("message"):
         raise EngineUnavailableError(
             f"cannot ask the engine about itself: {str(content['message']).strip()}"
         )
-    if answer.status != HTTPStatus.OK or not isinstance(content, dict) or version is None:
-        raise _odd(path, f"status {answer.status}")
+    if reply.status != HTTPStatus.OK or not isinstance(content, dict) or version is None:
+        raise _odd(path, f"status {reply.status}")
     return Greeting(info=content, api_version=version)
 
 
@@ -64,20 +65,3 @@ def _odd(path: Path, what: str) -> EngineUnavailableError:
         f"what answers at unix://{path} is no Docker Engine: {what}",
         hint="point DOCKER_HOST or a docker context at one",
     )
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        try:
-            self.sock.settimeout(_SECONDS)
-            self.sock.connect(str(self._path))
-        except OSError:
-            self.sock.close()
-            raise

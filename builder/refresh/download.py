@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from http.client import InvalidURL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from builder import __version__
 from builder.atomic import replace_file
+from builder.connection import BadAddressError
 from builder.errors import OcbuildError
 from builder.registry.faults import translated
 from builder.registry.proxies import proxy_for
@@ -96,7 +96,7 @@ class Downloads:
                 decode_content=False,
             )
         except HTTPError as error:
-            plain = InvalidURL(str(error)) if isinstance(error, LocationValueError) else error
+            plain = BadAddressError(str(error)) if isinstance(error, LocationValueError) else error
             told = translated(plain, what, urlsplit(url).netloc)
             raise ArchiveError(told.message, hint=told.hint, transient=told.transient) from error
         if response.status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):

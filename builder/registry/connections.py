@@ -1,27 +1,21 @@
-"""Connections to one server, straight or by a proxy, each kept for the next request.
-
-The standard library's HTTP is all that a registry asks for, and it is there in a third of the time
-that urllib3 takes to be imported, which is as long as an image takes to be pushed.
-"""
+"""Connections to one server, straight or by a proxy, each kept for the next request."""
 
 from __future__ import annotations
 
 import base64
-import select
-import ssl
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
-from http.client import (
-    HTTPConnection,
-    HTTPException,
-    HTTPMessage,
-    HTTPResponse,
-    HTTPSConnection,
-    IncompleteRead,
-    InvalidURL,
-)
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+
+from builder.connection import BadAddressError, Connection, HttpError, Reply, dial
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
 
 CONNECT_SECONDS = 10.0
 _PORTS = {"http": 80, "https": 443}
@@ -31,45 +25,6 @@ _SAFE = "/?%:@!$&'()*+,;=~[]"
 
 class ProxyFailedError(OSError):
     """The proxy cannot be reached, or does not let us through."""
-
-
-class Response:
-    """The head of a reply, and a body that is still to be read."""
-
-    def __init__(
-        self, response: HTTPResponse, connection: HTTPConnection, home: Connections
-    ) -> None:
-        self._response = response
-        self._connection: HTTPConnection | None = connection
-        self._home = home
-        self.status = response.status
-        self.headers: HTTPMessage = response.headers
-
-    def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, none at the end; the connection is free again then.
-
-        Raises:
-            OSError: the connection broke.
-            HTTPException: the body ended too early, or is none.
-
-        """
-        block = self._response.read(size)
-        if not block and size and self._response.length:
-            raise IncompleteRead(block, self._response.length)
-        if self._response.isclosed() and self._connection is not None:
-            connection, self._connection = self._connection, None
-            if self._response.will_close:
-                connection.close()
-            else:
-                self._home.keep(connection)
-        return block
-
-    def close(self) -> None:
-        """Give up what was not read, and the connection with it."""
-        self._response.close()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 class Connections:
@@ -90,7 +45,7 @@ class Connections:
         self._proxy = None if proxy is None else urlsplit(proxy)
         self._context = context
         self._most = most
-        self._kept: deque[HTTPConnection] = deque()
+        self._kept: deque[Connection] = deque()
         # Who forgets to close them has ended, and they end with it.
         weakref.finalize(self, _close_all, self._kept)
 
@@ -102,35 +57,30 @@ class Connections:
         headers: Mapping[str, str],
         body: Iterator[bytes] | None,
         read_seconds: float,
-    ) -> Response:
+    ) -> Reply:
         """Send a request and read the head of its reply; ``headers`` have the length of a body.
 
         Raises:
             OSError: nobody answers, not in time, or not by TLS; of a proxy it is ProxyFailedError.
-            HTTPException: what answers speaks no HTTP, or the address is none.
+            HttpError: what answers speaks no HTTP, or the address is none.
 
         """
         connection = self._idle() or self._connect()
         try:
-            connection.sock.settimeout(read_seconds)
-            refused = False
-            try:
-                connection.request(
-                    method,
-                    self._target(url),
-                    body=body,
-                    headers={**headers, **self._proof(by_tunnel=False)},
-                )
-            except BrokenPipeError:
-                refused = True  # it did not want the body, and mostly has said why
-            response = connection.getresponse()
-            response.will_close |= refused
+            reply = connection.send(
+                method,
+                self._target(url),
+                headers={**headers, **self._proof(by_tunnel=False)},
+                body=body,
+                read_seconds=read_seconds,
+            )
         except BaseException:
             connection.close()
             raise
-        return Response(response, connection, self)
+        reply.freed = self.keep
+        return reply
 
-    def keep(self, connection: HTTPConnection) -> None:
+    def keep(self, connection: Connection) -> None:
         """Have a connection ready for the next request."""
         if len(self._kept) < self._most:
             self._kept.append(connection)
@@ -142,45 +92,54 @@ class Connections:
         self._most = 0
         _close_all(self._kept)
 
-    def _idle(self) -> HTTPConnection | None:
+    def _idle(self) -> Connection | None:
         while True:
             try:
                 connection = self._kept.pop()
             except IndexError:
                 return None
-            if not _has_ended(connection):
+            if not connection.has_ended:
                 return connection
             connection.close()
 
-    def _connect(self) -> HTTPConnection:
+    def _connect(self) -> Connection:
         host, port = _place(self._authority, _PORTS[self._scheme])
-        if self._proxy is not None:
-            return self._by_proxy(host, port)
-        connection = self._new(host, port)
-        _open(connection)
-        return connection
-
-    def _new(self, host: str, port: int) -> HTTPConnection:
+        if self._proxy is None:
+            sock = dial(host, port, seconds=CONNECT_SECONDS)
+        else:
+            sock = self._by_proxy(self._proxy, host, port)
         if self._scheme == "https":
-            return HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=self._context)
-        return HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+            sock = self._secured(sock, host)
+        return Connection(sock, _called(host, port, _PORTS[self._scheme]))
 
-    def _by_proxy(self, host: str, port: int) -> HTTPConnection:
-        assert self._proxy is not None  # noqa: S101 - the caller has looked
-        if self._proxy.scheme != "http":
-            raise ProxyFailedError(
-                f"{self._proxy.scheme}:// is no kind of proxy that is known here"
-            )
+    def _secured(self, sock: socket.socket, host: str) -> ssl.SSLSocket:
+        assert self._context is not None  # noqa: S101 - it comes with the scheme
         try:
-            connection = self._new(*_place(self._proxy.netloc.rpartition("@")[2], _PORTS["http"]))
-            if self._scheme == "https":
-                connection.set_tunnel(host, port, dict(self._proof(by_tunnel=True)))
-            _open(connection)
-        except ssl.SSLError:
-            raise  # of the server: by then the proxy has let us through
-        except (OSError, HTTPException) as error:
+            return self._context.wrap_socket(sock, server_hostname=host)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _by_proxy(self, proxy: SplitResult, host: str, port: int) -> socket.socket:
+        if proxy.scheme != "http":
+            raise ProxyFailedError(f"{proxy.scheme}:// is no kind of proxy that is known here")
+        try:
+            with ExitStack() as opened:
+                place = _place(proxy.netloc.rpartition("@")[2], _PORTS["http"])
+                sock = opened.enter_context(dial(*place, seconds=CONNECT_SECONDS))
+                if self._scheme == "https":
+                    self._open_tunnel(sock, _called(host, port))
+                opened.pop_all()
+        except (OSError, HttpError) as error:
             raise ProxyFailedError(*error.args) from error
-        return connection
+        return sock
+
+    def _open_tunnel(self, sock: socket.socket, place: str) -> None:
+        reply = Connection(sock, place).send(
+            "CONNECT", place, headers=self._proof(by_tunnel=True), read_seconds=CONNECT_SECONDS
+        )
+        if reply.status != HTTPStatus.OK:
+            raise OSError(f"it answers {reply.status} {reply.reason}".rstrip())
 
     def _proof(self, *, by_tunnel: bool) -> Mapping[str, str]:
         """What lets us use the proxy; it goes to nobody else."""
@@ -201,7 +160,7 @@ class Connections:
         return f"{self._scheme}://{self._authority}{path}"
 
 
-def _close_all(kept: deque[HTTPConnection]) -> None:
+def _close_all(kept: deque[Connection]) -> None:
     while kept:
         kept.pop().close()
 
@@ -211,24 +170,17 @@ def _place(authority: str, default: int) -> tuple[str, int]:
         parts = urlsplit(f"//{authority}")
         host, port = parts.hostname, parts.port or default
     except ValueError as error:
-        raise InvalidURL(str(error)) from error
+        raise BadAddressError(str(error)) from error
     if not host:
-        raise InvalidURL(f"{authority!r} names no host")
+        raise BadAddressError(f"{authority!r} names no host")
     return host, port
 
 
-def _open(connection: HTTPConnection) -> None:
+def _called(host: str, port: int, usual: int = 0) -> str:
+    """A host and its port as HTTP writes them; the usual port need not be said."""
     try:
-        connection.connect()
+        name = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError as error:
-        raise InvalidURL(str(error)) from error
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _has_ended(connection: HTTPConnection) -> bool:
-    """Whether the server has closed it meanwhile; a server that waits for us says nothing."""
-    asked = select.poll()
-    asked.register(connection.sock, select.POLLIN)
-    return bool(asked.poll(0))
+        raise BadAddressError(str(error)) from error
+    name = f"[{name}]" if ":" in name else name
+    return name if port == usual else f"{name}:{port}"

@@ -24,15 +24,18 @@ import errno
 import json
 import re
 import socket
-import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
-from http.client import InvalidURL
+from typing import TYPE_CHECKING
 
+from builder.connection import BadAddressError
 from builder.errors import PublishError
 from builder.reference import HUB
 from builder.registry.connections import ProxyFailedError
 from builder.values import dataclass
+
+if TYPE_CHECKING:
+    import ssl
 
 _FULL = re.compile(
     r"\bquota\b|no space left on device|disk (?:is )?full|storage limit"
@@ -249,6 +252,8 @@ def _phrase(status: int) -> str:
 
 def translated(error: Exception, what: str, host: str) -> RegistryError:
     """The error for an exchange that did not come to its end."""
+    import ssl  # noqa: PLC0415 - of no use where all goes well by plain HTTP
+
     causes = _causes(error)
     if isinstance(error, ProxyFailedError):
         return UnreachableError(
@@ -256,7 +261,7 @@ def translated(error: Exception, what: str, host: str) -> RegistryError:
             hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             transient=True,
         )
-    if isinstance(error, InvalidURL):
+    if isinstance(error, BadAddressError):
         return ProtocolError(f"cannot {what}: {host} gives an address that is none: {error}")
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not isinstance(

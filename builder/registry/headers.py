@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timezone
-from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
 
 from builder.values import dataclass
@@ -73,6 +72,8 @@ def retry_after(text: str | None, now: float) -> float | None:
 
 
 def _until(date: str, now: float) -> float:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - hardly ever said so
+
     try:
         moment = parsedate_to_datetime(date)
     except ValueError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPException
 from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from builder import __version__
-from builder.registry.connections import Connections, Response
+from builder.connection import HttpError, Reply
+from builder.registry.connections import Connections
 from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, UnreachableError, translated
 from builder.registry.proxies import proxy_for
@@ -77,7 +77,7 @@ class Exchange:
 class Answer:
     """A reply whose body is still to be read; it holds its connection until it is closed."""
 
-    def __init__(self, response: Response, exchange: Exchange, meter: Meter) -> None:
+    def __init__(self, response: Reply, exchange: Exchange, meter: Meter) -> None:
         self._response = response
         self._exchange = exchange
         self._meter = meter
@@ -85,12 +85,11 @@ class Answer:
         self.url = exchange.url
 
     def header(self, name: str) -> str | None:
-        value: str | None = self._response.headers.get(name)
-        return value
+        return self._response.header(name)
 
     def headers(self, name: str) -> list[str]:
         """All values of a header that may be there more than once."""
-        return self._response.headers.get_all(name, [])
+        return self._response.headers.get(name.lower(), [])
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; none at the end."""
@@ -232,5 +231,5 @@ def _blocks(source: IO[bytes], exchange: Exchange, meter: Meter) -> Iterator[byt
 def _translating(exchange: Exchange) -> Iterator[None]:
     try:
         yield
-    except (OSError, HTTPException) as error:
+    except (OSError, HttpError) as error:
         raise translated(error, exchange.what, exchange.authority) from error

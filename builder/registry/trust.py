@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from builder.errors import ConfigError
 from builder.values import dataclass
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,8 @@ class Trust:
             ConfigError: if a file of certificates cannot be used.
 
         """
+        import ssl  # noqa: PLC0415 - of no use to who speaks plain HTTP
+
         context = ssl.create_default_context()
         # Many requests over few connections: HTTP/2 gains nothing here, and uploads lose by it.
         context.set_alpn_protocols(["http/1.1"])
@@ -93,6 +98,8 @@ def is_loopback(authority: str) -> bool:
 
 
 def _load(path: Path, context: ssl.SSLContext, key: Path | None = None) -> None:
+    import ssl  # noqa: PLC0415 - as above
+
     try:
         if key is None:
             context.load_verify_locations(cafile=path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client as http
 import json
 import socket
 import ssl
 
 import pytest
 
+from builder.connection import BadAddressError, HttpError
 from builder.errors import PublishError
 from builder.registry.connections import ProxyFailedError
 from builder.registry.faults import (
@@ -112,9 +112,8 @@ def caused(outer: Exception, inner: BaseException) -> Exception:
         (OSError(113, "No route to host"), UnreachableError, True, "no route to host"),
         (TimeoutError("timed out"), UnreachableError, True, "in time"),
         (ConnectionResetError(104, "Reset by peer"), UnreachableError, True, "reset by peer"),
-        (http.IncompleteRead(b"123", 4), UnreachableError, True, "3 bytes read, 4 more expected"),
-        (http.RemoteDisconnected("closed without response"), UnreachableError, True, "closed"),
-        (http.BadStatusLine("SSH-2.0"), UnreachableError, True, "SSH-2.0"),
+        (HttpError("in the middle"), UnreachableError, True, "in the middle"),
+        (HttpError("SSH-2.0"), UnreachableError, True, "SSH-2.0"),
         (ssl.SSLEOFError(8, "EOF occurred"), UnreachableError, True, "broke"),
         (ssl.SSLError(1, "[SSL] odd"), TlsError, False, "not accepted"),
         (ProxyFailedError("Tunnel failed: 407"), UnreachableError, True, "the proxy"),
@@ -124,8 +123,8 @@ def caused(outer: Exception, inner: BaseException) -> Exception:
             True,
             "the proxy",
         ),
-        (http.InvalidURL("no port"), ProtocolError, False, "an address that is none"),
-        (http.HTTPException("something new"), UnreachableError, True, "something new"),
+        (BadAddressError("no port"), ProtocolError, False, "an address that is none"),
+        (HttpError("something new"), UnreachableError, True, "something new"),
     ],
 )
 def test_each_broken_exchange_has_its_class(
