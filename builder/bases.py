@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
+from builder import threads
 from builder.bootstrapped import bootstrap_reference
 from builder.config import BaseSettings, BootstrapSettings, Config
 from builder.engines.daemon import LocalImage
@@ -124,8 +124,7 @@ def _resolve(texts: Iterable[str], one: Callable[[str], ResolvedBase]) -> Resolu
             return error
 
     wanted = sorted(set(texts))
-    with ThreadPoolExecutor(max_workers=PULLS) as pool:
-        return dict(zip(wanted, pool.map(attempt, wanted), strict=True))
+    return dict(zip(wanted, threads.each(attempt, wanted, at_once=PULLS), strict=True))
 
 
 def _missing(text: str) -> ResolvedBase:

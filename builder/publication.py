@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Container, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from builder import threads
 from builder.bases import Pin
 from builder.clock import Clock
 from builder.difference import input_changes
 from builder.events import ImageResult, ImageStatus, Summary
 from builder.image import Image
 from builder.plan import Action, Plan, Step
-from builder.published import AT_ONCE, Published, Wanted, look_up
+from builder.published import Published, Wanted, look_up
 from builder.reference import Reference
 from builder.registry.artifacts import EMPTY
 from builder.registry.claims import Claim, RegistryMarks
@@ -236,24 +236,15 @@ class Publication:
             for step in plan.steps
             if _is_published(step, result := summary.images[step.image])
         ]
-        with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-            made = dict(
-                zip(
-                    (result.image for result in results),
-                    threads.map(
-                        lambda each: self._image(each, inputs[each.image], manifests), results
-                    ),
-                    strict=True,
-                )
-            )
-            missing = _missing(summary)
-            kept = {
-                name: image
-                for name, image in self.released.items()
-                if name not in made and name not in missing and name in tree.tags
-            }
-            if self.renewal is not None:
-                kept = dict(zip(kept, threads.map(self._taken_over, kept.values()), strict=True))
+        made = self._images(results, inputs, manifests)
+        missing = _missing(summary)
+        kept = {
+            name: image
+            for name, image in self.released.items()
+            if name not in made and name not in missing and name in tree.tags
+        }
+        if self.renewal is not None:
+            kept = dict(zip(kept, threads.each(self._taken_over, kept.values()), strict=True))
         missing = {**self._still_missing(made), **missing}
         release = self._release({**kept, **made}, missing, now)
         if self.same is not None and replace(release, created=self.same.created) == self.same:
@@ -301,21 +292,47 @@ class Publication:
             self.registry.retag(reference, name)
         return replace(image, tag=tag)
 
-    def _image(
-        self, result: ImageResult, inputs: Inputs, manifests: Mapping[str, Manifest]
-    ) -> ReleasedImage:
+    def _images(
+        self,
+        results: Iterable[ImageResult],
+        inputs: Mapping[str, Inputs],
+        manifests: Mapping[str, Manifest],
+    ) -> dict[str, ReleasedImage]:
+        """What the release says of each; only of what is new the registry may have to be asked."""
+        found: dict[str, ReleasedImage] = {}
+        new = []
+        for result in results:
+            known = self._known(result, inputs[result.image])
+            if known is None:
+                new.append(result)
+            else:
+                found[result.image] = known
+
+        def make(result: ImageResult) -> ReleasedImage:
+            return self._new(result, inputs[result.image], manifests)
+
+        made = threads.each(make, new)
+        return found | {image.name: image for image in made}
+
+    def _known(self, result: ImageResult, inputs: Inputs) -> ReleasedImage | None:
+        """The image as a release before has it."""
         tag = self.tree.tags[result.image]
         for release in (self.same, self.last):
             known = release.images.get(result.image) if release else None
             if known is not None and (known.digest, known.key) == (result.digest, result.key):
                 return replace(known, tag=tag, inputs=inputs)
+        return None
+
+    def _new(
+        self, result: ImageResult, inputs: Inputs, manifests: Mapping[str, Manifest]
+    ) -> ReleasedImage:
         image = self.tree.graph[result.image]
         reference = image.repository.at(result.digest or "")
         manifest = manifests.get(reference.digest) or self.registry.manifest(reference)
         return ReleasedImage(
             name=image.name,
             path=image.repository.path,
-            tag=tag,
+            tag=self.tree.tags[image.name],
             digest=manifest.digest,
             key=result.key,
             group=image.group,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
+from builder import threads
 from builder.errors import PublishError
 from builder.image import Image
 from builder.keys import key_tag
@@ -13,7 +13,6 @@ from builder.release import Release, ReleasedImage
 from builder.values import dataclass
 
 # Requests are short and the registry does the work, so many may be on their way at once.
-AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,38 +60,37 @@ def look_up(
 
     """
     known = tuple(release for release in releases if release is not None)
-
-    def one(each: Wanted) -> Published | None:
-        return _find(registry, each, known, own=own, immutable=immutable)
-
-    todo = [each for each in wanted if each.key]
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-        found = zip(todo, threads.map(one, todo), strict=True)
-        return {each.image.name: image for each, image in found if image is not None}
-
-
-def _find(
-    registry: Registry,
-    wanted: Wanted,
-    releases: tuple[Release, ...],
-    *,
-    own: bool,
-    immutable: bool,
-) -> Published | None:
-    repository = wanted.image.repository
-    of, image = _in_releases(wanted, releases)
-    if image is not None:
-        digest = image.digest
-        if image.inputs.tests != wanted.tests:
-            return None  # it has not passed these tests; the engine's layer cache makes it quickly
-        if own and of == releases[0].tag and image.tag == wanted.tag:
-            return Published(digest=digest, tagged=True, of=of)
-        if not own and image.tag != wanted.tag:
+    found: dict[str, Published] = {}
+    unsure: list[tuple[Wanted, str, str]] = []
+    for each in wanted:
+        name = each.image.name
+        of, image = _in_releases(each, known) if each.key else ("", None)
+        if image is None:
+            if each.key and each.by_key:
+                unsure.append((each, "", ""))
+        elif image.inputs.tests != each.tests:
+            continue  # it has not passed these tests; the engine's layer cache makes it quickly
+        elif own and of == known[0].tag and image.tag == each.tag:
+            found[name] = Published(digest=image.digest, tagged=True, of=of)
+        elif not own and image.tag != each.tag:
             # A release that is not there has no tags yet; the claim has each looked for anyway.
-            return Published(digest=digest, of=of)
-    else:
-        if not wanted.by_key:
-            return None
+            found[name] = Published(digest=image.digest, of=of)
+        else:
+            unsure.append((each, of, image.digest))
+
+    def ask(about: tuple[Wanted, str, str]) -> Published | None:
+        return _ask(registry, *about, immutable=immutable)
+
+    told = zip(unsure, threads.each(ask, unsure), strict=True)
+    return found | {each.image.name: there for (each, _, _), there in told if there is not None}
+
+
+def _ask(
+    registry: Registry, wanted: Wanted, of: str, digest: str, *, immutable: bool
+) -> Published | None:
+    """What the registry says of an image that a release has, or that its key alone can tell."""
+    repository = wanted.image.repository
+    if not digest:
         found = registry.head(repository.with_tag(key_tag(wanted.key)))
         if found is None:
             return None

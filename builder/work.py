@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from builder import threads
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
 from builder.engines.daemon import Daemon
@@ -30,7 +30,7 @@ from builder.events import (
 )
 from builder.keys import key_tag
 from builder.labels import BASE_DIGEST
-from builder.published import AT_ONCE, other_content
+from builder.published import other_content
 from builder.reference import Reference
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
@@ -245,21 +245,26 @@ class Worker:
 
     def _refuse_other_content(self, job: Job) -> None:
         """Seen before any tag of this release is set, so that all of them stay as they are."""
-        digest = self._pushed.get(job.image, job.digest)
-        if not self._immutable or not digest or job.tagged:
+        if not self._promises(job):
             return
+        digest = self._digest(job)
         there = self._remote.head(job.repository.with_tag(job.tag))
         if there is not None and there.digest != digest:
             raise other_content(job.release, there.digest, digest)
+
+    def _promises(self, job: Job) -> bool:
+        """Whether the image's tag must not come to mean anything else than it does."""
+        return self._immutable and bool(self._digest(job)) and not job.tagged
+
+    def _digest(self, job: Job) -> str:
+        return self._pushed.get(job.image, job.digest)
 
     def _take_claim(self, context: Context) -> Outcome:
         """Be the only one who publishes, and see that nobody was quicker."""
         if self._claim is None:
             raise Bug("there is no claim to take")
         self._claim.take(lambda text: context.emit(Note(text=text)))
-        with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-            for _ in threads.map(self._refuse_other_content, self._jobs.values()):
-                pass
+        threads.each(self._refuse_other_content, filter(self._promises, self._jobs.values()))
         return Claimed()
 
     def _publish(self, job: Job, step: StepId, context: Context) -> Outcome:

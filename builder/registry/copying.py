@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
+from builder import threads
 from builder.reference import Reference
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.session import Repository
@@ -46,9 +46,7 @@ def _copy_parts(
     def put(blob: Descriptor) -> None:
         _copy_blob(registry, source, target, blob)
 
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as threads:
-        for _ in threads.map(put, manifest.blobs):
-            pass
+    threads.each(put, manifest.blobs, at_once=_AT_ONCE)
 
 
 def _copy_blob(registry: Registry, source: Reference, target: Reference, blob: Descriptor) -> None:

@@ -22,12 +22,12 @@ from builder.registry.faults import NotFoundError, RefusedError
 from builder.releases import texts
 from builder.releases.home import Home, open_home, shelve
 from builder.releases.scan import repositories, scan
-from builder.releases.threads import each
 from builder.report.text import columns, counted, size
 from builder.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
 from builder.revision import branch_commits
 from builder.settings import PruneSettings
 from builder.state import state_dir
+from builder.threads import each
 from builder.values import dataclass
 
 _METHOD_NOT_ALLOWED = 405

@@ -16,8 +16,8 @@ from builder.registry.client import Registry
 from builder.registry.faults import RegistryError, UnreachableError
 from builder.registry.releases import Releases
 from builder.release import LATEST, Release
-from builder.releases.threads import each
 from builder.retention import Shelved, moment
+from builder.threads import each
 from builder.tree import LOCAL, load_config, registry_host
 from builder.values import dataclass
 

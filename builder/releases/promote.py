@@ -21,8 +21,8 @@ from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.releases import Releases, artifact
 from builder.release import LATEST, Release, ReleasedImage
 from builder.releases.home import Home
-from builder.releases.threads import each
 from builder.retention import moment
+from builder.threads import each
 from builder.values import dataclass
 
 _BLOBS_AT_ONCE = 8

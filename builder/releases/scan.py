@@ -10,8 +10,8 @@ from builder.reference import Reference
 from builder.registry.content import Manifest
 from builder.registry.faults import ForbiddenError, NotFoundError, RegistryError, UnauthorisedError
 from builder.releases.home import Home
-from builder.releases.threads import each
 from builder.retention import Found, Shelved, moment
+from builder.threads import each
 
 _CONFIGS = (
     "application/vnd.oci.image.config.v1+json",

@@ -10,7 +10,7 @@ from builder.registry.content import Descriptor, Manifest
 from builder.registry.faults import DigestMismatchError, NotFoundError
 from builder.release import Release, ReleasedImage
 from builder.releases.home import Home
-from builder.releases.threads import each
+from builder.threads import each
 from builder.values import dataclass
 
 _BLOCK = 1 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 In = TypeVar("In")
@@ -18,7 +17,16 @@ def each(work: Callable[[In], Out], items: Iterable[In], *, at_once: int = AT_ON
 
     After the first failure nothing more is started; what runs is waited for, then it is raised.
     """
-    with ThreadPoolExecutor(max_workers=at_once) as pool:
+    items = tuple(items)
+    if len(items) < 2:  # noqa: PLR2004 - one has no other to wait for
+        return [work(item) for item in items]
+    from concurrent.futures import (  # noqa: PLC0415 - many runs have no use for it
+        FIRST_EXCEPTION,
+        ThreadPoolExecutor,
+        wait,
+    )
+
+    with ThreadPoolExecutor(max_workers=min(at_once, len(items))) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
