@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
 import ipaddress
 import json
 import os
@@ -18,8 +17,10 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from http import HTTPStatus
 from pathlib import Path
 
+from builder.connection import Connection, HttpError, dial
 from builder.errors import PublishError, UsageError
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.registry import DEFAULT_ADDRESS
@@ -31,6 +32,7 @@ IMAGE = "registry:2"
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _PULL_SECONDS = 600.0
+_PATIENCE = 5.0
 _LOG_LIMIT = 10 * 1024 * 1024
 # Nobody reads its traces. To collect garbage less often costs megabytes, and saves a tenth of time.
 _SETTINGS = {"OTEL_TRACES_EXPORTER": "none", "GOGC": "400"}
@@ -373,22 +375,20 @@ def _split(address: str) -> tuple[str, int]:
 def _ask(address: str) -> _Answer:
     """What answers at the address, by what it says to the registry protocol's first question."""
     host, port = _split(address)
-    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
-        connection.request("GET", "/v2/")
-        response = connection.getresponse()
-        response.read()
+        with dial(host, port, seconds=_PATIENCE) as sock:
+            reply = Connection(sock, address).send(
+                "GET", "/v2/", headers={}, read_seconds=_PATIENCE
+            )
     except ConnectionRefusedError:
         return _Answer.NOTHING
-    except (OSError, http.client.HTTPException):
+    except (OSError, HttpError):
         return _Answer.SOMETHING_ELSE
-    finally:
-        connection.close()
-    names_itself = response.getheader("Docker-Distribution-Api-Version") is not None
-    speaks_json = "json" in (response.getheader("Content-Type") or "")
-    asks_who = response.getheader("WWW-Authenticate") is not None
-    is_registry = (response.status == http.HTTPStatus.OK and (names_itself or speaks_json)) or (
-        response.status == http.HTTPStatus.UNAUTHORIZED and (names_itself or asks_who)
+    names_itself = reply.header("Docker-Distribution-Api-Version") is not None
+    speaks_json = "json" in (reply.header("Content-Type") or "")
+    asks_who = reply.header("WWW-Authenticate") is not None
+    is_registry = (reply.status == HTTPStatus.OK and (names_itself or speaks_json)) or (
+        reply.status == HTTPStatus.UNAUTHORIZED and (names_itself or asks_who)
     )
     return _Answer.REGISTRY if is_registry else _Answer.SOMETHING_ELSE
 
