@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +63,18 @@ class ContextListing:
     files: tuple[ContextFile, ...]
     sources: tuple[tuple[ContextSource, ...], ...]
     ignore_file: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadContext:
+    """A context as a key was made of it.
+
+    ``reads`` are what was asked for, ``contents`` the SHA-256 of each regular file by its path.
+    """
+
+    reads: tuple[ContextRead, ...]
+    listing: ContextListing
+    contents: Mapping[str, str]
 
 
 def read_context(
@@ -150,6 +162,20 @@ def file_digest(directory: Path, file: ContextFile) -> str:
         name = printable(str(directory / file.path))
         raise ContextError(f"cannot read {name}: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def with_contents(
+    directory: Path, reads: Sequence[ContextRead], listing: ContextListing
+) -> ReadContext:
+    """What was listed for these reads, with what the files hold now.
+
+    Raises:
+        ContextError: where one cannot be read.
+
+    """
+    files = (file for file in listing.files if file.kind == "file")
+    contents = {file.path: file_digest(directory, file) for file in files}
+    return ReadContext(reads=tuple(reads), listing=listing, contents=contents)
 
 
 # -- the ignore file ----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from builder import bases, durations
 from builder.clock import Clock, SystemClock
+from builder.context import ContextListing
 from builder.errors import (
     EngineUnavailableError,
     InterruptedRunError,
@@ -76,7 +77,7 @@ def build(
     if not selection.images:
         sys.stderr.write("nothing is selected: no image has changed, or none had failed\n")
         return 0
-    read_contexts(tree, selection.images)
+    listings = read_contexts(tree, selection.images)
     lock = Lock.open(tree.config, options)
     lock.check(externals(tree, selection), tree.config)
     machine = _machine(tree, environ)
@@ -120,7 +121,7 @@ def build(
             return found
 
         planner = _planner(
-            tree, selection, options, machine, publication=publication, renewal=renewal
+            tree, selection, options, machine, listings, publication=publication, renewal=renewal
         )
         locked = {**lock.pins, **apply.pins(renewal)}
         planned = planner.plan(_locked_externals(tree, selection, lock), locked, provide)
@@ -143,6 +144,7 @@ def build(
             no_cache=options.no_cache or frozenset(renewal.stale if renewal else ()),
             push=options.push,
             released=publication.released if publication else {},
+            contexts=planned.contexts,
         )
         run = Run(
             run_id=run_id,
@@ -173,7 +175,7 @@ def plan(
     """Show what ``build`` would do; without an engine the keys of images stay unknown."""
     tree = read_tree(tree_options)
     selection = choose_images(tree, select_options)
-    read_contexts(tree, selection.images)
+    listings = read_contexts(tree, selection.images)
     lock = Lock.open(tree.config, options)
     lock.check(externals(tree, selection), tree.config)
     machine = _engine_if_any(tree, environ)
@@ -185,7 +187,7 @@ def plan(
             publication = Publication.open(
                 registry, tree, None, holder="", clock=clock, cancel=never
             )
-        planner = _planner(tree, selection, options, machine, publication=publication)
+        planner = _planner(tree, selection, options, machine, listings, publication=publication)
         resolution: bases.Resolution = {}
         wanted = _locked_externals(tree, selection, lock)
         if machine is not None:
@@ -204,6 +206,7 @@ def _planner(
     selection: Selection,
     options: BuildOptions,
     machine: Machine | None,
+    listings: Mapping[str, ContextListing],
     *,
     publication: Publication | None,
     renewal: Renewal | None = None,
@@ -216,6 +219,7 @@ def _planner(
         machine=machine,
         publication=publication,
         generations=known_by.generations if known_by else {},
+        listings=listings,
     )
 
 

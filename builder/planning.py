@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field
 from functools import partial
 
 from builder import bases
 from builder.assembler.obstacles import obstacle
+from builder.context import ContextListing, ReadContext
 from builder.events import ASSEMBLER
 from builder.graph import DEFAULT_PLATFORM
 from builder.image import Image
@@ -28,19 +30,23 @@ Provide = Callable[[frozenset[str], Mapping[str, bases.Pin]], bases.Resolution]
 class Planned:
     """A plan, and what it was made from.
 
-    ``existing`` says where the images are that are not built; ``inputs`` is empty where the keys
-    are not known.
+    ``existing`` says where the images are that are not built; ``inputs`` and ``contexts`` are empty
+    where the keys are not known.
     """
 
     plan: Plan
     existing: Mapping[str, Existing]
     resolution: bases.Resolution
     inputs: Mapping[str, Inputs]
+    contexts: Mapping[str, ReadContext]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """Makes the plan of one run; ``machine`` is None where no engine answers."""
+    """Makes the plan of one run; ``machine`` is None where no engine answers.
+
+    ``listings`` are the contexts as they were when the run began.
+    """
 
     tree: Tree
     selection: Selection
@@ -48,6 +54,7 @@ class Planner:
     machine: Machine | None
     publication: Publication | None = None
     generations: Mapping[str, int] | None = None
+    listings: Mapping[str, ContextListing] = field(default_factory=dict)
 
     def plan(
         self, texts: frozenset[str], pins: Mapping[str, bases.Pin], provide: Provide
@@ -59,17 +66,22 @@ class Planner:
         does so. If it turns out to be another one by now, what stands on it is planned anew.
         """
         remembered = self._remembered(texts - pins.keys())
-        resolution = {**remembered, **provide(texts - remembered.keys(), pins)}
+        asked = texts - remembered.keys()
+        resolution = {**remembered, **provide(asked, pins)}
+        # A base can take minutes to fetch, and engines make images of what the contexts hold then:
+        # the keys have to be made of the same. So what was listed before is not believed after.
+        listings = {} if asked else self.listings
         while True:
-            planned = self._with(resolution)
+            planned = self._with(resolution, listings)
             wanted = self._promised(planned)
             if not wanted:
                 return planned
             resolution = {**resolution, **self._fetched(wanted, provide)}
+            listings = {}
 
     def look_ahead(self, resolution: bases.Resolution, texts: frozenset[str]) -> Planned:
         """The plan with what is known now; nothing is fetched for it."""
-        return self._with({**resolution, **self._remembered(texts)})
+        return self._with({**resolution, **self._remembered(texts)}, self.listings)
 
     def _remembered(self, texts: frozenset[str]) -> bases.Resolution:
         # A lock that is written has what the bases are now, not what they were.
@@ -106,11 +118,13 @@ class Planner:
         )
         return {**exact, **provide(lost, {})} if lost else exact
 
-    def _with(self, resolution: bases.Resolution) -> Planned:
+    def _with(
+        self, resolution: bases.Resolution, listings: Mapping[str, ContextListing]
+    ) -> Planned:
         tree, selection, options = self.tree, self.selection, self.options
         graph = tree.graph
         names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
-        known_as = self._identities(names, resolution)
+        known_as = self._identities(names, resolution, listings)
         obstacles = self._obstacles(names, resolution)
         published: Mapping[str, Published] = {}
         reasons: dict[str, tuple[str, ...]] = {}
@@ -146,7 +160,13 @@ class Planner:
             assembler=obstacles,
             push=options.push,
         )
-        return Planned(plan=made, existing=existing, resolution=resolution, inputs=known_as.inputs)
+        return Planned(
+            plan=made,
+            existing=existing,
+            resolution=resolution,
+            inputs=known_as.inputs,
+            contexts=known_as.contexts,
+        )
 
     def _existing(self, image: Image, key: str, *, in_engine: bool) -> Existing | None:
         """Where an image is that is not selected, but needed."""
@@ -183,9 +203,14 @@ class Planner:
             found[name] = own or _outside(image.external, resolution)
         return found
 
-    def _identities(self, names: tuple[str, ...], resolution: bases.Resolution) -> Identities:
+    def _identities(
+        self,
+        names: tuple[str, ...],
+        resolution: bases.Resolution,
+        listings: Mapping[str, ContextListing],
+    ) -> Identities:
         if self.machine is None:
-            return Identities(keys=dict.fromkeys(names, ""), inputs={})
+            return Identities(keys=dict.fromkeys(names, ""), inputs={}, contexts={})
         return identify(
             self.tree,
             names,
@@ -193,6 +218,7 @@ class Planner:
             platform=self.machine.platform,
             engine_class=self.machine.engine_class(self._forced),
             generations=self.generations,
+            listings=listings,
         )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from builder.bases import Resolution, ResolvedBase
 from builder.config import Config
-from builder.context import ContextListing, file_digest
+from builder.context import ContextListing, ReadContext, with_contents
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
-from builder.errors import Location, OcbuildError, TreeError
+from builder.errors import ContextError, Location, OcbuildError, TreeError
 from builder.image import Image
 from builder.keys import FileIdentity, content_key, inputs_of, key_tag
 from builder.labels import oci_labels
@@ -44,10 +44,14 @@ Find = Callable[[Image, str], Existing | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identities:
-    """By image its key, "" where it is not known, and where it is what the key was made of."""
+    """By image its key, "" where it is not known, and where it is what the key was made of.
+
+    ``contexts`` are the contexts that were read for it.
+    """
 
     keys: dict[str, str]
     inputs: dict[str, Inputs]
+    contexts: dict[str, ReadContext]
 
 
 def identify(
@@ -58,8 +62,9 @@ def identify(
     platform: str,
     engine_class: str,
     generations: Mapping[str, int] | None = None,
+    listings: Mapping[str, ContextListing] | None = None,
 ) -> Identities:
-    """The keys and inputs of images, parents first.
+    """The keys and inputs of images, parents first; ``listings`` are those that were made before.
 
     Raises:
         InputError: a context that cannot be read.
@@ -67,13 +72,15 @@ def identify(
     """
     keys: dict[str, str] = {}
     inputs: dict[str, Inputs] = {}
+    contexts: dict[str, ReadContext] = {}
     for name in names:
         image = tree.graph[name]
         externals = _digests(image, bases)
         if externals is None or not all(keys.get(parent) for parent in image.parents):
             keys[name] = ""
             continue
-        files = _identities(image.source.context, context_of(image))
+        contexts[name] = _read(image, (listings or {}).get(name))
+        files = _identities(contexts[name])
         of = image.source.platform or platform
         keys[name] = content_key(
             image,
@@ -93,7 +100,7 @@ def identify(
             tests=tree.config.image(name).test,
             redirects=tree.config.contexts,
         )
-    return Identities(keys=keys, inputs=inputs)
+    return Identities(keys=keys, inputs=inputs, contexts=contexts)
 
 
 def _digests(image: Image, bases: Resolution) -> dict[str, str] | None:
@@ -106,16 +113,24 @@ def _digests(image: Image, bases: Resolution) -> dict[str, str] | None:
     return digests
 
 
-def _identities(context: Path, listing: ContextListing) -> list[FileIdentity]:
+def _read(image: Image, listing: ContextListing | None) -> ReadContext:
+    context, reads = image.source.context, image.needs.reads
+    if listing is not None:
+        with suppress(ContextError):  # a file is gone by now, perhaps from a folder that is copied
+            return with_contents(context, reads, listing)
+    return with_contents(context, reads, context_of(image))
+
+
+def _identities(read: ReadContext) -> list[FileIdentity]:
     return [
         FileIdentity(
             path=file.path,
             kind=file.kind,
             mode=file.mode,
             link=file.link,
-            content=file_digest(context, file) if file.kind == "file" else "",
+            content=read.contents.get(file.path, ""),
         )
-        for file in listing.files
+        for file in read.listing.files
     ]
 
 
@@ -166,10 +181,12 @@ def make_jobs(
     no_cache: bool | frozenset[str],
     push: bool,
     released: Mapping[str, ReleasedImage],
+    contexts: Mapping[str, ReadContext],
 ) -> dict[str, Job]:
     """One job per image of the plan; ``no_cache`` is for all, or for the images that it names.
 
-    ``released`` are the images of the release that this run goes on from, if it publishes.
+    ``released`` are the images of the release that this run goes on from, if it publishes;
+    ``contexts`` are those that the keys of the plan were made of.
     """
     jobs = {
         step.image: (
@@ -181,6 +198,7 @@ def make_jobs(
                 bases,
                 existing,
                 environ,
+                read=contexts.get(step.image),
                 no_cache=no_cache if isinstance(no_cache, bool) else step.image in no_cache,
             )
         )
@@ -211,6 +229,7 @@ def _build_job(
     existing: Mapping[str, Existing],
     environ: Mapping[str, str],
     *,
+    read: ReadContext | None,
     no_cache: bool,
 ) -> Job:
     image = tree.graph[step.image]
@@ -219,7 +238,7 @@ def _build_job(
     request = None
     if obstacle is None:
         contexts = {**_in_tree(tree, image, existing), **_external(found)}
-        request = _request(tree, image, step, contexts, environ, no_cache=no_cache)
+        request = _request(tree, image, step, contexts, environ, read=read, no_cache=no_cache)
     return Job(
         image=step.image,
         repository=image.repository,
@@ -255,6 +274,7 @@ def _request(
     contexts: Mapping[str, str],
     environ: Mapping[str, str],
     *,
+    read: ReadContext | None,
     no_cache: bool,
 ) -> BuildRequest:
     config = tree.config
@@ -274,6 +294,8 @@ def _request(
         features=image.needs.features,
         no_cache=no_cache or not config.build.cache,
         timeout=_timeout(config, image.name),
+        parsed=image.source.parsed,
+        read=read,
     )
 
 

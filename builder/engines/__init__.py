@@ -8,6 +8,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
+from builder.context import ReadContext
+from builder.dockerfile.model import Dockerfile
 from builder.values import dataclass
 
 
@@ -30,7 +32,9 @@ class BuildRequest:
     dockerfile.model.FEATURES that the Dockerfile needs. ``timeout`` in seconds. ``in_engine`` is
     False where nobody will ask the Docker Engine for the image: one that needs no engine to make it
     may then keep it to itself until it is stored. ``published``: the registry of the tags has the
-    image by the end of the run, so it may be put there before, by digest alone.
+    image by the end of the run, so it may be put there before, by digest alone. ``parsed`` and
+    ``read`` are the Dockerfile and the context as the key was made of them, where that is known;
+    whoever follows them makes the image of the key, whatever has been edited since.
     """
 
     image: str
@@ -49,6 +53,8 @@ class BuildRequest:
     timeout: float | None = None
     in_engine: bool = True
     published: bool = False
+    parsed: Dockerfile | None = field(default=None, repr=False)
+    read: ReadContext | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

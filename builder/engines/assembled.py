@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, cast
 
@@ -17,12 +18,12 @@ from builder.assembler.config import ImageConfig
 from builder.assembler.copy import Source, without_links
 from builder.assembler.files import Below, Node
 from builder.assembler.index import LayerIndex, Layers, open_layer
-from builder.context import ContextSource, read_context
+from builder.context import ContextListing, ContextSource, ReadContext, read_context
 from builder.contexttree import ContextFile
 from builder.dockerfile.model import ContextRead
 from builder.engines.indexes import Indexes
 from builder.errors import InputError
-from builder.globs import clean, has_wildcard
+from builder.globs import clean, has_wildcard, printable
 from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
@@ -32,6 +33,13 @@ _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _HEAD = 512
 # Other names of what every machine of a platform runs.
 _ALIKE = {"linux/arm64": ("linux/arm64/v8",), "linux/amd64": ("linux/amd64/v1",)}
+
+
+class ChangedError(Exception):
+    """The context is no longer what the key of the image was made of."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f'"{printable(path)}" has changed since this run read it')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,19 +123,46 @@ def for_platform(index: Manifest, platform: str) -> str | None:
 
 
 class Contents:
-    """Reads the content that an image is made of, for one build; ``opener`` opens layers."""
+    """Reads the content that an image is made of, for one build; ``opener`` opens layers.
 
-    def __init__(self, context: Path, opener: Callable[[str], IO[bytes]]) -> None:
+    ``known`` is the SHA-256 that a file of the context has to have, by its path.
+    """
+
+    def __init__(
+        self,
+        context: Path,
+        opener: Callable[[str], IO[bytes]],
+        known: Mapping[str, str] | None = None,
+    ) -> None:
         self._context = context
         self._open = opener
+        self._known = known or {}
         self._taken: dict[str, dict[str, bytes]] = {}
 
     def read(self, content: Content) -> bytes:
+        """The bytes.
+
+        Raises:
+            ChangedError: a file of the context does not hold what its key was made of.
+
+        """
         if isinstance(content, bytes):
             return content
         if isinstance(content, InContext):
-            return (self._context / content.path).read_bytes()
+            return self._of_context(content.path)
         return self._taken[content.layer][content.path]
+
+    def _of_context(self, path: str) -> bytes:
+        known = self._known.get(path)
+        try:
+            data = (self._context / path).read_bytes()
+        except OSError as error:
+            if known is None:
+                raise
+            raise ChangedError(path) from error
+        if known is not None and sha256(data).hexdigest() != known:
+            raise ChangedError(path)
+        return data
 
     def want(self, contents: Sequence[InLayer]) -> None:
         """Take these files of layers, reading each layer once."""
@@ -163,24 +198,42 @@ def is_archive(head: bytes) -> bool:
 
 
 def context_sources(
-    context: Path, dockerfile: Path, reads: Sequence[ContextRead]
+    context: Path,
+    dockerfile: Path,
+    reads: Sequence[ContextRead],
+    known: ReadContext | None = None,
 ) -> list[list[Source]]:
-    """What each read stands for, as things to copy.
+    """What each read stands for, as things to copy; ``known`` is the context as it was read before.
 
     Raises:
         Refused: a source is missing, or is more than path, kind, mode and content.
+        ChangedError: what was read before is not there any more.
 
     """
     if not reads:
         return []
+    # The reads differ where a source is told by a variable of an external base.
+    if known is not None and known.reads == tuple(reads):
+        return _all_sources(context, reads, known.listing, known=True)
     try:
         listing = read_context(context, dockerfile, reads)
     except InputError as error:
         raise Refused(f"the context cannot be read: {error}") from error
-    return [
-        _sources(context, read, sources)
-        for read, sources in zip(reads, listing.sources, strict=True)
-    ]
+    return _all_sources(context, reads, listing, known=False)
+
+
+def _all_sources(
+    context: Path, reads: Sequence[ContextRead], listing: ContextListing, *, known: bool
+) -> list[list[Source]]:
+    try:
+        return [
+            _sources(context, read, sources)
+            for read, sources in zip(reads, listing.sources, strict=True)
+        ]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not known:
+            raise
+        raise ChangedError(os.path.relpath(error.filename, context)) from error
 
 
 def _sources(context: Path, read: ContextRead, sources: Sequence[ContextSource]) -> list[Source]:

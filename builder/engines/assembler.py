@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from builder.assembler import Refused
 from builder.assembler.assemble import Assembled
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
-from builder.engines.assembled import Base, for_platform, read_base
+from builder.engines.assembled import Base, ChangedError, for_platform, read_base
 from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
@@ -156,7 +156,13 @@ class Assembler:
     # -- making --------------------------------------------------------------------------------
 
     def _try(self, request: BuildRequest) -> Made | str:
-        """The image, or why it is not made here; looked at once, for ``choose`` asks first."""
+        """The image, or why it is not made here; looked at once, for ``choose`` asks first.
+
+        Raises:
+            BuildFailedError: its context has changed. No other engine is to be asked, for it would
+                make an image of the new content, under the key of the old.
+
+        """
         with self._lock:
             known = self._tried.get(id(request))
         if known is not None and known[0] is request:
@@ -169,6 +175,12 @@ class Assembler:
                 self._require_engine(made.base, published=request.published)
         except Refused as refused:
             made = refused.reason
+        except ChangedError as changed:
+            raise BuildFailedError(
+                f"the build context was edited: {changed}",
+                where=Location(request.dockerfile_label),
+                hint="run the same again",
+            ) from changed
         except (OcbuildError, OSError) as error:
             made = f"it cannot be looked at: {error}"
         with self._lock:

@@ -17,6 +17,7 @@ from builder.assembler.layer import MOST_BYTES
 from builder.assembler.program import read_program
 from builder.assembler.unpack import Member, members_of
 from builder.dockerfile.evaluate import is_usual_frontend
+from builder.dockerfile.model import Dockerfile
 from builder.dockerfile.parse import parse
 from builder.engines import BuildRequest
 from builder.engines.assembled import Base, Contents, context_sources, is_archive
@@ -88,6 +89,7 @@ def put_together(
 
     Raises:
         Refused: only an engine can make it, or only an engine can be trusted to.
+        ChangedError: its context is no longer what its key was made of.
 
     """
     return _Building(request, registry, find, platform).made()
@@ -108,15 +110,14 @@ class _Building:
         self._find_image = find
         self._contexts = {familiar(name): value for name, value in request.contexts.items()}
         self._used: dict[str, Base] = {}
+        known = None if request.read is None else request.read.contents
+        self._contents = Contents(request.context, self._open, known)
         self._platform = request.platform or platform
         self._build_platform = platform
 
     def made(self) -> Made:
         request = self._request
-        try:
-            dockerfile = parse(request.dockerfile.read_bytes(), request.dockerfile_label)
-        except (OSError, InputError) as error:
-            raise Refused(f"the Dockerfile cannot be read: {error}") from error
+        dockerfile = request.parsed or _parsed(request)
         frontend = request.args.get("BUILDKIT_SYNTAX", dockerfile.syntax)
         if not is_usual_frontend(frontend):
             raise Refused(f'the frontend "{frontend}" is not the usual one')
@@ -139,8 +140,10 @@ class _Building:
             program,
             World(
                 below=self._below,
-                context=context_sources(request.context, request.dockerfile, program.reads),
-                reader=Contents(request.context, self._open),
+                context=context_sources(
+                    request.context, request.dockerfile, program.reads, request.read
+                ),
+                reader=self._contents,
                 members=self._members,
             ),
             base=BaseManifest() if base is None else base.kept,
@@ -185,13 +188,20 @@ class _Building:
     def _members(self, node: Node) -> list[Member] | None:
         if node.kind != "file" or not isinstance(node.content, InContext):
             return None
-        with (self._request.context / node.content.path).open("rb") as file:
-            head = file.read(_HEAD)
-            if not is_archive(head):
-                return None
-            if node.size > MOST_BYTES:
-                raise Refused(f"ADD takes an archive of {node.size >> 20} MiB")
-            return members_of(head + file.read(), most=MOST_BYTES)
+        if node.size > MOST_BYTES:
+            with (self._request.context / node.content.path).open("rb") as file:
+                if is_archive(file.read(_HEAD)):
+                    raise Refused(f"ADD takes an archive of {node.size >> 20} MiB")
+            return None
+        data = self._contents.read(node.content)
+        return members_of(data, most=MOST_BYTES) if is_archive(data[:_HEAD]) else None
+
+
+def _parsed(request: BuildRequest) -> Dockerfile:
+    try:
+        return parse(request.dockerfile.read_bytes(), request.dockerfile_label)
+    except (OSError, InputError) as error:
+        raise Refused(f"the Dockerfile cannot be read: {error}") from error
 
 
 def created_at(request: BuildRequest) -> int:

@@ -1,0 +1,317 @@
+"""Contexts and Dockerfiles are read once a run, and edits meanwhile make no wrong image."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+import builder.engines.assembled
+import builder.tree
+from builder import bases
+from builder.bases import ResolvedBase
+from builder.clock import SystemClock
+from builder.context import ContextListing, read_context
+from builder.engines import BuildRequest, Engine
+from builder.engines.assembled import ChangedError
+from builder.engines.assembler import Assembler
+from builder.engines.choose import choose
+from builder.engines.daemon import Daemon
+from builder.engines.failure import BuildFailedError
+from builder.engines.indexes import Indexes
+from builder.engines.together import put_together
+from builder.errors import InputError
+from builder.machine import Machine
+from builder.options import BuildOptions, SelectOptions, TreeOptions
+from builder.planning import Planned, Planner
+from builder.prepare import identify, make_jobs
+from builder.registry.client import Registry
+from builder.tree import Tree as ReadTree, choose_images, read_contexts, read_tree
+from tests.support.engines import Outputs
+from tests.support.tree import Tree
+
+PLATFORM = "linux/amd64"
+BASE = ResolvedBase(
+    text="debian:12", context="docker-image://d", reference="d@sha256:1", digest="sha256:1"
+)
+IMAGES: Mapping[str, str | Mapping[str, str]] = {
+    "base": {"Dockerfile": "FROM scratch\nCOPY run lib /srv/\n", "run": "first", "lib/a": "a"},
+    "app": {"Dockerfile": "FROM base\nCOPY run /\n", "run": "app"},
+    "other": {"Dockerfile": "FROM debian:12\nCOPY run /\n", "run": "other"},
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path / "tree", IMAGES)
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the images whose contexts are listed, whoever does it."""
+    found: list[str] = []
+
+    def counted(directory: Path, *arguments: Any, **named: Any) -> ContextListing:
+        found.append(directory.name)
+        return read_context(directory, *arguments, **named)
+
+    monkeypatch.setattr(builder.tree, "read_context", counted)
+    monkeypatch.setattr(builder.engines.assembled, "read_context", counted)
+    return found
+
+
+def read(tree: Tree) -> ReadTree:
+    return read_tree(TreeOptions(config=tree.root / "build.toml"))
+
+
+def planner(whole: ReadTree, *targets: str) -> Planner:
+    """With the contexts as they are now, and an engine that has no image."""
+    selection = choose_images(whole, SelectOptions(targets=targets))
+    machine = SimpleNamespace(
+        platform=PLATFORM,
+        engine_class=Machine.engine_class,
+        existing=lambda _image, _key, _release: None,
+    )
+    return Planner(
+        tree=whole,
+        selection=selection,
+        options=BuildOptions(),
+        machine=cast("Machine", machine),
+        listings=read_contexts(whole, selection.images),
+    )
+
+
+def fresh(whole: ReadTree) -> dict[str, str]:
+    """The keys as a run that begins now finds them."""
+    return identify(
+        whole,
+        whole.graph.order,
+        bases={"debian:12": BASE},
+        platform=PLATFORM,
+        engine_class="buildkit",
+    ).keys
+
+
+def keys(planned: Planned) -> dict[str, str]:
+    return {step.image: step.key for step in planned.plan.steps}
+
+
+def nothing(texts: frozenset[str], _pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+    assert not texts
+    return {}
+
+
+def request_for(whole: ReadTree, name: str, planned: Planned) -> BuildRequest:
+    """What the assembler is asked for, an image that no engine is to have."""
+    jobs = make_jobs(
+        whole,
+        planned.plan,
+        bases=planned.resolution,
+        existing=planned.existing,
+        environ={},
+        no_cache=False,
+        push=False,
+        released={},
+        contexts=planned.contexts,
+    )
+    request = jobs[name].request
+    assert request is not None
+    return replace(request, in_engine=False)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry.connect({}, clock=SystemClock())
+
+
+def files(request: BuildRequest, registry: Registry) -> dict[str, tuple[int, bytes]]:
+    """The mode and the content of each file in the layer of the image."""
+
+    def find(name: str) -> Any:
+        raise AssertionError(name)
+
+    layer = put_together(request, registry, find, platform=PLATFORM).assembled.layer
+    assert layer is not None
+    found: dict[str, tuple[int, bytes]] = {}
+    with tarfile.open(fileobj=io.BytesIO(layer.data)) as archive:
+        for member in archive:
+            content = archive.extractfile(member)
+            if content is not None:
+                found[member.name] = (member.mode, content.read())
+    return found
+
+
+# -- planning -----------------------------------------------------------------------------------
+
+
+def test_a_context_is_listed_once_for_the_look_at_it_and_for_its_key_and_image(
+    tree: Tree, listed: list[str], registry: Registry
+) -> None:
+    whole = read(tree)
+    planned = planner(whole, "base", "app").plan(frozenset(), {}, nothing)
+    files(request_for(whole, "base", planned), registry)
+    assert sorted(listed) == ["app", "base"]
+    assert keys(planned) == {name: fresh(whole)[name] for name in ("base", "app")}
+
+
+def test_an_ancestor_that_is_not_selected_is_listed_once_as_well(
+    tree: Tree, listed: list[str]
+) -> None:
+    planner(read(tree), "app").plan(frozenset(), {}, nothing)
+    assert sorted(listed) == ["app", "base"]
+
+
+def test_a_plan_that_only_looks_ahead_lists_once(tree: Tree, listed: list[str]) -> None:
+    whole = read(tree)
+    planned = planner(whole, "all").look_ahead({"debian:12": BASE}, frozenset())
+    assert sorted(listed) == ["app", "base", "other"]
+    assert keys(planned) == fresh(whole)
+
+
+def test_what_is_missing_is_said_before_anything_else(tree: Tree) -> None:
+    (tree.root / "images/app/run").unlink()
+    (tree.root / "images/base/run").unlink()
+    with pytest.raises(InputError, match=r"(?s)images/base.*images/app|images/app.*images/base"):
+        planner(read(tree), "all")
+
+
+def test_what_is_edited_while_a_base_is_fetched_is_in_the_key(tree: Tree) -> None:
+    whole = read(tree)
+
+    def provide(texts: frozenset[str], _pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+        assert texts == {"debian:12"}
+        tree.write("images/base/lib/b", "new")
+        return {"debian:12": BASE}
+
+    before = fresh(whole)
+    planned = planner(whole, "all").plan(frozenset({"debian:12"}), {}, provide)
+    assert keys(planned) == fresh(whole)
+    assert keys(planned)["base"] != before["base"]
+
+
+def test_what_is_edited_while_a_promised_base_is_fetched_is_in_the_key(tree: Tree) -> None:
+    whole = read(tree)
+    passes = 0
+
+    def provide(_texts: frozenset[str], _pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+        nonlocal passes
+        passes += 1
+        (tree.root / "images/base/run").chmod(0o600 + passes)
+        return {"debian:12": replace(BASE, reference="", context="") if passes == 1 else BASE}
+
+    planned = planner(whole, "all").plan(frozenset({"debian:12"}), {}, provide)
+    assert passes == 2
+    assert keys(planned) == fresh(whole)
+    files_of_base = planned.contexts["base"].listing.files
+    assert {file.path: file.mode for file in files_of_base}["run"] == 0o602
+
+
+def test_contents_are_those_of_the_moment_when_the_key_is_made(tree: Tree) -> None:
+    whole = read(tree)
+    before = fresh(whole)
+    made = planner(whole, "base")
+    tree.write("images/base/run", "second")
+    planned = made.plan(frozenset(), {}, nothing)
+    assert keys(planned)["base"] == fresh(whole)["base"] != before["base"]
+
+
+def test_a_file_of_a_folder_may_go_after_the_listing(tree: Tree) -> None:
+    whole = read(tree)
+    made = planner(whole, "base")
+    tree.write("images/base/lib/b", "b")
+    (tree.root / "images/base/lib/a").unlink()
+    planned = made.plan(frozenset(), {}, nothing)
+    assert keys(planned)["base"] == fresh(whole)["base"]
+
+
+# -- assembling ---------------------------------------------------------------------------------
+
+
+def test_the_image_is_of_the_dockerfile_that_the_key_was_made_of(
+    tree: Tree, registry: Registry
+) -> None:
+    whole = read(tree)
+    planned = planner(whole, "base").plan(frozenset(), {}, nothing)
+    tree.write("images/base/Dockerfile", "FROM scratch\nCOPY run /elsewhere/\n")
+    assert set(files(request_for(whole, "base", planned), registry)) == {"srv/run", "srv/a"}
+
+
+def test_files_and_modes_that_come_after_the_key_are_not_in_the_image(
+    tree: Tree, registry: Registry
+) -> None:
+    (tree.root / "images/base/run").chmod(0o640)
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    before = files(request, registry)
+    assert before["srv/run"] == (0o640, b"first")
+    tree.write("images/base/lib/b", "new")
+    (tree.root / "images/base/run").chmod(0o755)
+    assert files(request, registry) == before
+
+
+@pytest.mark.parametrize("edit", ["other", "first\n", None])
+@pytest.mark.parametrize("path", ["run", "lib/a"])
+def test_no_image_is_made_of_a_file_that_has_changed_since(
+    tree: Tree, registry: Registry, path: str, edit: str | None
+) -> None:
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    (tree.root / "images/base" / path).unlink()
+    if edit is not None:
+        tree.write(f"images/base/{path}", edit)
+    with pytest.raises(ChangedError, match=f'"{path}" has changed since this run read it'):
+        files(request, registry)
+
+
+def test_what_add_would_unpack_has_to_be_the_same_too(tree: Tree, registry: Registry) -> None:
+    tree.write("images/base/Dockerfile", "FROM scratch\nADD run /srv/run\nCOPY lib/a /srv/run\n")
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    assert set(files(request, registry)) == {"srv/run"}
+    tree.write("images/base/run", "second")
+    with pytest.raises(ChangedError):
+        files(request, registry)
+
+
+def test_where_the_reads_turn_out_to_be_others_the_context_is_listed_anew(
+    tree: Tree, registry: Registry, listed: list[str]
+) -> None:
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    assert request.read is not None
+    listed.clear()
+    assert files(replace(request, read=replace(request.read, reads=())), registry)
+    assert listed == ["base"]
+
+
+def test_an_image_whose_context_has_changed_fails_and_no_other_engine_is_asked(
+    tree: Tree, registry: Registry, tmp_path: Path
+) -> None:
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    tree.write("images/base/run", "second")
+    engine = Assembler(
+        cast("Daemon", None), registry, Indexes(registry, tmp_path / "i"), platform=PLATFORM
+    )
+
+    class Never:
+        name = "never"
+
+        def refusal(self, _request: BuildRequest) -> str | None:
+            raise AssertionError
+
+    for _ in range(2):
+        with pytest.raises(BuildFailedError, match='"run" has changed') as caught:
+            choose(request, [engine, cast("Engine", Never())])
+        assert not caught.value.transient
+        assert str(caught.value.where) == "images/base/Dockerfile"
+    tree.write("images/base/run", "first")
+    assert choose(request, [engine]) is engine
+    assert engine.build(request, Outputs(), threading.Event()).image_id.startswith("sha256:")
