@@ -14,6 +14,7 @@ from builder.reference import Reference
 from builder.registry.content import OCI_INDEX, Manifest
 from tests.e2e.conftest import BASE, Ocbuild, ask, docker
 from tests.support.client import make_client
+from tests.support.engines import soon
 from tests.support.registry import LocalRegistry, free_address
 from tests.support.tree import Tree
 from tests.support.trees import comparable, differences, exported
@@ -305,3 +306,39 @@ def _index_of(name: str) -> str:
     registry.put(many, Manifest.of(json.dumps(index).encode(), OCI_INDEX))
     registry.close()
     return str(many)
+
+
+# -- while others write --------------------------------------------------------------------------
+
+
+def test_a_context_that_holds_the_logs_of_the_run_itself_is_assembled(
+    tree: Tree, ocbuild: Ocbuild
+) -> None:
+    tree.image("whole", "FROM base\nCOPY . /opt/tree/\n")
+    whole = '\n[images.whole]\ncontext = "../.."\n'
+    tree.write("build.toml", (tree.root / "build.toml").read_text() + whole)
+    for _ in range(2):  # the second finds the logs and the report of the first
+        tree.commit()
+        assert published(ocbuild, "whole")["whole"] == "assemble"
+        assert OTHER not in log_of(ocbuild, "whole")
+
+
+def test_a_file_that_is_edited_before_its_image_is_made_fails_that_image_and_no_other(
+    tree: Tree, ocbuild: Ocbuild
+) -> None:
+    text = (tree.root / "images/base/Dockerfile").read_text()
+    tree.write("images/base/Dockerfile", f'{text}RUN ["/bin/busybox", "sleep", "5"]\n')
+    tree.image("edited", {"Dockerfile": APP.format(base="base"), "f": "first\n"})
+    tree.image("quiet", {"Dockerfile": APP.format(base="base"), "f": "first\n"})
+    tree.commit()
+    running = ocbuild.start("all", "--push", "--keep-going")
+    assert soon(lambda: bool(list(tree.root.glob(".ocbuild/runs/*/base.log"))), within=60)
+    tree.write("images/edited/f", "second\n")
+    out, _ = running.communicate(timeout=300)
+    assert running.returncode == 1, out
+    assert '"f" has changed since this run read it' in out
+    images = ocbuild.report()["images"]
+    assert images["edited"]["status"] == "failed"
+    assert images["quiet"]["status"] != "failed"
+    tree.commit()
+    assert published(ocbuild)["edited"] == "assemble"
