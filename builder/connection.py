@@ -242,7 +242,7 @@ class _Arrived:
             self.headers.clear()  # they were of a reply that only says that one is to come
 
 
-def dial(host: str, port: int, *, seconds: float) -> socket.socket:
+def open_socket(host: str, port: int, *, seconds: float) -> socket.socket:
     """A connection to a server by TCP.
 
     Raises:

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
-from builder.connection import BadAddressError, Connection, HttpError, Reply, dial
+from builder.connection import BadAddressError, Connection, HttpError, Reply, open_socket
 
 if TYPE_CHECKING:
     import socket
@@ -105,7 +105,7 @@ class Connections:
     def _connect(self) -> Connection:
         host, port = _place(self._authority, _PORTS[self._scheme])
         if self._proxy is None:
-            sock = dial(host, port, seconds=CONNECT_SECONDS)
+            sock = open_socket(host, port, seconds=CONNECT_SECONDS)
         else:
             sock = self._by_proxy(self._proxy, host, port)
         if self._scheme == "https":
@@ -126,7 +126,7 @@ class Connections:
         try:
             with ExitStack() as opened:
                 place = _place(proxy.netloc.rpartition("@")[2], _PORTS["http"])
-                sock = opened.enter_context(dial(*place, seconds=CONNECT_SECONDS))
+                sock = opened.enter_context(open_socket(*place, seconds=CONNECT_SECONDS))
                 if self._scheme == "https":
                     self._open_tunnel(sock, _called(host, port))
                 opened.pop_all()

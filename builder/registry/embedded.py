@@ -20,7 +20,7 @@ from enum import Enum
 from http import HTTPStatus
 from pathlib import Path
 
-from builder.connection import Connection, HttpError, dial
+from builder.connection import Connection, HttpError, open_socket
 from builder.errors import PublishError, UsageError
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.registry import DEFAULT_ADDRESS
@@ -376,7 +376,7 @@ def _ask(address: str) -> _Answer:
     """What answers at the address, by what it says to the registry protocol's first question."""
     host, port = _split(address)
     try:
-        with dial(host, port, seconds=_PATIENCE) as sock:
+        with open_socket(host, port, seconds=_PATIENCE) as sock:
             reply = Connection(sock, address).send(
                 "GET", "/v2/", headers={}, read_seconds=_PATIENCE
             )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from builder.connection import BadAddressError, Connection, HttpError, Reply, dial
+from builder.connection import BadAddressError, Connection, HttpError, Reply, open_socket
 
 OK = b"HTTP/1.1 200 OK\r\n"
 FOUND = OK + b"Content-Length: 5\r\n\r\nfound"
@@ -233,7 +233,7 @@ def test_a_closed_reply_gives_nothing_more() -> None:
 
 def test_a_name_that_nobody_can_have_is_told_as_such() -> None:
     with pytest.raises(BadAddressError):
-        dial("é" * 64 + ".example", 80, seconds=1.0)
+        open_socket("é" * 64 + ".example", 80, seconds=1.0)
 
 
 # -- any reply, in any pieces ----------------------------------------------------------------------
