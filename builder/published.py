@@ -12,8 +12,6 @@ from builder.registry.client import Registry
 from builder.release import Release, ReleasedImage
 from builder.values import dataclass
 
-# Requests are short and the registry does the work, so many may be on their way at once.
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:

@@ -8,7 +8,7 @@ from typing import TypeVar
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-# Requests to one registry at a time, each with its connection kept.
+# Requests to one registry at a time: they are short, and the registry does the work.
 AT_ONCE = 16
 
 
