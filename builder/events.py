@@ -25,6 +25,9 @@ class Phase(str, Enum):
     TAG = "tag"
     MOVE = "move"
 
+    # As quick as that of the text; steps are looked up all the time.
+    __hash__ = str.__hash__
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class StepId:

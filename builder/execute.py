@@ -36,6 +36,8 @@ _TICK_SECONDS = 0.1
 _GRACE_SECONDS = 30.0
 # To ask for room may be to ask the engine, so it is not done at every look.
 _ROOM_SECONDS = 2.0
+# What is there for one build is there for those that are started with it.
+_ROOMY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,7 @@ class _Owner:
         self._kill = kill
         self._room = room
         self._crowded_until: float | None = None
+        self._roomy_until = 0.0
         self._started: dict[StepId, float] = {}
         self._finished: dict[StepId, StepFinished] = {}
         self._abandoned: set[StepId] = set()
@@ -212,14 +215,17 @@ class _Owner:
         if self._room is None or step.phase is not Phase.BUILD:
             return True
         # Where no build runs, none will end and make room, so waiting could last for ever.
-        if not any(running.phase is Phase.BUILD for running in self._schedule.running):
+        if not self._schedule.runs(Phase.BUILD):
             return True
         now = self._clock.monotonic()
         if self._crowded_until is not None and now < self._crowded_until:
             return False
+        if now < self._roomy_until:
+            return True
         reason = self._room()
         if reason is None:
             self._crowded_until = None
+            self._roomy_until = now + _ROOMY_SECONDS
             return True
         if self._crowded_until is None:
             self._report(Note(text=f"no further build is started for now: {reason}"))

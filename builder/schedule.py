@@ -93,6 +93,10 @@ class Schedule:
     def running(self) -> list[StepId]:
         return sorted(self._running, key=self._urgency.__getitem__)
 
+    def runs(self, phase: Phase) -> bool:
+        """Whether a step of this phase is running."""
+        return any(id_.phase is phase for id_ in self._running)
+
     @property
     def outcomes(self) -> Mapping[StepId, Outcome]:
         return self._outcomes

@@ -7,7 +7,7 @@ from contextlib import suppress
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urldefrag, urlencode, urljoin
 
 from builder.reference import Reference
 from builder.registry.content import Content, Descriptor, Verifier, algorithm
@@ -21,7 +21,7 @@ from builder.registry.faults import (
     TlsError,
     UnreachableError,
 )
-from builder.registry.session import Reply, Repository, Request, Session, refuse_downgrade
+from builder.registry.session import Reply, Repository, Request, Session, is_whole, refuse_downgrade
 from builder.registry.transport import Answer
 
 if TYPE_CHECKING:
@@ -229,15 +229,13 @@ class Blobs:
 
     def _finish(self, place: Repository, location: str, content: Content) -> None:
         what = f"upload the blob {content.digest} to {place}"
-        parts = urlsplit(location)
         # The query is the state of the upload: it must go back as it came.
-        digest = urlencode({"digest": content.digest})
-        query = f"{parts.query}&{digest}" if parts.query else digest
+        joint = "&" if "?" in location else "?"
         reply = self._session.send_once(
             Request(
                 method="PUT",
                 host=place.host,
-                target=urlunsplit(parts._replace(query=query)),
+                target=location + joint + urlencode({"digest": content.digest}),
                 what=what,
                 scopes=frozenset({place.scope("pull", "push")}),
                 accepted=frozenset({HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}),
@@ -272,7 +270,8 @@ def _location(reply: Reply, what: str) -> str:
     location = reply.headers.get("Location")
     if not location:
         raise ProtocolError(f"cannot {what}: the registry does not say where to upload")
-    url = urljoin(reply.url, location)
+    location = urldefrag(location).url if "#" in location else location
+    url = location if is_whole(location) else urljoin(reply.url, location)
     refuse_downgrade(reply.url, url, what)
     return url
 

@@ -184,7 +184,7 @@ class Session:
         home = self.address(request.host, "")
         exchange = Exchange(
             method=request.method,
-            url=urljoin(home, request.target),
+            url=request.target if is_whole(request.target) else home + request.target,
             what=request.what,
             headers=request.headers,
             body=request.body,
@@ -246,12 +246,17 @@ def _next(exchange: Exchange, status: int, location: str) -> str:
 
 def refuse_downgrade(before: str, after: str, what: str) -> None:
     """Raise ProtocolError if a registry that speaks TLS sends us to an address that does not."""
-    if urlsplit(before).scheme == "https" and urlsplit(after).scheme != "https":
+    if before.startswith("https:") and urlsplit(after).scheme != "https":
         raise ProtocolError(
             f"cannot {what}: {_place(before)} sends us on to {_place(after)}, without TLS",
             hint="behind a proxy that does the TLS the registry must be told of it: "
             "http.relativeurls, or X-Forwarded-Proto",
         )
+
+
+def is_whole(address: str) -> bool:
+    """Whether it is more than a path, so that nothing has to be put before it."""
+    return "://" in address.partition("?")[0]
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -39,23 +39,26 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._traffic = Traffic()
+        self._requests = self._retries = self._sent = self._received = 0
 
     @property
     def traffic(self) -> Traffic:
-        return self._traffic
+        with self._lock:
+            return Traffic(
+                requests=self._requests,
+                retries=self._retries,
+                sent=self._sent,
+                received=self._received,
+            )
 
     def count(
         self, *, requests: int = 0, retries: int = 0, sent: int = 0, received: int = 0
     ) -> None:
         with self._lock:
-            before = self._traffic
-            self._traffic = Traffic(
-                requests=before.requests + requests,
-                retries=before.retries + retries,
-                sent=before.sent + sent,
-                received=before.received + received,
-            )
+            self._requests += requests
+            self._retries += retries
+            self._sent += sent
+            self._received += received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +96,10 @@ class Answer:
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; none at the end."""
-        with _translating(self._exchange):
+        try:
             block = self._response.read(size)
+        except (OSError, HttpError) as error:
+            raise translated(error, self._exchange.what, self._exchange.authority) from error
         self._meter.count(received=len(block))
         return block
 
@@ -156,14 +161,10 @@ class Transport:
                 hint=f"name {exchange.authority} in [publish] plain-http if that is meant",
             )
         self.meter.count(requests=1)
-        with _body(exchange, self.meter) as body, _translating(exchange):
-            response = self._pool(exchange.url).send(
-                exchange.method,
-                exchange.url,
-                headers=_headers(exchange),
-                body=body,
-                read_seconds=exchange.read_seconds,
-            )
+        try:
+            response = self._send(exchange)
+        except (OSError, HttpError) as error:
+            raise translated(error, exchange.what, exchange.authority) from error
         return Answer(response, exchange, self.meter)
 
     def close(self) -> None:
@@ -172,6 +173,19 @@ class Transport:
             pools, self._pools = self._pools, {}
         for pool in pools.values():
             pool.close()
+
+    def _send(self, exchange: Exchange) -> Reply:
+        send = functools.partial(
+            self._pool(exchange.url).send,
+            exchange.method,
+            exchange.url,
+            headers=_headers(exchange),
+            read_seconds=exchange.read_seconds,
+        )
+        if exchange.body is None:
+            return send(body=None)
+        with exchange.body.open() as source:
+            return send(body=_blocks(source, exchange, self.meter))
 
     def _pool(self, url: str) -> Connections:
         parts = urlsplit(url)
@@ -202,15 +216,6 @@ def _headers(exchange: Exchange) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _body(exchange: Exchange, meter: Meter) -> Iterator[Iterator[bytes] | None]:
-    if exchange.body is None:
-        yield None
-    else:
-        with exchange.body.open() as source:
-            yield _blocks(source, exchange, meter)
-
-
 def _blocks(source: IO[bytes], exchange: Exchange, meter: Meter) -> Iterator[bytes]:
     """All bytes of a body, and not one more or less than was promised.
 
@@ -225,11 +230,3 @@ def _blocks(source: IO[bytes], exchange: Exchange, meter: Meter) -> Iterator[byt
         raise UnreachableError(
             f"cannot {exchange.what}: its source ended {left} bytes too early", transient=True
         )
-
-
-@contextmanager
-def _translating(exchange: Exchange) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, HttpError) as error:
-        raise translated(error, exchange.what, exchange.authority) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import re
 from collections.abc import Iterator
@@ -55,20 +56,50 @@ def open_logs(log_dir: Path) -> Iterator[Report]:
         logs.close()
 
 
+class _Log:
+    """The log of one running step; its file is opened when there is something to tell."""
+
+    def __init__(self, path: str, heading: str) -> None:
+        self._path = path
+        self._heading = heading
+        self._file: IO[str] | None = None
+
+    def write(self, text: str) -> None:
+        if self._file is None:
+            # Appending, and by lines, so that steps which run at once do not overwrite each other.
+            self._file = self._opened(buffering=1)
+            text = self._heading + text
+        self._file.write(text)
+
+    def end(self, text: str) -> None:
+        """Close it with its last words, which may also be all that there is to tell."""
+        if self._file is None:
+            text = self._heading + text
+        with self._file or self._opened() as file:
+            file.write(text)
+
+    def _opened(self, buffering: int = -1) -> IO[str]:
+        return open(  # noqa: PTH123 - by its text, as it is one of thousands
+            self._path, "a", encoding="utf-8", errors="backslashreplace", buffering=buffering
+        )
+
+
 class _Logs:
     def __init__(self, log_dir: Path) -> None:
         self._log_dir = log_dir
-        self._open: dict[StepId, IO[str]] = {}
-        self._begun: set[str] = set()
+        self._open: dict[StepId, _Log] = {}
+        self._paths: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
-        with _told(self._log_dir):
+        try:
             self._write(event)
+        except OSError as error:
+            raise _unwritable(self._log_dir, error) from error
 
     def close(self) -> None:
         with _told(self._log_dir), contextlib.ExitStack() as stack:
-            for file in self._open.values():
-                stack.callback(file.close)
+            for log in self._open.values():
+                stack.callback(log.end, "")
             self._open.clear()
 
     def _write(self, event: Event) -> None:
@@ -84,34 +115,31 @@ class _Logs:
             self._end(event)
 
     def _begin(self, event: StepStarted) -> None:
-        path = log_path(self._log_dir, event.step.image)
-        if event.step.image not in self._begun:
+        image = event.step.image
+        path = self._paths.get(image)
+        if path is None:
+            path = self._paths[image] = str(log_path(self._log_dir, image))
             # The folder may be used again; within a run the steps of an image share a file.
-            path.unlink(missing_ok=True)
-            self._begun.add(event.step.image)
-        # Appending, and by lines, so that steps which run at once do not overwrite each other.
-        self._open[event.step] = path.open(
-            "a", encoding="utf-8", errors="backslashreplace", buffering=1
-        )
-        self._line(event.step, f"== {event.step}, {_time(event.at)}")
+            Path(path).unlink(missing_ok=True)
+        self._open[event.step] = _Log(path, f"== {event.step}, {_time(int(event.at))}\n")
 
     def _end(self, event: StepFinished) -> None:
-        file = self._open.pop(event.step, None)
-        if file is None:
+        log = self._open.pop(event.step, None)
+        if log is None:
             return
-        with file:
-            if isinstance(event.outcome, Failed) and event.outcome.hint:
-                file.write(f"== hint: {event.outcome.hint}\n")
-            told = f"{outcome_text(event.outcome)} after {duration(event.seconds)}"
-            file.write(f"== {event.step}: {told}\n")
+        if isinstance(event.outcome, Failed) and event.outcome.hint:
+            log.write(f"== hint: {event.outcome.hint}\n")
+        told = f"{outcome_text(event.outcome)} after {duration(event.seconds)}"
+        log.end(f"== {event.step}: {told}\n")
 
     def _line(self, step: StepId, line: str) -> None:
         # What comes after the end of its step comes from work that was left behind.
-        if file := self._open.get(step):
-            file.write(f"{line}\n")
+        if log := self._open.get(step):
+            log.write(f"{line}\n")
 
 
-def _time(at: float) -> str:
+@functools.lru_cache(maxsize=8)
+def _time(at: int) -> str:
     return datetime.fromtimestamp(at, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -120,7 +148,11 @@ def _told(log_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OcbuildError(
-            f"cannot write the logs in {log_dir}: {error.strerror or error}",
-            hint="make room there, or choose another state folder with OCBUILD_STATE",
-        ) from error
+        raise _unwritable(log_dir, error) from error
+
+
+def _unwritable(log_dir: Path, error: OSError) -> OcbuildError:
+    return OcbuildError(
+        f"cannot write the logs in {log_dir}: {error.strerror or error}",
+        hint="make room there, or choose another state folder with OCBUILD_STATE",
+    )
