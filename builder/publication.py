@@ -311,8 +311,10 @@ class Publication:
         def make(result: ImageResult) -> ReleasedImage:
             return self._new(result, inputs[result.image], manifests)
 
-        made = threads.each(make, new)
-        return found | {image.name: image for image in made}
+        # What was assembled is known to the last byte.
+        told = {r.image: make(r) for r in new if r.assembled and r.digest in manifests}
+        made = threads.each(make, [result for result in new if result.image not in told])
+        return found | told | {image.name: image for image in made}
 
     def _known(self, result: ImageResult, inputs: Inputs) -> ReleasedImage | None:
         """The image as a release before has it."""

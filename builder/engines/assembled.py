@@ -22,6 +22,7 @@ from builder.context import ContextListing, ContextSource, ReadContext, read_con
 from builder.contexttree import ContextFile
 from builder.dockerfile.model import ContextRead
 from builder.engines.indexes import Indexes
+from builder.engines.kept import Kept
 from builder.errors import InputError
 from builder.globs import clean, has_wildcard, printable
 from builder.reference import Reference
@@ -84,7 +85,7 @@ class Base:
 
 
 def read_base(
-    reference: Reference, manifest: Manifest, registry: Registry, indexes: Indexes
+    reference: Reference, manifest: Manifest, registry: Registry, indexes: Indexes, kept: Kept
 ) -> Base:
     """An image of a registry with its config and the indexes of its layers.
 
@@ -94,7 +95,11 @@ def read_base(
     """
     if manifest.is_index or manifest.config is None or manifest.artifact_type:
         raise Refused(f"{reference} is no single image")
-    config = ImageConfig.of(json.loads(registry.blobs.read(reference, manifest.config)))
+    data = kept.config(manifest.config)
+    if data is None:
+        data = registry.blobs.read(reference, manifest.config)
+        kept.keep(manifest.config.digest, data)
+    config = ImageConfig.of(json.loads(data))
     if len(config.diff_ids) != len(manifest.layers):
         raise Refused(f"{reference} has a config that does not fit its layers")
     return Base(

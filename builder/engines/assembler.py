@@ -21,6 +21,7 @@ from builder.engines.assembled import Base, ChangedError, for_platform, read_bas
 from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
+from builder.engines.kept import Kept
 from builder.engines.together import Made, put_together
 from builder.errors import InterruptedRunError, Location, OcbuildError
 from builder.events import ASSEMBLER
@@ -55,8 +56,10 @@ class Assembler:
         *,
         platform: str,
         target: Registry | None = None,
+        kept: Kept | None = None,
     ) -> None:
         """Read with ``registry``, store with ``target``, which may have more patience."""
+        self._kept = kept or Kept(None)
         self._daemon = daemon
         self._registry = registry
         self._target = target or registry
@@ -146,7 +149,12 @@ class Assembler:
             self._target.put(target, stored.manifest)
         except BlobsMissingError:
             made = self._made[release]
-            brought = self._bring_base(made, target)
+            try:
+                brought = self._bring_base(made, target)
+            except RegistryError:
+                if made.base is not None:
+                    self._kept.forget(made.base.manifest.digest)
+                raise
             if not stored.uploaded:  # its own were stored before, and may be gone as well
                 brought += self._bring_own(made, target)
             self._target.put(target, stored.manifest)
@@ -225,11 +233,14 @@ class Assembler:
         if image is None:
             if not exact:
                 raise Refused(f"the engine does not have {name}")
-            manifest = self._manifest(reference)
+            manifest = self._kept.manifest(reference.digest) or self._manifest(reference)
             if manifest is None:
                 raise Refused(f"{reference} cannot be had from its registry")
             where, single = self._single(reference, manifest)
-            return read_base(where, single, self._registry, self._indexes)
+            base = read_base(where, single, self._registry, self._indexes, self._kept)
+            if not manifest.is_index:
+                self._kept.keep(manifest.digest, manifest.body)
+            return base
         for candidate in _candidates(reference, image):
             manifest = self._manifest(candidate)
             if manifest is None:
@@ -237,7 +248,7 @@ class Assembler:
             where, single = self._single(candidate, manifest)
             # Engines name an image by its config, or with containerd by its manifest or index.
             if image.id in (manifest.digest, *_ids(single)):
-                base = read_base(where, single, self._registry, self._indexes)
+                base = read_base(where, single, self._registry, self._indexes, self._kept)
                 return replace(base, size=image.size)
         raise Refused(f"no registry has {name} as the engine has it")
 

@@ -74,6 +74,7 @@ def assembler(
     from builder.clock import SystemClock  # noqa: PLC0415
     from builder.engines.assembler import Assembler  # noqa: PLC0415
     from builder.engines.indexes import Indexes  # noqa: PLC0415
+    from builder.engines.kept import Kept  # noqa: PLC0415
     from builder.registry.client import Registry  # noqa: PLC0415
     from builder.state import state_dir  # noqa: PLC0415
 
@@ -83,7 +84,8 @@ def assembler(
     )
     indexes = Indexes(registry, state_dir(environ) / "indexes")
     target = Registry.connect(environ, clock=SystemClock(), plain_http=plain_http)
-    return Assembler(daemon, registry, indexes, platform=platform, target=target)
+    kept = Kept(state_dir(environ) / "bases")
+    return Assembler(daemon, registry, indexes, platform=platform, target=target, kept=kept)
 
 
 def _named(name: str, engines: Sequence[Engine]) -> Engine:

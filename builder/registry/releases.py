@@ -10,7 +10,7 @@ from builder.registry import artifacts
 from builder.registry.claims import CLAIMS
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
-from builder.registry.faults import NotFoundError
+from builder.registry.faults import BlobsMissingError, NotFoundError
 from builder.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
 
 
@@ -64,11 +64,16 @@ class Releases:
     def write(self, release: Release, tags: tuple[str, ...] = ()) -> Reference:
         """Store it under its own tag and then under ``tags``; where it is, by digest."""
         manifest, (empty, content) = artifact(release)
-        self._registry.blobs.put(self.repository, empty)
         # It says when it was made, so nobody has it.
         self._registry.blobs.put(self.repository, content, look=False)
-        for tag in (release.tag, *tags):
-            self._registry.put(self.repository.with_tag(tag), manifest)
+        own, *others = (self.repository.with_tag(tag) for tag in (release.tag, *tags))
+        try:
+            self._registry.put(own, manifest)
+        except BlobsMissingError:  # the claim of the run mostly has brought it
+            self._registry.blobs.put(self.repository, empty)
+            self._registry.put(own, manifest)
+        for reference in others:
+            self._registry.put(reference, manifest)
         return self.repository.at(manifest.digest)
 
     def tags(self) -> Iterator[str]:

@@ -175,6 +175,34 @@ def test_a_leaf_that_has_changed_gets_its_tag_and_no_other_name(
     require_equal(ours, tree.root / "images/leaf", {"base": parent})
 
 
+def test_a_base_is_read_once(
+    tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str
+) -> None:
+    def configs_of_base() -> list[str]:
+        """A config is asked for by who builds on an image, and by nobody else."""
+        place = f"GET /v2/{namespace}/base/blobs/"
+        return [each for each in registry.asked() if each.startswith(place)]
+
+    edited_leaf(tree, ocbuild)
+    first = configs_of_base()
+    assert first
+    assert published(ocbuild)["leaf"] == "assemble"
+    assert configs_of_base() == first
+
+
+def test_a_base_that_was_read_and_is_lost_is_asked_for_again(
+    tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str
+) -> None:
+    edited_leaf(tree, ocbuild)
+    published(ocbuild)
+    for repository in ("leaf", "base"):
+        registry.forget(f"{namespace}/{repository}")
+    tree.write("images/leaf/f", "after the loss\n")
+    tree.commit()
+    # What the release says is there is not; nothing is published half, and it can be made anew.
+    assert ocbuild("all", "--push", "--no-reuse").code == 0
+
+
 def test_what_a_repository_has_lost_is_brought_again(
     tree: Tree, ocbuild: Ocbuild, registry: LocalRegistry, namespace: str
 ) -> None:

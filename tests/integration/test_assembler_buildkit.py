@@ -24,6 +24,7 @@ from builder.engines.assembled import Base, read_base
 from builder.engines.assembler import Assembler
 from builder.engines.buildx import Buildx
 from builder.engines.indexes import Indexes
+from builder.engines.kept import Kept
 from builder.engines.together import put_together
 from builder.reference import Reference
 from builder.registry.client import Registry
@@ -93,7 +94,8 @@ class Workshop:
         if name not in self.bases:
             reference = Reference.parse(name)
             manifest = self.registry.manifest(reference)
-            self.bases[name] = read_base(reference, manifest, self.registry, self.indexes)
+            kept = Kept(None)
+            self.bases[name] = read_base(reference, manifest, self.registry, self.indexes, kept)
         return self.bases[name]
 
     def tree(self, made: Assembled) -> Tree:
