@@ -11,7 +11,6 @@ from builder import threads
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
 from builder.engines.daemon import Daemon
-from builder.engines.staging import staged
 from builder.errors import Bug, BuildError, OcbuildError
 from builder.events import (
     ASSEMBLER,
@@ -218,6 +217,7 @@ class Worker:
 
     def _stage(self, job: Job, step: StepId, context: Context) -> Pushed:
         """Push what this run has built, whatever the name of the release means by now."""
+        from builder.engines.staging import staged  # noqa: PLC0415 - only for builds
 
         def progress(current: int, total: int) -> None:
             context.emit(StepProgress(step=step, text="uploading", current=current, total=total))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from builder.engines.endpoint import Endpoint, config_dir, docker_config, find_endpoint
-from builder.engines.files import read_files
 from builder.engines.info import EngineInfo
 from builder.engines.sdk import Explain
 from builder.engines.transfer import Transfer, pull_failure, push_failure
@@ -137,6 +136,8 @@ class Daemon:
         self, image: str, paths: Sequence[str], *, run_id: str = ""
     ) -> Mapping[str, bytes]:
         """The regular files at and below ``paths`` of an image; nothing of it is run."""
+        from builder.engines.files import read_files  # noqa: PLC0415 - hardly ever wanted
+
         with self._wire.errors(f"cannot read files of {image}"):
             return read_files(self._wire.api, image, paths, run_id=run_id)
 

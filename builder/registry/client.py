@@ -17,7 +17,6 @@ from builder.reference import Reference
 from builder.registry.auth import Logins
 from builder.registry.blobs import Blobs
 from builder.registry.content import MANIFESTS, Content, Descriptor, Manifest, algorithm
-from builder.registry.copying import copy_image
 from builder.registry.credentials import DockerLogins
 from builder.registry.faults import (
     DigestMismatchError,
@@ -199,6 +198,8 @@ class Registry:
         Bytes go from registry to registry through this process, and only those that the target
         lacks; within one registry none do.
         """
+        from builder.registry.copying import copy_image  # noqa: PLC0415 - it knows us
+
         return copy_image(self, source, target)
 
     # --- lists --------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from typing import Any
 
 from builder.engines.endpoint import docker_config
 from builder.errors import EngineUnavailableError
-from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.reference import HUB
 from builder.registry.faults import CredentialsError
 from builder.values import dataclass
@@ -74,6 +73,12 @@ class DockerLogins:
         return found or _from_file(config.get("auths") or {}, host)
 
     def _ask(self, helper: str, key: str) -> Login | None:
+        from builder.process import (  # noqa: PLC0415 - many have no helper
+            ProgramMissingError,
+            ProgramTimeoutError,
+            run,
+        )
+
         argv = [_HELPER + helper, "get"]
         try:
             done = run(argv, input=key.encode(), env=self._environ, timeout=_HELPER_SECONDS)

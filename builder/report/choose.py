@@ -9,10 +9,6 @@ from typing import TextIO
 
 from builder.clock import Clock
 from builder.events import Report
-from builder.report.jsonlines import JsonLinesReport
-from builder.report.live import open_live
-from builder.report.plain import PlainReport
-from builder.report.quiet import QuietReport
 
 
 def open_progress(
@@ -28,12 +24,21 @@ def open_progress(
     ``expected`` are seconds per image, from which the live report estimates what is left.
     """
     chosen = mode_for(mode, stream, environ)
+    # Each is imported by those who want it.
     if chosen == "live":
+        from builder.report.live import open_live  # noqa: PLC0415
+
         return open_live(stream, clock=clock, environ=environ, expected=expected)
     if chosen == "json":
+        from builder.report.jsonlines import JsonLinesReport  # noqa: PLC0415
+
         return contextlib.nullcontext(JsonLinesReport(stream))
     if chosen == "quiet":
+        from builder.report.quiet import QuietReport  # noqa: PLC0415
+
         return contextlib.nullcontext(QuietReport(stream))
+    from builder.report.plain import PlainReport  # noqa: PLC0415
+
     return contextlib.nullcontext(PlainReport(stream))
 
 
