@@ -42,6 +42,7 @@ DATA = Path(
     os.environ.get("BENCH_REGISTRY") or (MEMORY if MEMORY.is_dir() else tempfile.gettempdir())
 )
 ROOTS = 6
+PROGRAM = Path(sys.executable).with_name("ocbuild")
 COMMIT = "abcdef0"
 NAMESPACE = "assembler-bench"
 BUILD_TOML = """\
@@ -137,7 +138,7 @@ class Bench:
                 return most
 
     def ocbuild(self, *targets: str) -> None:
-        argv = [sys.executable, "-m", "builder", *targets, "--push"]
+        argv = [str(PROGRAM), *targets, "--push"]
         run([*argv, "--config", str(self.root / "build.toml"), "--progress", "quiet"])
 
     def bake(self, way: str, leaves: list[str], most: int) -> None:
