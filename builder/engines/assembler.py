@@ -177,7 +177,8 @@ class Assembler:
             return known[1]
         made: Made | str
         try:
-            find = partial(self._find, in_engine=request.in_engine)
+            home = Reference.parse(request.tags[0]).registry
+            find = partial(self._find, in_engine=request.in_engine, home=home)
             made = put_together(request, self._registry, find, platform=self._platform)
             if request.in_engine:
                 self._require_engine(made.base, published=request.published)
@@ -207,7 +208,7 @@ class Assembler:
     def _has_containerd_store(self) -> bool:
         return self._daemon.info().containerd_store
 
-    def _find(self, name: str, *, in_engine: bool) -> Base:
+    def _find(self, name: str, *, in_engine: bool, home: str) -> Base:
         """The image of this name in the engine, as the registry has it; or by its digest."""
         with self._lock:
             looking = self._looking.setdefault(name, threading.Lock())
@@ -215,7 +216,7 @@ class Assembler:
             base = self._bases.get((name, in_engine))
             if base is None:
                 try:
-                    base = self._read(name, in_engine=in_engine)
+                    base = self._read(name, in_engine=in_engine, home=home)
                 except Refused as refused:
                     base = refused
                 self._bases[name, in_engine] = base
@@ -223,7 +224,7 @@ class Assembler:
             raise Refused(base.reason)
         return base
 
-    def _read(self, name: str, *, in_engine: bool) -> Base:
+    def _read(self, name: str, *, in_engine: bool, home: str) -> Base:
         reference = Reference.parse(name)
         if reference.digest:  # it names one thing in one registry; docker.io need not be written
             reference = Reference.parse(reference.canonical)
@@ -233,14 +234,17 @@ class Assembler:
         if image is None:
             if not exact:
                 raise Refused(f"the engine does not have {name}")
-            manifest = self._kept.manifest(reference.digest) or self._manifest(reference)
+            # Another registry than the one that is published to may be out of reach, and its layers
+            # with it; an engine may have them.
+            near = reference.registry == home
+            manifest = self._kept.manifest(reference.digest) if near else None
             if manifest is None:
-                raise Refused(f"{reference} cannot be had from its registry")
-            where, single = self._single(reference, manifest)
-            base = read_base(where, single, self._registry, self._indexes, self._kept)
-            if not manifest.is_index:
+                manifest = self._manifest(reference)
+                if manifest is None:
+                    raise Refused(f"{reference} cannot be had from its registry")
                 self._kept.keep(manifest.digest, manifest.body)
-            return base
+            where, single = self._single(reference, manifest)
+            return read_base(where, single, self._registry, self._indexes, self._kept)
         for candidate in _candidates(reference, image):
             manifest = self._manifest(candidate)
             if manifest is None:

@@ -246,7 +246,7 @@ def _next(exchange: Exchange, status: int, location: str) -> str:
 
 def refuse_downgrade(before: str, after: str, what: str) -> None:
     """Raise ProtocolError if a registry that speaks TLS sends us to an address that does not."""
-    if before.startswith("https:") and urlsplit(after).scheme != "https":
+    if urlsplit(before).scheme == "https" and urlsplit(after).scheme != "https":
         raise ProtocolError(
             f"cannot {what}: {_place(before)} sends us on to {_place(after)}, without TLS",
             hint="behind a proxy that does the TLS the registry must be told of it: "
