@@ -222,12 +222,13 @@ class _Arrived:
             return
         self.status = status
         self.has_head = True
-        self.can_stay = parser.should_keep_alive()
         if self._bodiless:
             # The parser does not know what was asked, and waits for a body as long as is said.
             self.is_whole = True
             closes = "close" in self.headers.get("connection", [""])[0].lower()
             self.can_stay = parser.get_http_version() == "1.1" and not closes
+        else:
+            self.can_stay = parser.should_keep_alive()
 
     def on_body(self, block: bytes) -> None:
         if self.is_whole:

@@ -60,11 +60,11 @@ def look_up(
     known = tuple(release for release in releases if release is not None)
     found: dict[str, Published] = {}
     unsure: list[tuple[Wanted, str, str]] = []
-    for each in wanted:
+    for each in (each for each in wanted if each.key):
         name = each.image.name
-        of, image = _in_releases(each, known) if each.key else ("", None)
+        of, image = _in_releases(each, known)
         if image is None:
-            if each.key and each.by_key:
+            if each.by_key:
                 unsure.append((each, "", ""))
         elif image.inputs.tests != each.tests:
             continue  # it has not passed these tests; the engine's layer cache makes it quickly

@@ -67,7 +67,7 @@ def _held() -> threading.Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """``working`` is held until the work has ended; it costs a hundredth of what an Event does."""
+    """``working`` is held until the work has ended; an Event takes longer to be made."""
 
     step: StepId
     needed: Mapping[StepId, Outcome]

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from builder.registry.content import OCI_MANIFEST, Content, Descriptor, Manifest
+from builder.registry.faults import BlobsMissingError
+
+if TYPE_CHECKING:
+    from builder.reference import Reference
+    from builder.registry.client import Registry
 
 # What an artifact without a configuration has for one, by the OCI image specification.
 EMPTY = b"{}"
@@ -42,6 +48,20 @@ def artifact(
     document["annotations"] = dict(annotations)
     body = json.dumps(document, indent=2).encode()
     return Manifest.of(body, OCI_MANIFEST), (empty, layer)
+
+
+def put(registry: Registry, reference: Reference, manifest: Manifest, empty: Content) -> None:
+    """Have an artifact under a name; its empty config is brought only where nobody has before.
+
+    Raises:
+        RegistryError: it cannot be stored.
+
+    """
+    try:
+        registry.put(reference, manifest)
+    except BlobsMissingError:
+        registry.blobs.put(reference, empty)
+        registry.put(reference, manifest)
 
 
 def is_artifact(manifest: Manifest, kind: str) -> bool:

@@ -20,9 +20,9 @@ from typing import Protocol
 from builder.clock import Clock
 from builder.errors import InterruptedRunError, PublishError
 from builder.reference import Reference
-from builder.registry.artifacts import EMPTY, EMPTY_TYPE, artifact
+from builder.registry.artifacts import EMPTY, EMPTY_TYPE, artifact, put
 from builder.registry.client import Registry
-from builder.registry.faults import BlobsMissingError, NotFoundError
+from builder.registry.faults import NotFoundError
 
 HOLDER = "org.ocbuild.claim.holder"
 TYPE = "application/vnd.ocbuild.claim.v1+json"
@@ -179,9 +179,4 @@ class RegistryMarks:
 
     def write(self, tag: str, name: str) -> None:
         manifest, parts = artifact(TYPE, EMPTY, {HOLDER: name}, media_type=EMPTY_TYPE)
-        place = self._repository.with_tag(tag)
-        try:
-            self._registry.put(place, manifest)
-        except BlobsMissingError:
-            self._registry.blobs.put(self._repository, parts[0])
-            self._registry.put(place, manifest)
+        put(self._registry, self._repository.with_tag(tag), manifest, parts[0])

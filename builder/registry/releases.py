@@ -10,7 +10,7 @@ from builder.registry import artifacts
 from builder.registry.claims import CLAIMS
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
-from builder.registry.faults import BlobsMissingError, NotFoundError
+from builder.registry.faults import NotFoundError
 from builder.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
 
 
@@ -67,11 +67,7 @@ class Releases:
         # It says when it was made, so nobody has it.
         self._registry.blobs.put(self.repository, content, look=False)
         own, *others = (self.repository.with_tag(tag) for tag in (release.tag, *tags))
-        try:
-            self._registry.put(own, manifest)
-        except BlobsMissingError:  # the claim of the run mostly has brought it
-            self._registry.blobs.put(self.repository, empty)
-            self._registry.put(own, manifest)
+        artifacts.put(self._registry, own, manifest, empty)
         for reference in others:
             self._registry.put(reference, manifest)
         return self.repository.at(manifest.digest)
