@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder.values import dataclass
+from builder.core.values import dataclass
 
 _ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?!cdrom:)(?P<uri>[a-z][a-z0-9+]*:\S*)\s+(?P<rest>\S.*)"

@@ -12,8 +12,8 @@ from builder.arguments_deploy import DEPLOY_COMMANDS
 from builder.arguments_machine import MACHINE_COMMANDS
 from builder.arguments_release import RELEASE_COMMANDS
 from builder.arguments_shared import Command, Parser, Run, json_option, read_tree, tree_options
-from builder.errors import UsageError
-from builder.options import BuildOptions, SelectOptions, TreeOptions
+from builder.core.errors import UsageError
+from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 
 TARGETS = """\
 targets (several are united):

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
 
-from builder.values import dataclass
+from builder.core.values import dataclass
 
 
 class Kind(Enum):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.arguments_shared import Command, json_option, read_tree, tree_options
-from builder.errors import UsageError
-from builder.options import DeployOptions, StatusOptions, SwarmOptions
+from builder.core.errors import UsageError
+from builder.core.options import DeployOptions, StatusOptions, SwarmOptions
 
 _INTERVAL = 2.0
 _SHORTEST_INTERVAL = 0.2

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Mapping
 
 from builder.arguments_shared import Command, Parser, json_option, read_tree, tree_options
-from builder.errors import UsageError
-from builder.options import PromoteOptions, PruneOptions
+from builder.core.errors import UsageError
+from builder.core.options import PromoteOptions, PruneOptions
 
 _TAG = "its tag; latest, nightly and the like are understood (default: latest)"
 

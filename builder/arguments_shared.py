@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from builder.errors import UsageError, did_you_mean
-from builder.options import TreeOptions
+from builder.core.errors import UsageError, did_you_mean
+from builder.core.options import TreeOptions
 
 Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
 # What describes a command's arguments, and its summary.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from builder.errors import InputError
-from builder.reference import HUB, Reference
+from builder.core.errors import InputError
+from builder.core.reference import HUB, Reference
 
 NAMESPACE = "ocbuild-bootstrap"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from builder import __version__
 from builder.arguments import parse
-from builder.errors import Bug, InterruptedRunError, OcbuildError
+from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 
 
 def program() -> int:

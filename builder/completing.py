@@ -12,8 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from builder.arguments_complete import Candidate, Kind
-from builder.errors import OcbuildError
-from builder.options import TreeOptions
+from builder.core.errors import OcbuildError
+from builder.core.options import TreeOptions
 
 if TYPE_CHECKING:
     from builder.tree import Tree

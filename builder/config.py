@@ -11,8 +11,9 @@ from typing import Any
 
 import tomli
 
-from builder.errors import ConfigError, InputError, Location, raise_all
-from builder.reference import Reference
+from builder.core.errors import ConfigError, InputError, Location, raise_all
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.schema import read_fields
 from builder.settings import (
     BaseSettings,
@@ -32,7 +33,6 @@ from builder.settings_deploy import DeploySettings, Host, Network, Stack
 from builder.toml_lines import Key, holds, line_of
 from builder.toml_overrides import Override, apply_overrides, parse_override
 from builder.toml_values import Fault, Place
-from builder.values import dataclass
 
 __all__ = [
     "BaseSettings",

@@ -16,17 +16,17 @@ from pathlib import Path
 
 from builder.contextasked import Asked
 from builder.contexttree import ContextFile, ContextTree, Followed, Narrow
-from builder.dockerfile.model import ContextRead, Via
-from builder.errors import ContextError, InputError, did_you_mean, raise_all
-from builder.globs import (
+from builder.core.dockerfile.model import ContextRead, Via
+from builder.core.errors import ContextError, InputError, did_you_mean, raise_all
+from builder.core.match.globs import (
     clean,
     compile_glob,
     compile_pattern,
     has_wildcard,
     printable,
 )
-from builder.ignore import Ignore
-from builder.values import dataclass
+from builder.core.match.ignore import Ignore
+from builder.core.values import dataclass
 
 IGNORE_FILE = ".dockerignore"
 _CHUNK = 1 << 20

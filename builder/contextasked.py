@@ -12,8 +12,15 @@ from contextlib import suppress
 from itertools import chain
 
 from builder.contexttree import ContextTree
-from builder.globs import BadPatternError, Match, clean, compile_glob, compile_pattern, has_wildcard
-from builder.ignore import ancestry
+from builder.core.match.globs import (
+    BadPatternError,
+    Match,
+    clean,
+    compile_glob,
+    compile_pattern,
+    has_wildcard,
+)
+from builder.core.match.ignore import ancestry
 
 
 class Asked:

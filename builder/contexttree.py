@@ -11,10 +11,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.errors import ContextError
-from builder.globs import Glob, printable
-from builder.ignore import Ignore, Rule
-from builder.values import dataclass
+from builder.core.errors import ContextError
+from builder.core.match.globs import Glob, printable
+from builder.core.match.ignore import Ignore, Rule
+from builder.core.values import dataclass
 
 _MOST_LINKS = 255
 

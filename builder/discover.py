@@ -7,11 +7,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builder.config import Config, Group, ImageSettings
-from builder.dockerfile.parse import parse
-from builder.errors import ContextError, InputError, Location, TreeError, did_you_mean, raise_all
-from builder.ignore import Ignore
-from builder.image import Source
-from builder.naming import image_name
+from builder.core.dockerfile.parse import parse
+from builder.core.errors import (
+    ContextError,
+    InputError,
+    Location,
+    TreeError,
+    did_you_mean,
+    raise_all,
+)
+from builder.core.image import Source
+from builder.core.match.ignore import Ignore
+from builder.core.naming import image_name
 
 DOCKERFILE = "Dockerfile"
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder.atomic import replace_file
-from builder.events import ImageStatus, Summary
-from builder.plan import Action
+from builder.core.events import ImageStatus, Summary
+from builder.core.plan import Action
 
 # A build's time follows the network of the day; the last few runs say more than the last one.
 _NEWEST_COUNTS = 0.5

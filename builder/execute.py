@@ -12,10 +12,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from builder.backoff import RetryPolicy
 from builder.clock import Clock
-from builder.errors import Bug
-from builder.events import (
+from builder.core.backoff import RetryPolicy
+from builder.core.errors import Bug
+from builder.core.events import (
     Interrupted,
     Note,
     Outcome,
@@ -25,8 +25,8 @@ from builder.events import (
     StepId,
     StepStarted,
 )
-from builder.schedule import Schedule, ScheduledStep
-from builder.values import dataclass
+from builder.core.schedule import Schedule, ScheduledStep
+from builder.core.values import dataclass
 from builder.workers import Ended, Work, Workers
 
 # The owner also has to notice a signal and that memory has become free, which put nothing into its

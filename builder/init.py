@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from builder.errors import ConfigError, Location
+from builder.core.errors import ConfigError, Location
 from builder.init_groups import FoundGroup, find_groups, find_images, in_tree_bases
 from builder.toml_lines import quoted, quoted_key
 

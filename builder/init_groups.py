@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
-from builder.dockerfile.parse import parse
-from builder.errors import InputError
-from builder.reference import BadReferenceError, Reference
-from builder.values import dataclass
+from builder.core.dockerfile.parse import parse
+from builder.core.errors import InputError
+from builder.core.reference import BadReferenceError, Reference
+from builder.core.values import dataclass
 
 _VERSION = re.compile(r"v?\d+(?:\.\d+)*(?:[-_.]?(?:a|b|rc|alpha|beta)\d*)?")
 _COMMIT = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{7,40}")

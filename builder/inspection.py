@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import InputError, InputErrors, PublishError, UsageError
-from builder.options import SelectOptions, TreeOptions
+from builder.core.errors import InputError, InputErrors, PublishError, UsageError
+from builder.core.options import SelectOptions, TreeOptions
 
 if TYPE_CHECKING:
     from builder.registry.embedded import Status
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def graph(options: TreeOptions, selection: SelectOptions, form: str) -> int:
-    from builder import drawing  # noqa: PLC0415
+    from builder.core import drawing  # noqa: PLC0415
     from builder.tree import choose_images, read_tree  # noqa: PLC0415
 
     tree = read_tree(options)

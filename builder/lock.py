@@ -21,10 +21,10 @@ import tomli
 from builder.atomic import replace_file
 from builder.bases import IMAGE_SCHEME, Pin, Resolution, ResolvedBase
 from builder.config import Config
-from builder.errors import ConfigError, InputError, Location, OcbuildError, raise_all
-from builder.options import BuildOptions
+from builder.core.errors import ConfigError, InputError, Location, OcbuildError, raise_all
+from builder.core.options import BuildOptions
+from builder.core.values import dataclass
 from builder.toml_lines import line_of, quoted_key
-from builder.values import dataclass
 
 VERSION = 1
 _HEAD = """\

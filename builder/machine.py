@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder.config import BootstrapSettings
+from builder.core.errors import PublishError
+from builder.core.events import Note, Report
+from builder.core.image import Image
+from builder.core.labels import KEY
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
 from builder.engines.daemon import Daemon
-from builder.errors import PublishError
-from builder.events import Note, Report
-from builder.image import Image
-from builder.labels import KEY
 from builder.prepare import Existing, staged_reference
-from builder.reference import Reference
 from builder.state import state_dir
 from builder.tree import LOCAL, Tree
-from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler

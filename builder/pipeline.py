@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, TextIO
 from builder import bases, durations
 from builder.clock import Clock, SystemClock
 from builder.context import ContextListing
-from builder.errors import (
+from builder.core.errors import (
     EngineUnavailableError,
     InterruptedRunError,
     RevisionError,
 )
-from builder.events import Note, Phase
+from builder.core.events import Note, Phase
+from builder.core.options import BuildOptions, SelectOptions, TreeOptions
+from builder.core.plan import Action, Plan
+from builder.core.select import Selection
+from builder.core.steps import connect
 from builder.execute import signals
 from builder.lock import Lock
 from builder.machine import Machine
-from builder.options import BuildOptions, SelectOptions, TreeOptions
-from builder.plan import Action, Plan
 from builder.planning import Planner, all_externals, externals
 from builder.prepare import default_jobs, make_jobs
 from builder.publication import Publication
@@ -35,14 +37,12 @@ from builder.report.choose import open_progress
 from builder.report.fanout import fanout
 from builder.report.logs import open_logs
 from builder.run import Run
-from builder.select import Selection
 from builder.state import state_dir
-from builder.steps import connect
 from builder.tree import Tree, choose_images, read_contexts, read_tree
 from builder.work import Job
 
 if TYPE_CHECKING:
-    from builder.renewal import Renewal
+    from builder.core.renewal import Renewal
 
 RUNS = Path(".ocbuild/runs")
 DURATIONS = "durations.json"

@@ -7,21 +7,21 @@ from dataclasses import field
 from functools import partial
 
 from builder import bases
-from builder.assembler.obstacles import obstacle
 from builder.context import ContextListing, ReadContext
-from builder.events import ASSEMBLER
-from builder.graph import DEFAULT_PLATFORM
-from builder.image import Image
+from builder.core.assemble.obstacles import obstacle
+from builder.core.events import ASSEMBLER
+from builder.core.graph import DEFAULT_PLATFORM
+from builder.core.image import Image
+from builder.core.options import BuildOptions
+from builder.core.plan import Action, Plan, make_plan
+from builder.core.release import Inputs
+from builder.core.select import Selection
+from builder.core.values import dataclass
 from builder.machine import Machine
-from builder.options import BuildOptions
-from builder.plan import Action, Plan, make_plan
 from builder.prepare import Existing, Identities, identify, known_images
 from builder.publication import Publication
 from builder.published import Published
-from builder.release import Inputs
-from builder.select import Selection
 from builder.tree import Tree
-from builder.values import dataclass
 
 Provide = Callable[[frozenset[str], Mapping[str, bases.Pin]], bases.Resolution]
 

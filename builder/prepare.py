@@ -10,18 +10,18 @@ from dataclasses import replace
 from builder.bases import Resolution, ResolvedBase
 from builder.config import Config
 from builder.context import ContextListing, ReadContext, with_contents
+from builder.core.errors import ContextError, Location, OcbuildError, TreeError
+from builder.core.image import Image
+from builder.core.keys import FileIdentity, content_key, inputs_of, key_tag
+from builder.core.labels import oci_labels
+from builder.core.plan import Action, Known, Plan, Step
+from builder.core.reference import Reference
+from builder.core.release import Inputs, ReleasedImage
+from builder.core.values import dataclass
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
-from builder.errors import ContextError, Location, OcbuildError, TreeError
-from builder.image import Image
-from builder.keys import FileIdentity, content_key, inputs_of, key_tag
-from builder.labels import oci_labels
-from builder.plan import Action, Known, Plan, Step
 from builder.published import Published
-from builder.reference import Reference
-from builder.release import Inputs, ReleasedImage
 from builder.tree import Tree, context_of
-from builder.values import dataclass
 from builder.work import Job
 
 CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret

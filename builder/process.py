@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from builder.errors import EngineUnavailableError, OcbuildError
-from builder.values import dataclass
+from builder.core.errors import EngineUnavailableError, OcbuildError
+from builder.core.values import dataclass
 
 Sink = Callable[[bytes], None]
 

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 from builder import threads
 from builder.bases import Pin
 from builder.clock import Clock
-from builder.difference import input_changes
-from builder.events import ImageResult, ImageStatus, Summary
-from builder.image import Image
-from builder.plan import Action, Plan, Step
+from builder.core.difference import input_changes
+from builder.core.events import ImageResult, ImageStatus, Summary
+from builder.core.image import Image
+from builder.core.plan import Action, Plan, Step
+from builder.core.reference import Reference
+from builder.core.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
+from builder.core.values import dataclass
 from builder.published import Published, Wanted, look_up
-from builder.reference import Reference
 from builder.registry.artifacts import EMPTY
 from builder.registry.claims import Claim, RegistryMarks
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.releases import Releases
-from builder.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.tree import Tree, registry_host
-from builder.values import dataclass
 
 if TYPE_CHECKING:
+    from builder.core.renewal import Renewal
     from builder.refresh.recording import Files, Recorder
-    from builder.renewal import Renewal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builder import threads
-from builder.errors import PublishError
-from builder.image import Image
-from builder.keys import key_tag
+from builder.core.errors import PublishError
+from builder.core.image import Image
+from builder.core.keys import key_tag
+from builder.core.release import Release, ReleasedImage
+from builder.core.values import dataclass
 from builder.registry.client import Registry
-from builder.release import Release, ReleasedImage
-from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

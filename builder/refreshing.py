@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from builder.clock import Clock, SystemClock
-from builder.errors import PublishError, RevisionError
+from builder.core.errors import PublishError, RevisionError
+from builder.core.options import BuildOptions, SelectOptions, TreeOptions
+from builder.core.release import LATEST, Release
+from builder.core.renewal import next_suffix, renewal
 from builder.lock import Lock
-from builder.options import BuildOptions, SelectOptions, TreeOptions
 from builder.refresh import show
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
 from builder.registry.embedded import EmbeddedRegistry
-from builder.release import LATEST, Release
 from builder.releases.home import Home, choose, open_home
-from builder.renewal import next_suffix, renewal
 from builder.state import state_dir
 from builder.tree import LOCAL, Tree, choose_images, read_tree
 

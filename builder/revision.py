@@ -15,9 +15,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import RevisionError, did_you_mean
-from builder.globs import printable
-from builder.values import dataclass
+from builder.core.errors import RevisionError, did_you_mean
+from builder.core.match.globs import printable
+from builder.core.values import dataclass
 
 if TYPE_CHECKING:
     from git import Repo

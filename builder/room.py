@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.values import dataclass
+from builder.core.values import dataclass
 
 MEBIBYTE = 2**20
 MEMORY_FLOOR = 384 * MEBIBYTE

@@ -8,24 +8,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from builder.backoff import RetryPolicy
 from builder.clock import Clock
-from builder.errors import OcbuildError, PublishError
-from builder.events import Report, RunFinished, RunStarted, Summary
+from builder.core.backoff import RetryPolicy
+from builder.core.errors import OcbuildError, PublishError
+from builder.core.events import Report, RunFinished, RunStarted, Summary
+from builder.core.options import BuildOptions
+from builder.core.plan import Plan
+from builder.core.release import Inputs
+from builder.core.schedule import GATE, ScheduledStep
+from builder.core.steps import BUILD_POOL, PUSH_POOL
+from builder.core.values import dataclass
 from builder.execute import Results, StepCrashedError, execute
 from builder.machine import Machine
-from builder.options import BuildOptions
-from builder.plan import Plan
 from builder.publication import Publication
 from builder.registry.content import Manifest
-from builder.release import Inputs
 from builder.report.json_report import write_report
 from builder.report.summary import summarise
 from builder.room import Room, available_memory
-from builder.schedule import GATE, ScheduledStep
-from builder.steps import BUILD_POOL, PUSH_POOL
 from builder.tree import LAST_REPORT, Tree
-from builder.values import dataclass
 from builder.work import Job, Worker
 
 PUSHES = 4

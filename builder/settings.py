@@ -7,7 +7,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from builder.naming import BadRuleError, render_tag, used_fields
+from builder.core.naming import BadRuleError, render_tag, used_fields
+from builder.core.values import dataclass
 from builder.schema import Spelled, TableName
 from builder.settings_deploy import DeploySettings
 from builder.settings_forms import (
@@ -37,7 +38,6 @@ from builder.settings_forms import (
     Version,
 )
 from builder.toml_values import Place, Whole
-from builder.values import dataclass
 
 Args = Mapping[ArgName, AnyText]
 

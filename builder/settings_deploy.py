@@ -8,7 +8,8 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from builder.errors import did_you_mean
+from builder.core.errors import did_you_mean
+from builder.core.values import dataclass
 from builder.schema import TableName
 from builder.settings_forms import (
     Address,
@@ -21,7 +22,6 @@ from builder.settings_forms import (
     Subnet,
 )
 from builder.toml_values import Place
-from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

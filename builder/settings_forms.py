@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
-from builder.errors import ConfigError
-from builder.naming import name_rule, tag_rule
-from builder.reference import BadReferenceError, Reference
+from builder.core.errors import ConfigError
+from builder.core.naming import name_rule, tag_rule
+from builder.core.reference import BadReferenceError, Reference
 from builder.toml_values import Duration, Text, Whole, WordOrPath
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"

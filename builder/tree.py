@@ -8,20 +8,20 @@ from dataclasses import field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from builder.checks import Finding, warnings
 from builder.config import Config, Group, find_config, inputs, load
 from builder.context import ContextListing, read_context, unread_files
+from builder.core.checks import Finding, warnings
+from builder.core.errors import InputError, RevisionError, UsageError, raise_all
+from builder.core.graph import ImageGraph
+from builder.core.image import Image
+from builder.core.intree import Names
+from builder.core.naming import render_tag, used_fields
+from builder.core.options import SelectOptions, TreeOptions
+from builder.core.select import Selection, needs_changes, select
+from builder.core.values import dataclass
 from builder.discover import discover
-from builder.errors import InputError, RevisionError, UsageError, raise_all
-from builder.graph import ImageGraph
-from builder.image import Image
-from builder.intree import Names
-from builder.naming import render_tag, used_fields
-from builder.options import SelectOptions, TreeOptions
 from builder.registry import DEFAULT_ADDRESS
 from builder.revision import Revision, changed_paths, read_revision
-from builder.select import Selection, needs_changes, select
-from builder.values import dataclass
 
 LOCAL = "local"
 DIRTY = "-dirty"

@@ -8,11 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from builder import threads
-from builder.engines import BuildRequest, CurrentStep, Engine, Output
-from builder.engines.choose import choose
-from builder.engines.daemon import Daemon
-from builder.errors import Bug, BuildError, OcbuildError
-from builder.events import (
+from builder.core.errors import Bug, BuildError, OcbuildError
+from builder.core.events import (
     ASSEMBLER,
     Built,
     Claimed,
@@ -27,14 +24,17 @@ from builder.events import (
     Tagged,
     Tested,
 )
-from builder.keys import key_tag
-from builder.labels import BASE_DIGEST
+from builder.core.keys import key_tag
+from builder.core.labels import BASE_DIGEST
+from builder.core.reference import Reference
+from builder.core.values import dataclass
+from builder.engines import BuildRequest, CurrentStep, Engine, Output
+from builder.engines.choose import choose
+from builder.engines.daemon import Daemon
 from builder.published import other_content
-from builder.reference import Reference
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
-from builder.values import dataclass
 from builder.workers import Context
 
 if TYPE_CHECKING:

@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
-from builder.backoff import RetryPolicy
 from builder.clock import Clock
-from builder.engines.failure import BuildFailedError
-from builder.errors import Bug, InterruptedRunError, OcbuildError
-from builder.events import (
+from builder.core.backoff import RetryPolicy
+from builder.core.errors import Bug, InterruptedRunError, OcbuildError
+from builder.core.events import (
     Failed,
     Interrupted,
     Note,
@@ -25,7 +24,8 @@ from builder.events import (
     StepProgress,
     StepRetried,
 )
-from builder.values import dataclass
+from builder.core.values import dataclass
+from builder.engines.failure import BuildFailedError
 
 _TAIL_LINES = 20
 

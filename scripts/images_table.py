@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.dockerfile.model import Instruction
-from builder.errors import OcbuildError
-from builder.graph import ImageGraph
-from builder.image import Image
-from builder.options import TreeOptions
+from builder.core.dockerfile.model import Instruction
+from builder.core.errors import OcbuildError
+from builder.core.graph import ImageGraph
+from builder.core.image import Image
+from builder.core.options import TreeOptions
 from builder.tree import Tree, read_tree
 
 PAGE = Path("docs/images.md")

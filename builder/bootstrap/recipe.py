@@ -15,10 +15,10 @@ from builder.aptsources import AptSource, derive, parse_one_line, read_apt_sourc
 from builder.bootstrap import hooks
 from builder.bootstrapped import bootstrap_reference
 from builder.config import BootstrapSettings
-from builder.errors import BuildError
+from builder.core.errors import BuildError
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.process import ProgramMissingError, run
-from builder.reference import Reference
-from builder.values import dataclass
 
 _NETWORK_FAULTS = re.compile(
     r"resolv|connect|timed out|timeout|unreachable|hash sum mismatch|\b(?:429|50[0234])\b",

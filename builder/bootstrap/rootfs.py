@@ -17,10 +17,10 @@ from pathlib import Path
 from builder.aptsources import render_deb822
 from builder.bootstrap.recipe import Recipe, is_network_fault, read_recipe
 from builder.config import BootstrapSettings
-from builder.errors import BuildError, InterruptedRunError
+from builder.core.errors import BuildError, InterruptedRunError
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.process import Lines, ProgramMissingError, run, stream
-from builder.reference import Reference
-from builder.values import dataclass
 
 KEY_LABEL = "ocbuild.bootstrap.key"
 SUITE_LABEL = "ocbuild.bootstrap.suite"

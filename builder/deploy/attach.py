@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from builder.errors import DeployError
+from builder.core.errors import DeployError
 from builder.process import Completed
 
 # Longer than compose may work; it is removed before, unless we are killed.

@@ -9,20 +9,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
+from builder.core.errors import (
+    DeployError,
+    InterruptedRunError,
+    OcbuildError,
+)
+from builder.core.options import DeployOptions, TreeOptions
+from builder.core.release import Release
 from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory, memory_of
 from builder.deploy.order import Order
 from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well
 from builder.deploy.site import Site
 from builder.deploy.whole import complete, env_files_of, whole
-from builder.errors import (
-    DeployError,
-    InterruptedRunError,
-    OcbuildError,
-)
 from builder.execute import signals
-from builder.options import DeployOptions, TreeOptions
-from builder.release import Release
 
 
 def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> int:

@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from builder.core.errors import DeployError
+from builder.core.values import dataclass
 from builder.deploy.attach import attached
 from builder.deploy.engine_api import EngineApi
-from builder.errors import DeployError
 from builder.process import Completed, Lines, ProgramTimeoutError, run, stream
 from builder.settings_deploy import Host
-from builder.values import dataclass
 
 # How long an engine may take to answer a question; starting and pulling have limits of their own.
 # The facts that are asked of a container to see whether it runs again.

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
+from builder.core.errors import InputError
+from builder.core.reference import Reference
+from builder.core.release import Release
+from builder.core.values import dataclass
 from builder.deploy.records import Deployment
 from builder.deploy.rollout import runs_once
 from builder.deploy.sight import Seen
-from builder.errors import InputError
-from builder.reference import Reference
-from builder.release import Release
-from builder.values import dataclass
 
 UNREACHABLE = "unreachable"
 NOT_DEPLOYED = "not deployed"

@@ -17,8 +17,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
+from builder.core.errors import DeployError, OcbuildError
 from builder.engines.streams import Watch
-from builder.errors import DeployError, OcbuildError
 from builder.process import Dialled, dial
 
 # How long the engine may be silent; in a pull, while it unpacks a large layer.

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from builder.errors import DeployError
+from builder.core.errors import DeployError
 
 FILE = "common.env"
 EXAMPLE = "common.env.example"

@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from builder.core.release import Release
+from builder.core.values import dataclass
 from builder.deploy import networks, pins
 from builder.deploy.compose import Engine
 from builder.deploy.pulling import Puller
 from builder.deploy.site import Site
 from builder.deploy.swarm import Swarm
 from builder.registry.credentials import DockerLogins
-from builder.release import Release
 from builder.tree import registry_host
-from builder.values import dataclass
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8

@@ -15,14 +15,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import field
 from typing import Any
 
+from builder.core.errors import DeployError, EngineUnavailableError, OcbuildError
+from builder.core.values import dataclass
 from builder.deploy.compose import Engine
 from builder.deploy.records import Deployment, Records
 from builder.deploy.site import Site
-from builder.errors import DeployError, EngineUnavailableError, OcbuildError
 from builder.registry.deployments import Brought, Deployments, Entry, tag_of
 from builder.registry.releases import Releases
 from builder.tree import registry_host
-from builder.values import dataclass
 
 _AT_ONCE = 8
 

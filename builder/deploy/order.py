@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError as GraphlibCycleError, TopologicalSorter
 
-from builder.errors import ConfigError, UsageError, did_you_mean
+from builder.core.errors import ConfigError, UsageError, did_you_mean
 from builder.settings_deploy import Stack
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder.errors import DeployError, InputError, did_you_mean
-from builder.reference import Reference
-from builder.release import Release
+from builder.core.errors import DeployError, InputError, did_you_mean
+from builder.core.reference import Reference
+from builder.core.release import Release
 
 # What ``docker compose config`` prints; only what is looked at here is checked.
 Compose = Mapping[str, Any]

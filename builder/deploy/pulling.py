@@ -10,16 +10,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import field
 
 from builder.clock import Clock
+from builder.core.errors import DeployError, InterruptedRunError
+from builder.core.reference import HUB, Reference
+from builder.core.values import dataclass
 from builder.deploy.compose import Engine
 from builder.deploy.engine_api import RefusedError
 from builder.deploy.pull_order import PullOrder, ancestors
 from builder.engines.transfer import Transfer, pull_failure
-from builder.errors import DeployError, InterruptedRunError
-from builder.reference import HUB, Reference
 from builder.registry.client import Registry
 from builder.registry.credentials import Login
 from builder.report.text import counted, size
-from builder.values import dataclass
 
 # Images that one host pulls at a time. The engine fetches three layers at once, whoever asks.
 AT_ONCE = 4

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import replace_file
-from builder.errors import DeployError
-from builder.values import dataclass
+from builder.core.errors import DeployError
+from builder.core.values import dataclass
 
 SCHEMA = 1
 

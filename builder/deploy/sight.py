@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from builder.core.errors import DeployError
+from builder.core.values import dataclass
 from builder.deploy.compose import Container
-from builder.errors import DeployError
 from builder.process import Completed
-from builder.values import dataclass
 
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"

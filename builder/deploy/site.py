@@ -10,16 +10,16 @@ from datetime import datetime, timezone
 
 from builder.clock import Clock, SystemClock
 from builder.config import Config
+from builder.core.errors import UsageError
+from builder.core.options import DeployOptions, TreeOptions
+from builder.core.values import dataclass
 from builder.deploy.compose import Engine
 from builder.deploy.order import Order, chosen
 from builder.deploy.records import Records
-from builder.errors import UsageError
-from builder.options import DeployOptions, TreeOptions
 from builder.registry.client import Registry
 from builder.settings_deploy import Stack
 from builder.state import state_dir
 from builder.tree import load_config
-from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

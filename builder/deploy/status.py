@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
+from builder.core.errors import DeployError, EngineUnavailableError
+from builder.core.options import DeployOptions, StatusOptions, TreeOptions
+from builder.core.release import Release
+from builder.core.retention import moment
+from builder.core.values import dataclass
 from builder.deploy.conditions import NOT_DEPLOYED, UNREACHABLE, Row, changes, rows, short
 from builder.deploy.memory import memory_of
 from builder.deploy.records import Deployment
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.errors import DeployError, EngineUnavailableError
 from builder.execute import signals
-from builder.options import DeployOptions, StatusOptions, TreeOptions
-from builder.release import Release
 from builder.report.choose import mode_for
 from builder.report.table import Draw, Line, open_table
 from builder.report.text import columns, counted, duration, write_line
-from builder.retention import moment
-from builder.values import dataclass
 
 COLUMNS = ("stack", "service", "condition", "image", "release", "drift", "since")
 # While a host does not answer it is asked ever more rarely.

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from builder.clock import SystemClock
 from builder.config import Config
+from builder.core.errors import OcbuildError, UsageError, did_you_mean
+from builder.core.options import SwarmOptions, TreeOptions
 from builder.deploy.compose import Engine
 from builder.deploy.swarm import Member, init, join, manager_of
-from builder.errors import OcbuildError, UsageError, did_you_mean
-from builder.options import SwarmOptions, TreeOptions
 from builder.settings_deploy import Host
 from builder.tree import load_config
 

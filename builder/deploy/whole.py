@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from builder.core.errors import DeployError
+from builder.core.options import DeployOptions
 from builder.deploy import environment, pins
 from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory
 from builder.deploy.records import Deployment
 from builder.deploy.site import Site
-from builder.errors import DeployError
-from builder.options import DeployOptions
 from builder.tree import registry_host
 
 

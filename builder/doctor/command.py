@@ -9,14 +9,14 @@ from pathlib import Path
 
 from builder.clock import SystemClock
 from builder.config import Config, find_config
+from builder.core.errors import ConfigError, InputError, InputErrors
+from builder.core.graph import ImageGraph
+from builder.core.options import TreeOptions
 from builder.deploy import environment
 from builder.doctor import engine, hosts, machine, needs
 from builder.doctor.finding import Finding, Level, exit_code, of_error, ok, warning
 from builder.doctor.kernel import Kernel
 from builder.doctor.registry import registry
-from builder.errors import ConfigError, InputError, InputErrors
-from builder.graph import ImageGraph
-from builder.options import TreeOptions
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
 from builder.registry.trust import Trust

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from builder.bases import look_up, wanted_reference
 from builder.config import Config
+from builder.core.errors import BuildError, DeployError, EngineUnavailableError, OcbuildError
+from builder.core.reference import Reference
 from builder.doctor.finding import Finding, failure, of_error, ok, warning
 from builder.doctor.machine import disk
 from builder.engines.daemon import Daemon
 from builder.engines.info import EngineInfo
-from builder.errors import BuildError, DeployError, EngineUnavailableError, OcbuildError
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
-from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.trust import is_loopback
 

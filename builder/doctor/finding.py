@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
-from builder.errors import (
+from builder.core.errors import (
     BuildError,
     DeployError,
     EngineUnavailableError,
@@ -13,7 +13,7 @@ from builder.errors import (
     OcbuildError,
     PublishError,
 )
-from builder.values import dataclass
+from builder.core.values import dataclass
 
 # The exit codes of failures, what comes first in a run first: who has no engine need not yet care
 # for what cannot be deployed.

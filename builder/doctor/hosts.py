@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from builder.core.errors import DeployError, OcbuildError
 from builder.deploy.compose import Engine
 from builder.doctor.finding import Finding, failure, of_error, ok
-from builder.errors import DeployError, OcbuildError
 from builder.settings_deploy import DeploySettings, Host
 
 _AT_ONCE = 16

@@ -15,8 +15,8 @@ from dataclasses import field
 from enum import Enum
 from pathlib import Path
 
+from builder.core.values import dataclass
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
-from builder.values import dataclass
 
 _KVM_GET_API_VERSION = 0xAE00
 _KVM_API_VERSION = 12

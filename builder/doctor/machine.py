@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from builder.core.errors import BuildError, EngineUnavailableError
 from builder.doctor.finding import Finding, failure, ok, warning
-from builder.errors import BuildError, EngineUnavailableError
 from builder.report.text import size
 from builder.room import DISK_FLOOR, MEMORY_FLOOR
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from builder.core.errors import OcbuildError
+from builder.core.reference import Reference
+from builder.core.release import NAME
 from builder.doctor.finding import Finding, of_error, ok, warning
-from builder.errors import OcbuildError
-from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.faults import RegistryError, UnreachableError
-from builder.release import NAME
 
 
 def registry(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.context import ReadContext
-from builder.dockerfile.model import Dockerfile
-from builder.values import dataclass
+from builder.core.dockerfile.model import Dockerfile
+from builder.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

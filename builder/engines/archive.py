@@ -13,8 +13,8 @@ from typing import IO
 
 from builder.context import IGNORE_FILE, open_context
 from builder.contexttree import ContextFile, ContextTree, Narrow
+from builder.core.errors import ContextError, InterruptedRunError
 from builder.engines import BuildRequest
-from builder.errors import ContextError, InterruptedRunError
 
 
 def dockerfile_name(request: BuildRequest) -> str:

@@ -12,23 +12,23 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, cast
 
-from builder.assembler import Content, InContext, InLayer, Refused
-from builder.assembler.assemble import BaseManifest
-from builder.assembler.config import ImageConfig
-from builder.assembler.copy import Source, without_links
-from builder.assembler.files import Below, Node
-from builder.assembler.index import LayerIndex, Layers, open_layer
 from builder.context import ContextListing, ContextSource, ReadContext, read_context
 from builder.contexttree import ContextFile
-from builder.dockerfile.model import ContextRead
+from builder.core.assemble import Content, InContext, InLayer, Refused
+from builder.core.assemble.assemble import BaseManifest
+from builder.core.assemble.config import ImageConfig
+from builder.core.assemble.copy import Source, without_links
+from builder.core.assemble.files import Below, Node
+from builder.core.assemble.index import LayerIndex, Layers, open_layer
+from builder.core.dockerfile.model import ContextRead
+from builder.core.errors import InputError
+from builder.core.match.globs import clean, has_wildcard, printable
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.engines.indexes import Indexes
 from builder.engines.kept import Kept
-from builder.errors import InputError
-from builder.globs import clean, has_wildcard, printable
-from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
-from builder.values import dataclass
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _HEAD = 512

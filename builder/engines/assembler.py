@@ -14,8 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
-from builder.assembler import Refused
-from builder.assembler.assemble import Assembled
+from builder.core.assemble import Refused
+from builder.core.assemble.assemble import Assembled
+from builder.core.errors import InterruptedRunError, Location, OcbuildError
+from builder.core.events import ASSEMBLER
+from builder.core.keys import key_tag
+from builder.core.labels import KEY
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
 from builder.engines.assembled import Base, ChangedError, for_platform, read_base
 from builder.engines.daemon import Daemon, LocalImage
@@ -23,16 +29,10 @@ from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.kept import Kept
 from builder.engines.together import Made, put_together
-from builder.errors import InterruptedRunError, Location, OcbuildError
-from builder.events import ASSEMBLER
-from builder.keys import key_tag
-from builder.labels import KEY
-from builder.reference import Reference
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
-from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

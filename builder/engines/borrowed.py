@@ -10,10 +10,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from builder.core.errors import BuildError
+from builder.core.values import dataclass
 from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.redirect import familiar, image_of
-from builder.errors import BuildError
-from builder.values import dataclass
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.core.errors import InterruptedRunError, Location
 from builder.engines import BuildRequest, BuildResult, SecretSource, Sink
 from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import (
@@ -26,7 +27,6 @@ from builder.engines.place import line_in_file
 from builder.engines.rawjson import Decoder
 from builder.engines.redirect import context_value, familiar
 from builder.engines.solve import PlainText, Progress, command_of
-from builder.errors import InterruptedRunError, Location
 from builder.process import Lines, ProgramMissingError, run, stream
 
 # The first version that knows --progress=rawjson.

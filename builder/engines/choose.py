@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from builder.core.errors import BuildError, EngineUnavailableError, Location, did_you_mean
 from builder.engines import BuildRequest, Engine
-from builder.errors import BuildError, EngineUnavailableError, Location, did_you_mean
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler
@@ -70,8 +70,8 @@ def assembler(
     plain_http: frozenset[str] = frozenset(),
 ) -> Assembler:
     """The engine that comes before all others where it can make an image."""
-    from builder.backoff import RetryPolicy  # noqa: PLC0415
     from builder.clock import SystemClock  # noqa: PLC0415
+    from builder.core.backoff import RetryPolicy  # noqa: PLC0415
     from builder.engines.assembler import Assembler  # noqa: PLC0415
     from builder.engines.indexes import Indexes  # noqa: PLC0415
     from builder.engines.kept import Kept  # noqa: PLC0415

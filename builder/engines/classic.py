@@ -7,7 +7,7 @@ import threading
 from collections import deque
 
 from builder.context import IGNORE_FILE
-from builder.dockerfile.model import FEATURES
+from builder.core.dockerfile.model import FEATURES
 from builder.engines import BuildRequest, BuildResult, CurrentStep, OutputLine, Sink
 from builder.engines.archive import dockerfile_name
 from builder.engines.borrowed import BorrowedNames

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from builder.core.errors import BuildError
+from builder.core.labels import RUN
 from builder.engines.failure import duration
 from builder.engines.solve import cleaned
 from builder.engines.streams import Watch
-from builder.errors import BuildError
-from builder.labels import RUN
 from builder.process import Lines
 
 if TYPE_CHECKING:

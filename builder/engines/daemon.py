@@ -11,19 +11,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from builder.engines.endpoint import Endpoint, config_dir, docker_config, find_endpoint
-from builder.engines.info import EngineInfo
-from builder.engines.sdk import Explain
-from builder.engines.transfer import Transfer, pull_failure, push_failure
-from builder.engines.wire import Wire
-from builder.errors import (
+from builder.core.errors import (
     BuildError,
     InterruptedRunError,
     OcbuildError,
     PublishError,
 )
-from builder.reference import Reference
-from builder.values import dataclass
+from builder.core.reference import Reference
+from builder.core.values import dataclass
+from builder.engines.endpoint import Endpoint, config_dir, docker_config, find_endpoint
+from builder.engines.info import EngineInfo
+from builder.engines.sdk import Explain
+from builder.engines.transfer import Transfer, pull_failure, push_failure
+from builder.engines.wire import Wire
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900

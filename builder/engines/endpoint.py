@@ -9,8 +9,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from builder.errors import EngineUnavailableError
-from builder.values import dataclass
+from builder.core.errors import EngineUnavailableError
+from builder.core.values import dataclass
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_URL = "unix:///var/run/docker.sock"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from builder.core.errors import BuildError, Location
 from builder.engines.faults import is_transient, remedy
-from builder.errors import BuildError, Location
 
 _LONGEST_COMMAND = 100
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from builder.dockerfile.model import FEATURES
+from builder.core.dockerfile.model import FEATURES
 from builder.engines import BuildRequest
 from builder.engines.place import line_of_feature, read_dockerfile
 from builder.engines.redirect import image_of

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from builder.errors import BuildError
-from builder.labels import RUN
+from builder.core.errors import BuildError
+from builder.core.labels import RUN
 
 if TYPE_CHECKING:
     from docker import APIClient

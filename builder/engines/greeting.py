@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.connection import Connection, HttpError
-from builder.errors import EngineUnavailableError
-from builder.values import dataclass
+from builder.core.errors import EngineUnavailableError
+from builder.core.values import dataclass
 
 _SECONDS = 60
 

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
-from builder.assembler.index import VERSION, LayerIndex, read_layer
 from builder.atomic import replace_file
-from builder.reference import Reference
+from builder.core.assemble.index import VERSION, LayerIndex, read_layer
+from builder.core.reference import Reference
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest

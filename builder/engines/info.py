@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder.values import dataclass
+from builder.core.values import dataclass
 
 # How the engine says that containerd keeps its images.
 _CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.dockerfile.model import Dockerfile, Instruction, Stage
-from builder.dockerfile.parse import parse
-from builder.errors import InputError
+from builder.core.dockerfile.model import Dockerfile, Instruction, Stage
+from builder.core.dockerfile.parse import parse
+from builder.core.errors import InputError
 
 # Below this, two texts are not one instruction whose variables were expanded.
 _ALIKE = 0.6

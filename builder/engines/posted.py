@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from builder.core.errors import BuildError, Location
 from builder.engines import BuildRequest, BuildResult
 from builder.engines.archive import dockerfile_name, packed
 from builder.engines.borrowed import BorrowedNames
 from builder.engines.daemon import Daemon
 from builder.engines.failure import BuildFailedError, refused, timed_out
 from builder.engines.host import config_proxies
-from builder.errors import BuildError, Location
 
 Message = dict[str, Any]
 

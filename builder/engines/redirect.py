@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.reference import HUB, BadReferenceError, Reference
+from builder.core.reference import HUB, BadReferenceError, Reference
 
 IMAGE_SCHEME = "docker-image://"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from builder.core.errors import Bug, EngineUnavailableError, OcbuildError
+from builder.core.values import dataclass
 from builder.engines.endpoint import Endpoint
 from builder.engines.faults import is_transient, remedy
-from builder.errors import Bug, EngineUnavailableError, OcbuildError
-from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from builder.core.values import dataclass
 from builder.engines import CurrentStep, OutputLine, Sink
 from builder.process import Lines
-from builder.values import dataclass
 
 TAIL_LINES = 20
 

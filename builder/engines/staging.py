@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from builder.core.errors import PublishError
 from builder.engines.daemon import Amounts, LocalImage, Pushed
 from builder.engines.transfer import Fault, PushFailedError
-from builder.errors import PublishError
 
 # Two runs get in each other's way for the few milliseconds between a tag and its push.
 _ATTEMPTS = 10

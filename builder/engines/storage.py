@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from builder.core.values import dataclass
 from builder.engines.endpoint import config_dir, find_endpoint
 from builder.engines.wire import Wire
-from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

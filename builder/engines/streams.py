@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import InterruptedRunError
+from builder.core.errors import InterruptedRunError
 
 if TYPE_CHECKING:
     from requests import Response

@@ -8,26 +8,26 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import IO
 
-from builder.assembler import InContext, Refused
-from builder.assembler.assemble import Assembled, BaseManifest, World, assemble
-from builder.assembler.config import ImageConfig
-from builder.assembler.files import Below, Node
-from builder.assembler.index import LayerIndex
-from builder.assembler.layer import MOST_BYTES
-from builder.assembler.program import read_program
-from builder.assembler.unpack import Member, members_of
-from builder.dockerfile.evaluate import is_usual_frontend
-from builder.dockerfile.model import Dockerfile
-from builder.dockerfile.parse import parse
+from builder.core.assemble import InContext, Refused
+from builder.core.assemble.assemble import Assembled, BaseManifest, World, assemble
+from builder.core.assemble.config import ImageConfig
+from builder.core.assemble.files import Below, Node
+from builder.core.assemble.index import LayerIndex
+from builder.core.assemble.layer import MOST_BYTES
+from builder.core.assemble.program import read_program
+from builder.core.assemble.unpack import Member, members_of
+from builder.core.dockerfile.evaluate import is_usual_frontend
+from builder.core.dockerfile.model import Dockerfile
+from builder.core.dockerfile.parse import parse
+from builder.core.errors import InputError
+from builder.core.reference import BadReferenceError, Reference
+from builder.core.values import dataclass
 from builder.engines import BuildRequest
 from builder.engines.assembled import Base, Contents, context_sources, is_archive
 from builder.engines.redirect import familiar, image_of
-from builder.errors import InputError
-from builder.reference import BadReferenceError, Reference
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.registry.faults import RegistryError
-from builder.values import dataclass
 
 CREATED = "org.opencontainers.image.created"
 EPOCH = "SOURCE_DATE_EPOCH"

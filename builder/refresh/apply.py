@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.bases import Pin
-from builder.plan import Plan
-from builder.release import NIGHTLY
-from builder.select import Selection
+from builder.core.plan import Plan
+from builder.core.release import NIGHTLY
+from builder.core.select import Selection
 from builder.tree import Tree
 
 if TYPE_CHECKING:
-    from builder.renewal import Renewal
+    from builder.core.renewal import Renewal
 
 
 def renamed(tree: Tree, renewal: Renewal) -> Tree:

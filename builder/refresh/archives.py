@@ -19,11 +19,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from builder.atomic import replace_file
-from builder.packages.inventory import ALL, Source
-from builder.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
+from builder.core.packages.inventory import ALL, Source
+from builder.core.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
+from builder.core.values import dataclass
 from builder.process import ProgramMissingError, run
 from builder.refresh.download import ArchiveError, Downloads, Missing
-from builder.values import dataclass
 
 READERS = 4
 KEYRINGS = Path("/usr/share/keyrings")

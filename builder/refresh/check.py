@@ -8,15 +8,15 @@ from dataclasses import field
 
 from builder.bases import IMAGE_SCHEME, Pin, wanted_reference
 from builder.config import Config
-from builder.errors import OcbuildError
-from builder.packages.inventory import Source
-from builder.reference import Reference
+from builder.core.errors import OcbuildError
+from builder.core.packages.inventory import Source
+from builder.core.reference import Reference
+from builder.core.release import Release, ReleasedImage
+from builder.core.stale import Facts, Verdict, judge
+from builder.core.values import dataclass
 from builder.refresh.archives import Archives, Market
 from builder.refresh.inventories import Inventories
 from builder.registry.client import Registry
-from builder.release import Release, ReleasedImage
-from builder.stale import Facts, Verdict, judge
-from builder.values import dataclass
 
 ASKED_AT_ONCE = 8
 NOTHING = Market(indexes={}, faults={})

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from builder import __version__
 from builder.atomic import replace_file
 from builder.connection import BadAddressError
-from builder.errors import OcbuildError
+from builder.core.errors import OcbuildError
 from builder.registry.faults import translated
 from builder.registry.proxies import proxy_for
 from builder.registry.trust import Trust

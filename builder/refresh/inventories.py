@@ -10,14 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import field
 
-from builder.errors import PublishError
-from builder.packages.inventory import ARTIFACT_TYPE, Inventory
-from builder.reference import Reference
+from builder.core.errors import PublishError
+from builder.core.packages.inventory import ARTIFACT_TYPE, Inventory
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.faults import NotFoundError
-from builder.values import dataclass
 
 # The image of the tree that it starts from, and the packages that a refresh could not renew.
 BASE, HELD = "ocbuild.base", "ocbuild.held"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 from builder.aptsources import AptSource, parse_deb822, parse_one_line
-from builder.packages.inventory import Inventory, Source, installed
+from builder.core.packages.inventory import Inventory, Source, installed
 
 STATUS = "/var/lib/dpkg/status"
 # Where an image without dpkg itself ("distroless") says what it was put together from.

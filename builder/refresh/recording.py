@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Protocol
 
-from builder.packages.inventory import Inventory, Package
-from builder.packages.versions import is_newer
-from builder.reference import Reference
+from builder.core.packages.inventory import Inventory, Package
+from builder.core.packages.versions import is_newer
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 from builder.refresh.inventories import Inventories, Record
 from builder.refresh.reading import PATHS, inventory_of
-from builder.values import dataclass
 
 
 class Files(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from builder.core.stale import Outdated, Staleness
 from builder.refresh.check import Check
-from builder.stale import Outdated, Staleness
 
 _INDENT = "  "
 

@@ -10,7 +10,7 @@ from builder.registry.content import OCI_MANIFEST, Content, Descriptor, Manifest
 from builder.registry.faults import BlobsMissingError
 
 if TYPE_CHECKING:
-    from builder.reference import Reference
+    from builder.core.reference import Reference
     from builder.registry.client import Registry
 
 # What an artifact without a configuration has for one, by the OCI image specification.

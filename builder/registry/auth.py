@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from builder.clock import Clock
+from builder.core.values import dataclass
 from builder.registry.content import Content
 from builder.registry.credentials import Login
 from builder.registry.faults import (
@@ -23,7 +24,6 @@ from builder.registry.faults import (
 )
 from builder.registry.headers import Challenge, retry_after
 from builder.registry.transport import Exchange, Transport
-from builder.values import dataclass
 
 Scopes = frozenset[str]
 Logins = Callable[[str], Login | None]

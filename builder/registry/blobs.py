@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urlencode, urljoin
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.content import Content, Descriptor, Verifier, algorithm
 from builder.registry.faults import (
     DigestMismatchError,

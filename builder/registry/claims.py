@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from builder.clock import Clock
-from builder.errors import InterruptedRunError, PublishError
-from builder.reference import Reference
+from builder.core.errors import InterruptedRunError, PublishError
+from builder.core.reference import Reference
 from builder.registry.artifacts import EMPTY, EMPTY_TYPE, artifact, put
 from builder.registry.client import Registry
 from builder.registry.faults import NotFoundError

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from builder.backoff import RetryPolicy
 from builder.clock import Clock
-from builder.reference import Reference
+from builder.core.backoff import RetryPolicy
+from builder.core.reference import Reference
 from builder.registry.auth import Logins
 from builder.registry.blobs import Blobs
 from builder.registry.content import MANIFESTS, Content, Descriptor, Manifest, algorithm

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from builder.errors import PublishError
+from builder.core.errors import PublishError
 from builder.process import run
 from builder.registry.embedded import EmbeddedRegistry, Kind, without_overrides
 

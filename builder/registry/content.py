@@ -11,8 +11,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import IO, Any
 
+from builder.core.values import dataclass
 from builder.registry.faults import DigestMismatchError, ProtocolError
-from builder.values import dataclass
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"

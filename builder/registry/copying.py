@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from builder import threads
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.session import Repository
 

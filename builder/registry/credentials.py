@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from builder.core.errors import EngineUnavailableError
+from builder.core.reference import HUB
+from builder.core.values import dataclass
 from builder.engines.endpoint import docker_config
-from builder.errors import EngineUnavailableError
-from builder.reference import HUB
 from builder.registry.faults import CredentialsError
-from builder.values import dataclass
 
 HUB_KEY = "https://index.docker.io/v1/"
 _HELPER = "docker-credential-"

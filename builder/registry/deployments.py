@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from builder.errors import PublishError
-from builder.reference import Reference
+from builder.core.errors import PublishError
+from builder.core.reference import Reference
+from builder.core.release import DEPLOYED
+from builder.core.values import dataclass
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.faults import (
@@ -24,8 +26,6 @@ from builder.registry.faults import (
     RefusedError,
     UnauthorisedError,
 )
-from builder.release import DEPLOYED
-from builder.values import dataclass
 
 SCHEMA = 1
 TYPE = "application/vnd.ocbuild.deployment.v1+json"

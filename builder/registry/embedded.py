@@ -21,10 +21,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 from builder.connection import Connection, HttpError, open_socket
-from builder.errors import PublishError, UsageError
+from builder.core.errors import PublishError, UsageError
+from builder.core.values import dataclass
 from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.registry import DEFAULT_ADDRESS
-from builder.values import dataclass
 
 PROGRAM = "docker-registry"
 IMAGE = "registry:2"

@@ -29,10 +29,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from builder.connection import BadAddressError
-from builder.errors import PublishError
-from builder.reference import HUB
+from builder.core.errors import PublishError
+from builder.core.reference import HUB
+from builder.core.values import dataclass
 from builder.registry.connections import ProxyFailedError
-from builder.values import dataclass
 
 if TYPE_CHECKING:
     import ssl

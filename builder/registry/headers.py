@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timezone
 from urllib.parse import urljoin
 
-from builder.values import dataclass
+from builder.core.values import dataclass
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for a word
 _GAP = re.compile(r"[\s,]*")

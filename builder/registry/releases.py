@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from builder.errors import PublishError, did_you_mean
-from builder.reference import Reference
+from builder.core.errors import PublishError, did_you_mean
+from builder.core.reference import Reference
+from builder.core.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
 from builder.registry import artifacts
 from builder.registry.claims import CLAIMS
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import NotFoundError
-from builder.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
 
 
 class Releases:

@@ -10,16 +10,16 @@ from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from builder.backoff import RetryPolicy
 from builder.clock import Clock
-from builder.errors import InterruptedRunError
-from builder.reference import HUB, Reference
+from builder.core.backoff import RetryPolicy
+from builder.core.errors import InterruptedRunError
+from builder.core.reference import HUB, Reference
+from builder.core.values import dataclass
 from builder.registry.auth import Authoriser, Logins, Need, Scopes
 from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, RegistryError, refusal
 from builder.registry.headers import challenges, retry_after
 from builder.registry.transport import READ_SECONDS, Answer, Exchange, Traffic, Transport
-from builder.values import dataclass
 
 T = TypeVar("T")
 

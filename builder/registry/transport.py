@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from builder import __version__
 from builder.connection import HttpError, Reply
+from builder.core.values import dataclass
 from builder.registry.connections import Connections
 from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, UnreachableError, translated
 from builder.registry.proxies import proxy_for
 from builder.registry.trust import Trust
-from builder.values import dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from builder.errors import ConfigError
-from builder.values import dataclass
+from builder.core.errors import ConfigError
+from builder.core.values import dataclass
 
 if TYPE_CHECKING:
     import ssl

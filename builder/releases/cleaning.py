@@ -8,12 +8,14 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
+from builder.core.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
+from builder.core.keys import key_tag
+from builder.core.labels import KEY
+from builder.core.options import PruneOptions, TreeOptions
+from builder.core.reference import BadReferenceError, Reference
+from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
+from builder.core.values import dataclass
 from builder.engines.storage import KeptImage, Storage
-from builder.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
-from builder.keys import key_tag
-from builder.labels import KEY
-from builder.options import PruneOptions, TreeOptions
-from builder.reference import BadReferenceError, Reference
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.collection import collect, obstacle
 from builder.registry.deployments import Deployments
@@ -23,12 +25,10 @@ from builder.releases import texts
 from builder.releases.home import Home, open_home, shelve
 from builder.releases.scan import repositories, scan
 from builder.report.text import columns, counted, size
-from builder.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
 from builder.revision import branch_commits
 from builder.settings import PruneSettings
 from builder.state import state_dir
 from builder.threads import each
-from builder.values import dataclass
 
 _METHOD_NOT_ALLOWED = 405
 _ROUNDS = 5

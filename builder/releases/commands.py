@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from builder.difference import difference
-from builder.errors import PublishError, UsageError
-from builder.options import PromoteOptions, TreeOptions
-from builder.reference import BadReferenceError, Reference
+from builder.core.difference import difference
+from builder.core.errors import PublishError, UsageError
+from builder.core.options import PromoteOptions, TreeOptions
+from builder.core.reference import BadReferenceError, Reference
 from builder.registry import DEFAULT_ADDRESS
 from builder.releases import texts
 from builder.releases.home import Home, choose, nothing_yet, open_home, shelve

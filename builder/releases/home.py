@@ -8,18 +8,18 @@ from pathlib import Path
 
 from builder.clock import SystemClock
 from builder.config import Config, find_config
-from builder.errors import ConfigError, PublishError
-from builder.options import TreeOptions
-from builder.reference import Reference
+from builder.core.errors import ConfigError, PublishError
+from builder.core.options import TreeOptions
+from builder.core.reference import Reference
+from builder.core.release import LATEST, Release
+from builder.core.retention import Shelved, moment
+from builder.core.values import dataclass
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
 from builder.registry.faults import RegistryError, UnreachableError
 from builder.registry.releases import Releases
-from builder.release import LATEST, Release
-from builder.retention import Shelved, moment
 from builder.threads import each
 from builder.tree import LOCAL, load_config, registry_host
-from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import IO, cast
 
-from builder.errors import PublishError
-from builder.keys import key_tag
-from builder.reference import Reference
+from builder.core.errors import PublishError
+from builder.core.keys import key_tag
+from builder.core.reference import Reference
+from builder.core.release import LATEST, Release, ReleasedImage
+from builder.core.retention import moment
+from builder.core.values import dataclass
 from builder.refresh.inventories import tag_for
 from builder.registry.blobs import Stored
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.releases import Releases, artifact
-from builder.release import LATEST, Release, ReleasedImage
 from builder.releases.home import Home
-from builder.retention import moment
 from builder.threads import each
-from builder.values import dataclass
 
 _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10

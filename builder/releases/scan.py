@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from builder.reference import Reference
+from builder.core.reference import Reference
+from builder.core.retention import Found, Shelved, moment
 from builder.registry.content import Manifest
 from builder.registry.faults import ForbiddenError, NotFoundError, RegistryError, UnauthorisedError
 from builder.releases.home import Home
-from builder.retention import Found, Shelved, moment
 from builder.threads import each
 
 _CONFIGS = (

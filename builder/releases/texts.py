@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.difference import Difference, short
-from builder.release import LATEST, NIGHTLY, Release
+from builder.core.difference import Difference, short
+from builder.core.release import LATEST, NIGHTLY, Release
+from builder.core.retention import Shelved, moment
 from builder.releases.promote import Promoted
 from builder.releases.verify import Verdict
 from builder.report.text import clean, columns, counted, size
-from builder.retention import Shelved, moment
 
 _KEY_DIGITS = 12
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from builder.keys import key_tag
-from builder.reference import Reference
+from builder.core.keys import key_tag
+from builder.core.reference import Reference
+from builder.core.release import Release, ReleasedImage
+from builder.core.values import dataclass
 from builder.registry.content import Descriptor, Manifest
 from builder.registry.faults import DigestMismatchError, NotFoundError
-from builder.release import Release, ReleasedImage
 from builder.releases.home import Home
 from builder.threads import each
-from builder.values import dataclass
 
 _BLOCK = 1 << 20
 # Whole layers are read: more at a time would only share the same line.

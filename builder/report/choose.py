@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TextIO
 
 from builder.clock import Clock
-from builder.events import Report
+from builder.core.events import Report
 
 
 def open_progress(

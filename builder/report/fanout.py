@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.events import Event, Report
+from builder.core.events import Event, Report
 
 
 def fanout(*reports: Report) -> Report:

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from builder.atomic import replace_file
-from builder.errors import OcbuildError
-from builder.events import ImageResult, Summary
+from builder.core.errors import OcbuildError
+from builder.core.events import ImageResult, Summary
 from builder.report.outcome import failure_line
 
 

@@ -8,9 +8,9 @@ import re
 from enum import Enum
 from typing import TextIO
 
-from builder.errors import Location
-from builder.events import Event, Outcome, StepId, Summary
-from builder.plan import Plan
+from builder.core.errors import Location
+from builder.core.events import Event, Outcome, StepId, Summary
+from builder.core.plan import Plan
 from builder.report.json_report import as_json
 from builder.report.text import write_line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from builder.events import (
+from builder.core.events import (
     Blocked,
     Interrupted,
     Note,
@@ -16,7 +16,7 @@ from builder.events import (
     StepRetried,
     StepStarted,
 )
-from builder.plan import Action, Plan
+from builder.core.plan import Action, Plan
 from builder.report.outcome import outcome_text
 from builder.report.text import clean, counted, duration
 

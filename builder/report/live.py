@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from builder.clock import Clock
-from builder.events import (
+from builder.core.events import (
     Blocked,
     Event,
     Failed,

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
-from builder.errors import OcbuildError
-from builder.events import (
+from builder.core.errors import OcbuildError
+from builder.core.events import (
     Event,
     Failed,
     Report,

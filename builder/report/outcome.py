@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.events import (
+from builder.core.events import (
     Blocked,
     Built,
     Claimed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from builder.events import (
+from builder.core.events import (
     Event,
     Note,
     RunFinished,

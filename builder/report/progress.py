@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, replace
 
-from builder.events import (
+from builder.core.events import (
     Event,
     Outcome,
     Phase,
@@ -16,9 +16,9 @@ from builder.events import (
     StepRetried,
     StepStarted,
 )
-from builder.plan import Action, Plan
+from builder.core.plan import Action, Plan
+from builder.core.values import dataclass
 from builder.report.text import duration, size
-from builder.values import dataclass
 
 _MADE = (Action.BUILD, Action.ASSEMBLE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from builder.events import Event, Failed, RunFinished, StepFinished
+from builder.core.events import Event, Failed, RunFinished, StepFinished
 from builder.report.outcome import outcome_text
 from builder.report.summary_text import last_line
 from builder.report.text import write_line

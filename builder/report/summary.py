@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import Bug, BuildError, InterruptedRunError, PublishError
-from builder.events import (
+from builder.core.errors import Bug, BuildError, InterruptedRunError, PublishError
+from builder.core.events import (
     ASSEMBLER,
     Blocked,
     Built,
@@ -24,10 +24,10 @@ from builder.events import (
     Summary,
     Tagged,
 )
-from builder.plan import Action, Plan, Step
-from builder.reference import Reference
+from builder.core.plan import Action, Plan, Step
+from builder.core.reference import Reference
+from builder.core.schedule import ScheduledStep, bound
 from builder.report.logs import log_path
-from builder.schedule import ScheduledStep, bound
 
 _MAKING = (Phase.BUILD, Phase.TEST)
 # What is done for all images together, once all are published: that one of them missed it is the

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from builder.events import Failed, ImageResult, ImageStatus, Summary
-from builder.plan import Action
+from builder.core.events import Failed, ImageResult, ImageStatus, Summary
+from builder.core.plan import Action
 from builder.report.outcome import failure_line
 from builder.report.text import clean, clean_lines, columns, counted, duration, size
 

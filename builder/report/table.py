@@ -9,8 +9,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from builder.core.values import dataclass
 from builder.report.text import clean
-from builder.values import dataclass
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

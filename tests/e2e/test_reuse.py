@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from builder.clock import SystemClock
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.claims import Claim, RegistryMarks
 from tests.e2e.conftest import Ocbuild, ask, docker
 from tests.support.client import make_client

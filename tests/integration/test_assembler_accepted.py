@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from builder.core.reference import Reference
 from builder.engines import BuildRequest
-from builder.reference import Reference
 from builder.registry.content import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from tests.support.engines import BOX, OURS, box, connect, docker, remove_test_images
 from tests.support.registry import LocalRegistry, require

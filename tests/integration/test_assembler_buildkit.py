@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.assembler import Refused
-from builder.assembler.assemble import Assembled
 from builder.clock import SystemClock
+from builder.core.assemble import Refused
+from builder.core.assemble.assemble import Assembled
+from builder.core.reference import Reference
 from builder.engines import BuildRequest
 from builder.engines.assembled import Base, read_base
 from builder.engines.assembler import Assembler
@@ -26,7 +27,6 @@ from builder.engines.buildx import Buildx
 from builder.engines.indexes import Indexes
 from builder.engines.kept import Kept
 from builder.engines.together import put_together
-from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, Content, Manifest
 from builder.registry.faults import RegistryError

@@ -22,9 +22,9 @@ from builder.bootstrap import (
     read_recipe,
 )
 from builder.config import BootstrapSettings
-from builder.errors import BuildError, InterruptedRunError
+from builder.core.errors import BuildError, InterruptedRunError
+from builder.core.reference import Reference
 from builder.process import run
-from builder.reference import Reference
 
 pytestmark = pytest.mark.engine
 

@@ -16,9 +16,9 @@ import pytest
 
 from builder.context import ContextSource, read_context
 from builder.contexttree import ContextFile
-from builder.dockerfile.model import ContextRead, Via
-from builder.errors import InputError, InputErrors, Location
-from builder.globs import has_wildcard
+from builder.core.dockerfile.model import ContextRead, Via
+from builder.core.errors import InputError, InputErrors, Location
+from builder.core.match.globs import has_wildcard
 
 pytestmark = pytest.mark.engine
 

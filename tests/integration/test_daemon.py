@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.errors import BuildError, EngineUnavailableError, InterruptedRunError
 from builder.engines.daemon import Daemon
 from builder.engines.staging import staged
 from builder.engines.transfer import Fault, PullFailedError, PushFailedError
-from builder.errors import BuildError, EngineUnavailableError, InterruptedRunError
 from tests.support.engines import (
     BOX,
     BUSYBOX,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.dockerfile.evaluate import evaluate
-from builder.dockerfile.model import Inherited, Needs
-from builder.dockerfile.parse import parse
-from builder.errors import DockerfileError
+from builder.core.dockerfile.evaluate import evaluate
+from builder.core.dockerfile.model import Inherited, Needs
+from builder.core.dockerfile.parse import parse
+from builder.core.errors import DockerfileError
 
 pytestmark = pytest.mark.engine
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import PublishError
+from builder.core.errors import PublishError
 from builder.process import run
 from builder.registry.embedded import EmbeddedRegistry, Kind
 

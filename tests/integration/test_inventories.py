@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.packages.inventory import Inventory, Source
+from builder.core.reference import Reference
 from builder.engines.daemon import Daemon
-from builder.packages.inventory import Inventory, Source
-from builder.reference import Reference
 from builder.refresh.inventories import Inventories, tag_for
 from builder.refresh.reading import PATHS, inventory_of
 from builder.refresh.recording import Recorder

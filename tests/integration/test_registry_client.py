@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.content import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.credentials import Login
 from builder.registry.faults import (

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from builder.errors import PublishError
+from builder.core.errors import PublishError
 from builder.registry.releases import Releases
 from tests.support.client import make_client
 from tests.support.registry import LocalRegistry
-from tests.unit.test_release import RELEASE
+from tests.unit.core.test_release import RELEASE
 
 pytestmark = pytest.mark.engine
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from hypothesis import example, given, settings, strategies as st
 
-from builder.dockerfile.evaluate import evaluate, from_names
-from builder.dockerfile.model import Dockerfile, Instruction, Needs
-from builder.dockerfile.parse import parse
-from builder.dockerfile.words import Expansion, WordError, expand, expand_words
-from builder.errors import DockerfileError
+from builder.core.dockerfile.evaluate import evaluate, from_names
+from builder.core.dockerfile.model import Dockerfile, Instruction, Needs
+from builder.core.dockerfile.parse import parse
+from builder.core.dockerfile.words import Expansion, WordError, expand, expand_words
+from builder.core.errors import DockerfileError
 
 WORDS = st.sampled_from(
     [

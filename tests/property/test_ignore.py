@@ -6,9 +6,9 @@ import re
 
 from hypothesis import given, strategies as st
 
-from builder.errors import InputError
-from builder.globs import compile_glob
-from builder.ignore import Ignore, ancestry
+from builder.core.errors import InputError
+from builder.core.match.globs import compile_glob
+from builder.core.match.ignore import Ignore, ancestry
 
 NAMES = st.sampled_from(["a", "b", "ab", "abc", "a.txt", "b.md", "tmp", ".git", "é", "a b"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)

@@ -7,7 +7,7 @@ import subprocess
 
 from hypothesis import given, settings, strategies as st
 
-from builder.packages import versions
+from builder.core.packages import versions
 from tests.support.registry import require
 
 _DIGITS = st.text("0123456789", min_size=1, max_size=4)

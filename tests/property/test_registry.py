@@ -6,7 +6,7 @@ import json
 
 from hypothesis import given, settings, strategies as st
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.content import MANIFESTS, Content, Manifest, digest_of
 from builder.registry.faults import ProtocolError
 from builder.registry.headers import challenges

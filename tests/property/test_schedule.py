@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, strategies as st
 
-from builder.events import Blocked, Built, Failed, Interrupted, Outcome, Phase, StepId
-from builder.schedule import Schedule, ScheduledStep, bound
+from builder.core.events import Blocked, Built, Failed, Interrupted, Outcome, Phase, StepId
+from builder.core.schedule import Schedule, ScheduledStep, bound
 
 OK = Built(image_id="sha256:0", size=1, engine="fake")
 FAILED = Failed(message="no", exit_code=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from builder.backoff import RetryPolicy
+from builder.core.backoff import RetryPolicy
 from builder.registry.client import Registry
 from builder.registry.credentials import Login
 from builder.registry.trust import Trust

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from builder.core.errors import EngineUnavailableError, InterruptedRunError, Location
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Output, OutputLine, Sink
 from builder.engines.daemon import Daemon
 from builder.engines.failure import BuildFailedError
-from builder.errors import EngineUnavailableError, InterruptedRunError, Location
 from tests.support.registry import require
 
 BUSYBOX = Path("/bin/busybox")

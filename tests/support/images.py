@@ -6,7 +6,7 @@ import json
 import secrets
 from dataclasses import dataclass
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import (
     DOCKER_LIST,

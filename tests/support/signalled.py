@@ -13,15 +13,15 @@ import time
 from pathlib import Path
 
 from builder.clock import SystemClock
-from builder.errors import InterruptedRunError
-from builder.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
+from builder.core.errors import InterruptedRunError
+from builder.core.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
+from builder.core.plan import Action, Plan, Step
+from builder.core.steps import BUILD_POOL, connect
 from builder.execute import execute, signals
-from builder.plan import Action, Plan, Step
 from builder.report.fanout import fanout
 from builder.report.json_report import as_json
 from builder.report.plain import PlainReport
 from builder.report.summary import summarise
-from builder.steps import BUILD_POOL, connect
 from builder.workers import Context
 
 

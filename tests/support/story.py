@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.errors import Location
-from builder.events import (
+from builder.core.errors import Location
+from builder.core.events import (
     Blocked,
     Built,
     Event,
@@ -25,10 +25,10 @@ from builder.events import (
     StepStarted,
     Summary,
 )
-from builder.plan import Action, Plan, Step
+from builder.core.plan import Action, Plan, Step
+from builder.core.schedule import GATE
+from builder.core.steps import connect
 from builder.report.summary import summarise
-from builder.schedule import GATE
-from builder.steps import connect
 
 START = 1_700_000_000.0
 BUILD, TEST, PUSH, TAG = Phase.BUILD, Phase.TEST, Phase.PUSH, Phase.TAG

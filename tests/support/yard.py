@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 
 from builder.clock import SystemClock
+from builder.core.reference import Reference
 from builder.engines import BuildRequest
 from builder.engines.assembler import Assembler
 from builder.engines.daemon import Daemon
 from builder.engines.indexes import Indexes
-from builder.reference import Reference
 from builder.registry.client import Registry
 from tests.support.engines import OURS, TEST_LABEL, Outputs
 

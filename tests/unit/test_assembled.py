@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from builder.assembler import InContext, InLayer, Refused
-from builder.assembler.index import LayerIndex
-from builder.backoff import RetryPolicy
 from builder.clock import SystemClock
-from builder.dockerfile.model import ContextRead, Via
+from builder.core.assemble import InContext, InLayer, Refused
+from builder.core.assemble.index import LayerIndex
+from builder.core.backoff import RetryPolicy
+from builder.core.dockerfile.model import ContextRead, Via
+from builder.core.errors import Location
+from builder.core.reference import Reference
 from builder.engines import BuildRequest
 from builder.engines.assembled import Contents, context_sources, for_platform, is_archive
 from builder.engines.assembler import thin_archive
 from builder.engines.indexes import Indexes
 from builder.engines.together import created_at
-from builder.errors import Location
-from builder.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import OCI_INDEX, Descriptor, Manifest
-from tests.unit.test_assembler_image import make
+from tests.unit.core.test_assembler_image import make
 
 
 def archive(**files: bytes) -> bytes:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from builder.bases import Means, Pin, ResolvedBase, look_up, provide, remembered
 from builder.config import BootstrapSettings, Config, load
+from builder.core.errors import BuildError
+from builder.core.reference import Reference
 from builder.engines.daemon import LocalImage
-from builder.errors import BuildError
-from builder.reference import Reference
 from tests.support.tree import BUILD_TOML, Tree
 
 DIGEST = "sha256:" + "d" * 64

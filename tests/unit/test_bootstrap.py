@@ -20,8 +20,8 @@ from builder.bootstrap import Recipe, bootstrap_reference
 from builder.bootstrap.hooks import after_installing, before_unpacking, copy_keyrings
 from builder.bootstrap.recipe import archives, is_network_fault
 from builder.config import BootstrapSettings
-from builder.errors import BuildError, InputError
-from builder.reference import Reference
+from builder.core.errors import BuildError, InputError
+from builder.core.reference import Reference
 
 DEB822 = """\
 # how images ship it

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from builder.errors import InterruptedRunError, PublishError
+from builder.core.errors import InterruptedRunError, PublishError
 from builder.registry.claims import ABANDONED_SECONDS, ASKED, CLAIM, HELD, Claim
 from tests.support.clock import FakeClock
 

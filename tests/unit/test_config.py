@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from builder.config import Config, find_config, inputs, load
-from builder.errors import ConfigError
-from builder.reference import Reference
+from builder.core.errors import ConfigError
+from builder.core.reference import Reference
 
 MINIMAL = '[project]\nnamespace = "acme"\n'
 

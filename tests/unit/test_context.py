@@ -16,8 +16,8 @@ import pytest
 
 from builder.context import ContextListing, file_digest, read_context, unread_files
 from builder.contexttree import ContextFile
-from builder.dockerfile.model import ContextRead, Via
-from builder.errors import ContextError, InputError, InputErrors, Location
+from builder.core.dockerfile.model import ContextRead, Via
+from builder.core.errors import ContextError, InputError, InputErrors, Location
 
 SHOWN = "openstack/nova"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from builder.core.errors import DeployError
 from builder.deploy.attach import attached
-from builder.errors import DeployError
 from builder.process import Completed
 
 STACK: dict[str, Any] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.errors import DeployError, InterruptedRunError
 from builder.deploy.engine_api import EngineApi, RefusedError
-from builder.errors import DeployError, InterruptedRunError
 from tests.support.web import Asked, Say, Web, in_turn
 
 # As `docker … system dial-stdio` does it: what comes in goes to the engine, and the other way.

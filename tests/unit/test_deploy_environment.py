@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.errors import DeployError
 from builder.deploy import environment
-from builder.errors import DeployError
 
 EXAMPLE = "# PASSWORD=<random> is made for you\nHOST=db\nA_PASSWORD=<random>\nB_PASSWORD=<random>\n"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from builder.core.errors import PublishError
+from builder.core.reference import Reference
 from builder.deploy.memory import Memory, adopt, skeleton
 from builder.deploy.records import Deployment, Records
-from builder.errors import PublishError
-from builder.reference import Reference
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.deployments import TYPE, Brought, Deployments, Entry, tag_of

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from builder.core.errors import DeployError
 from builder.deploy.networks import (
     MTU_OPTION,
     Networks,
@@ -19,7 +20,6 @@ from builder.deploy.networks import (
     wanted,
 )
 from builder.deploy.swarm import Swarm
-from builder.errors import DeployError
 from builder.process import Completed
 from builder.settings_deploy import Host, Network
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.errors import ConfigError, UsageError
 from builder.deploy.order import Order, chosen
-from builder.errors import ConfigError, UsageError
 from builder.settings_deploy import Stack
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import given, strategies as st
 
+from builder.core.reference import HUB
 from builder.deploy.pull_order import PullOrder, ancestors
 from builder.deploy.pulling import HUB_SERVER, header
-from builder.reference import HUB
 from builder.registry.credentials import Login
 
 IMAGES = {

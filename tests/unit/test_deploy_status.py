@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from builder.core.errors import DeployError
+from builder.core.release import Inputs, Release, ReleasedImage
 from builder.deploy.conditions import Row, changes, rows, short
 from builder.deploy.records import Deployment, Records
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
 from builder.deploy.status import Told, survey, watch
-from builder.errors import DeployError
 from builder.process import Completed
-from builder.release import Inputs, Release, ReleasedImage
 from builder.report.table import Line, open_table, render
 from builder.settings_deploy import Stack
 from tests.support.clock import FakeClock

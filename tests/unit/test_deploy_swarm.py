@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from builder.core.errors import DeployError
 from builder.deploy.swarm import Member, Swarm, init, join, manager_of
-from builder.errors import DeployError
 from builder.settings_deploy import Host
 
 TOKEN = "SWMTKN-1-secret"

@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.doctor import kernel, machine, needs
-from builder.doctor.command import examine
-from builder.doctor.engine import compose, made_here, of_info
-from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning
-from builder.doctor.kernel import Feature, Kernel, Support
-from builder.engines.info import EngineInfo
-from builder.errors import (
+from builder.core.errors import (
     BuildError,
     ConfigError,
     DeployError,
@@ -22,7 +16,13 @@ from builder.errors import (
     OcbuildError,
     PublishError,
 )
-from builder.options import TreeOptions
+from builder.core.options import TreeOptions
+from builder.doctor import kernel, machine, needs
+from builder.doctor.command import examine
+from builder.doctor.engine import compose, made_here, of_info
+from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning
+from builder.doctor.kernel import Feature, Kernel, Support
+from builder.engines.info import EngineInfo
 from builder.settings_deploy import DeploySettings, Host, Network
 
 RELEASE = "6.1.0-x"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.events import ImageResult, ImageStatus, Summary
 from builder.durations import expected, load, record
-from builder.events import ImageResult, ImageStatus, Summary
 from tests.support.story import SUMMARY
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UsageError
+from builder.core.errors import UsageError
 from builder.registry.embedded import EmbeddedRegistry, configuration
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.errors import InterruptedRunError
 from builder.engines import BuildRequest
 from builder.engines.archive import dockerfile_name, hidden, packed
-from builder.errors import InterruptedRunError
 
 
 def tree(folder: Path, ignore: str | None = None) -> BuildRequest:

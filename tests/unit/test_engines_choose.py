@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from builder.core.errors import BuildError, EngineUnavailableError
 from builder.engines import BuildRequest
 from builder.engines.choose import choose
 from builder.engines.features import awkward, lacking
-from builder.errors import BuildError, EngineUnavailableError
 from tests.support.engines import FakeEngine
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.errors import EngineUnavailableError
 from builder.engines.endpoint import Endpoint, docker_config, find_endpoint
-from builder.errors import EngineUnavailableError
 
 
 def write_config(folder: Path, content: object) -> None:

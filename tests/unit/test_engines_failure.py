@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.dockerfile.parse import parse
+from builder.core.dockerfile.parse import parse
+from builder.core.errors import Location
 from builder.engines.failure import (
     describe,
     duration,
@@ -22,7 +23,6 @@ from builder.engines.place import (
     line_of_feature,
     line_of_step,
 )
-from builder.errors import Location
 
 HEAD = 'failed to resolve source metadata for x: failed to do request: Head "https://r/v2/": '
 

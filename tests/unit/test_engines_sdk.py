@@ -10,9 +10,9 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from builder.core.errors import Bug, BuildError, EngineUnavailableError, OcbuildError, PublishError
 from builder.engines.endpoint import Endpoint
 from builder.engines.sdk import MEANINGS, os_error, translate, translated
-from builder.errors import Bug, BuildError, EngineUnavailableError, OcbuildError, PublishError
 
 HERE = Endpoint(url="unix:///run/here.sock")
 

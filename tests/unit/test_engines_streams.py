@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
+from builder.core.errors import InterruptedRunError
 from builder.engines.container import frames
 from builder.engines.streams import Watch
-from builder.errors import InterruptedRunError
 
 
 def frame(stream: int, data: bytes) -> bytes:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from builder.backoff import RetryPolicy
-from builder.errors import Bug, BuildError, InterruptedRunError, Location, PublishError
-from builder.events import (
+from builder.core.backoff import RetryPolicy
+from builder.core.errors import Bug, BuildError, InterruptedRunError, Location, PublishError
+from builder.core.events import (
     Blocked,
     Built,
     Event,
@@ -26,8 +26,8 @@ from builder.events import (
     StepRetried,
     StepStarted,
 )
+from builder.core.schedule import ScheduledStep
 from builder.execute import Results, StepCrashedError, execute
-from builder.schedule import ScheduledStep
 from builder.workers import Context, Work
 from tests.support.clock import FakeClock
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.image import Image
-from builder.options import TreeOptions
+from builder.core.image import Image
+from builder.core.options import TreeOptions
 from builder.tree import Tree, read_tree
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from builder.config import Config, load
+from builder.core.errors import ConfigError
 from builder.discover import discover
-from builder.errors import ConfigError
 from builder.init import propose
 from tests.support import seed
 

@@ -8,9 +8,9 @@ import pytest
 
 from builder.bases import Pin, ResolvedBase
 from builder.config import Config, load
-from builder.errors import BuildError, ConfigError, InputErrors
+from builder.core.errors import BuildError, ConfigError, InputErrors
+from builder.core.options import BuildOptions
 from builder.lock import Lock, as_text, from_text
-from builder.options import BuildOptions
 from tests.support.tree import BUILD_TOML, Tree
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

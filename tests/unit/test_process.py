@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import OcbuildError
+from builder.core.errors import OcbuildError
 from builder.process import (
     Lines,
     ProgramMissingError,

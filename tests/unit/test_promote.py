@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.content import Descriptor, Manifest
 from builder.releases.promote import Transfer, Whole, moved, transfers
 from tests.support.images import make_image
 from tests.support.releases import layer, make_dated
-from tests.unit.test_release import NOVA, RELEASE
+from tests.unit.core.test_release import NOVA, RELEASE
 
 
 def whole(name: str, *manifests: Manifest) -> Whole:

@@ -19,6 +19,8 @@ from builder import bases
 from builder.bases import ResolvedBase
 from builder.clock import SystemClock
 from builder.context import ContextListing, read_context
+from builder.core.errors import InputError
+from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.engines import BuildRequest, Engine
 from builder.engines.assembled import ChangedError
 from builder.engines.assembler import Assembler
@@ -27,9 +29,7 @@ from builder.engines.daemon import Daemon
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.together import put_together
-from builder.errors import InputError
 from builder.machine import Machine
-from builder.options import BuildOptions, SelectOptions, TreeOptions
 from builder.planning import Planned, Planner
 from builder.prepare import identify, make_jobs
 from builder.registry.client import Registry

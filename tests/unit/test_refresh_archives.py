@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.packages.inventory import Source
+from builder.core.packages.inventory import Source
 from builder.refresh import download
 from builder.refresh.archives import Archives, Market
 from tests.support.registry import require

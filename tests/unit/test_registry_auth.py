@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.auth import merged
 from builder.registry.content import OCI_MANIFEST
 from builder.registry.credentials import Login

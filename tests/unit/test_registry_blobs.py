@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.reference import Reference
+from builder.core.reference import Reference
 from builder.registry.blobs import Stored
 from builder.registry.content import Content, Descriptor, digest_of
 from builder.registry.credentials import Login

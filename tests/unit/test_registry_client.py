@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from builder.errors import InterruptedRunError
-from builder.reference import Reference
+from builder.core.errors import InterruptedRunError
+from builder.core.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, digest_of
 from builder.registry.faults import (

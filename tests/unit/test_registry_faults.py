@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from builder.connection import BadAddressError, HttpError
-from builder.errors import PublishError
+from builder.core.errors import PublishError
 from builder.registry.connections import ProxyFailedError
 from builder.registry.faults import (
     BlobsMissingError,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import ConfigError
+from builder.core.errors import ConfigError
 from builder.registry.proxies import proxy_for
 from builder.registry.trust import Trust, is_loopback
 

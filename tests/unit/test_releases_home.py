@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from builder.release import Release
+from builder.core.release import Release
+from builder.core.retention import Shelved
 from builder.releases.home import newest_first
-from builder.retention import Shelved
 
 
 def shelved(tag: str, second: int, previous: str = "") -> Shelved:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.events import Note
+from builder.core.events import Note
 from builder.report.choose import mode_for, open_progress
 from tests.support.clock import FakeClock
 

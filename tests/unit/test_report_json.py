@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import OcbuildError
-from builder.events import StepId, StepOutput
+from builder.core.errors import OcbuildError
+from builder.core.events import StepId, StepOutput
 from builder.report.json_report import as_json, write_failure, write_report
 from builder.report.jsonlines import JsonLinesReport, event_json
 from tests.support.story import BUILD, EVENTS, SUMMARY

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from builder import events
-from builder.events import (
+from builder.core import events
+from builder.core.events import (
     Blocked,
     Built,
     Event,

@@ -9,7 +9,7 @@ from functools import reduce
 import pytest
 from rich.console import Console
 
-from builder.events import Event, StepId, StepProgress, StepRetried
+from builder.core.events import Event, StepId, StepProgress, StepRetried
 from builder.report.live import open_live, render
 from builder.report.progress import Progress, advance, remaining
 from tests.support.clock import FakeClock

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import OcbuildError
-from builder.events import Built, Event, Phase, StepId, StepOutput, Tested as WasTested
+from builder.core.errors import OcbuildError
+from builder.core.events import Built, Event, Phase, StepId, StepOutput, Tested as WasTested
 from builder.report.logs import log_path, open_logs
 from tests.support.story import BUILD, EVENTS, TEST, finished, started
 

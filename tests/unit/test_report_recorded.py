@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UsageError
+from builder.core.errors import UsageError
+from builder.core.options import TreeOptions
 from builder.inspection import report
-from builder.options import TreeOptions
 from builder.report.json_report import as_json, write_failure
 from builder.report.recorded import text
 from builder.tree import LAST_REPORT

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.events import (
+from builder.core.events import (
     Blocked,
     Built,
     Failed,
@@ -23,9 +23,9 @@ from builder.events import (
     Tagged,
     Tested as WasTested,
 )
-from builder.plan import Action, Plan, Step
+from builder.core.plan import Action, Plan, Step
+from builder.core.steps import connect
 from builder.report.summary import summarise
-from builder.steps import connect
 from tests.support.story import BUILD, PUSH, TAG, TEST, image
 
 PHASES = (BUILD, TEST, PUSH, TAG)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import InputError
-from builder.options import SelectOptions, TreeOptions
+from builder.core.errors import InputError
+from builder.core.options import SelectOptions, TreeOptions
 from builder.tree import Tree, check_tree, choose_images, read_tree
 from tests.support import seed
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from builder.core.errors import PublishError
+from builder.core.reference import Reference
 from builder.engines.daemon import Amounts, LocalImage, Pushed
 from builder.engines.staging import staged
 from builder.engines.transfer import Fault, PushFailedError, push_failure
-from builder.errors import PublishError
-from builder.reference import Reference
 
 NAME = "registry.example:5000/team/app:key-1"
 OURS = "sha256:ours"

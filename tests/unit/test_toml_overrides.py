@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import ConfigError
+from builder.core.errors import ConfigError
 from builder.toml_overrides import apply_overrides, parse_override
 from builder.toml_values import FreeText
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import InputError, RevisionError, UsageError
-from builder.options import SelectOptions, TreeOptions
+from builder.core.errors import InputError, RevisionError, UsageError
+from builder.core.options import SelectOptions, TreeOptions
 from builder.tree import Tree as ReadTree, choose_images, read_tree
 from tests.support.tree import Tree
 

@@ -1,0 +1,62 @@
+"""What of a Dockerfile is seen to need an engine, without a look at any file or image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from builder.core.dockerfile.model import FEATURES, Dockerfile, Instruction, Needs
+from builder.core.dockerfile.platforms import parse_platform
+from builder.core.dockerfile.stages import GlobalArgs, global_args
+from builder.core.dockerfile.words import expand
+
+_ENGINES_ONLY = frozenset({"git", "parents", "exclude", "syntax", "checksum", "unpack"})
+
+
+def obstacle(
+    dockerfile: Dockerfile,
+    needs: Needs,
+    triggers: Sequence[Instruction],
+    *,
+    build_args: Mapping[str, str],
+    platform: str,
+    build_platform: str,
+) -> str:
+    """Why a Dockerfile cannot be put together, "" where it can as far as one sees.
+
+    ``triggers`` are those of its base, whose files are not looked at here.
+    """
+    if any(trigger.keyword == "RUN" for trigger in triggers):
+        return "a trigger of the base is a RUN"
+    if "," in platform:
+        return "it is for several platforms"
+    line = find_run(dockerfile, needs.stages)
+    if line is not None:
+        return f"line {line} is a RUN"
+    if needs.remote:
+        return f"ADD takes {needs.remote[0]} from the network"
+    feature = min(needs.features & _ENGINES_ONLY, default="")
+    if feature:
+        return f"only an engine does {FEATURES[feature]}"
+    args = global_args(dockerfile, build_args, platform, build_platform)
+    foreign = (foreign_platform(dockerfile, index, args, platform) for index in needs.stages)
+    return next(filter(None, foreign), "")
+
+
+def foreign_platform(dockerfile: Dockerfile, index: int, args: GlobalArgs, platform: str) -> str:
+    """Why the files of a stage are not for the platform of the image; "" where they are."""
+    written = dockerfile.stages[index].platform
+    if not written:
+        return ""
+    text = expand(written, args.values, dockerfile.escape).text
+    if parse_platform(text) == parse_platform(platform):
+        return ""
+    return f"line {dockerfile.stages[index].line} is for another platform, {text}"
+
+
+def find_run(dockerfile: Dockerfile, stages: Sequence[int]) -> int | None:
+    """The line of the first RUN in these stages, which is reason enough for an engine."""
+    for index in stages:
+        for instruction in dockerfile.stages[index].instructions:
+            if instruction.keyword == "RUN":
+                return instruction.line
+    return None

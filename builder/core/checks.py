@@ -1,0 +1,80 @@
+"""What is allowed but probably not meant: warnings about a tree that can be built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from builder.core.dockerfile.model import BaseUse, Via
+from builder.core.errors import Location
+from builder.core.image import Image
+from builder.core.reference import BadReferenceError, Reference
+from builder.core.values import dataclass
+
+SHOWN_FILES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One warning: a place, a fact, a remedy."""
+
+    where: Location
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: warning: {self.message}\n  hint: {self.hint}"
+
+
+def warnings(
+    image: Image, *, tags: Mapping[str, str], unread: tuple[str, ...]
+) -> Iterator[Finding]:
+    """All warnings for one image, in the order of its Dockerfile.
+
+    ``tags`` are the release tags of all images, without any "-dirty"; ``unread`` the files of the
+    context that nothing copies.
+    """
+    for base in image.needs.bases:
+        parent = image.links.get(base.text)
+        if parent is None:
+            yield from _external(base)
+        else:
+            yield from _tag_mismatch(base, parent, tags[parent])
+    yield from _junk(image, unread)
+
+
+def _tag_mismatch(base: BaseUse, parent: str, tag: str) -> Iterator[Finding]:
+    written = Reference.parse(base.text).tag
+    if written and written != tag:
+        yield Finding(
+            where=base.location,
+            message=f'{base.via.value} names the tag "{written}" of {parent}, but the tree gives it'
+            f' the tag "{tag}"',
+            hint=f"the tree's own {parent} is used whatever the tag says; leave the tag out",
+        )
+
+
+def _external(base: BaseUse) -> Iterator[Finding]:
+    try:
+        reference = Reference.parse(base.text)
+    except BadReferenceError:
+        return  # a redirected name need not be a reference
+    if reference.digest or reference.tag not in ("", "latest"):
+        return
+    what = "FROM" if base.via is Via.FROM else f"{base.via.value} from"
+    yield Finding(
+        where=base.location,
+        message=f"{what} {base.text} takes whatever is newest on the day of the build",
+        hint="name a tag, e.g. debian:trixie-slim",
+    )
+
+
+def _junk(image: Image, unread: tuple[str, ...]) -> Iterator[Finding]:
+    if not unread:
+        return
+    shown = ", ".join(f'"{path}"' for path in unread[:SHOWN_FILES])
+    more = f" and {len(unread) - SHOWN_FILES} more" if len(unread) > SHOWN_FILES else ""
+    yield Finding(
+        where=Location(image.source.directory),
+        message=f"no COPY or ADD of {image.name} reads {shown}{more}",
+        hint="delete them, or name them in .dockerignore",
+    )

@@ -1,0 +1,135 @@
+"""Content keys: the hash of everything that can change what an image holds, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from builder.core.dockerfile.model import Instruction, Stage
+from builder.core.image import Image
+from builder.core.release import Inputs
+from builder.core.values import dataclass
+
+SCHEMA = 1
+TAG_DIGITS = 40
+# Enough to see that a part changed; the key alone decides.
+INPUT_DIGITS = 12
+# A context of more files is remembered as a whole, for the release must stay small.
+MOST_FILES = 300
+ALL_FILES = "(any of the context)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileIdentity:
+    """A context file as far as an image can tell: no mtime, no owner.
+
+    ``content`` is the sha256 of a regular file, "" for folders and links.
+    """
+
+    path: str
+    kind: str
+    mode: int
+    link: str
+    content: str
+
+
+def content_key(
+    image: Image,
+    *,
+    files: Sequence[FileIdentity],
+    externals: Mapping[str, str],
+    parents: Mapping[str, str],
+    platform: str,
+    engine_class: str,
+    generation: int = 0,
+) -> str:
+    """The key as 64 hexadecimal digits; ``generation`` counts how often it was refreshed.
+
+    ``externals`` maps each external base, as written, to its digest; ``parents`` each in-tree image
+    to its key. Commit, date, tag and the labels that ocbuild adds are left out on purpose: two
+    commits with equal content share a key.
+    """
+    needs = image.needs
+    dockerfile = image.source.parsed
+    document = {
+        "schema": SCHEMA,
+        "engine": engine_class,
+        "platform": platform,
+        "target": needs.target,
+        "args": dict(needs.args),
+        "global_args": [_instruction(argument) for argument in dockerfile.args],
+        "stages": [_stage(dockerfile.stages[index]) for index in needs.stages],
+        "files": [
+            [file.path, file.kind, file.mode, file.link, file.content]
+            for file in sorted(files, key=lambda file: file.path)
+        ],
+        "externals": {text: externals[text] for text in image.external},
+        "parents": {text: parents[name] for text, name in image.links.items()},
+    }
+    if generation:
+        document["generation"] = generation
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def inputs_of(
+    image: Image,
+    *,
+    files: Sequence[FileIdentity],
+    externals: Mapping[str, str],
+    platform: str,
+    engine_class: str,
+    tests: Sequence[str] = (),
+    redirects: Mapping[str, str] | None = None,
+) -> Inputs:
+    """What the key is made of, part by part, so that it can be said later which part changed."""
+    needs = image.needs
+    dockerfile = image.source.parsed
+    recipe = [
+        needs.target,
+        [_instruction(argument) for argument in dockerfile.args],
+        [_stage(dockerfile.stages[index]) for index in needs.stages],
+    ]
+    hashes = {
+        file.path: _short_hash([file.kind, file.mode, file.link, file.content]) for file in files
+    }
+    if len(hashes) > MOST_FILES:
+        hashes = {ALL_FILES: _short_hash(sorted(hashes.items()))}
+    return Inputs(
+        recipe=_short_hash(recipe),
+        setting=_short_hash([engine_class, platform]),
+        files=hashes,
+        args={name: _short_hash(value) for name, value in needs.args.items()},
+        bases={text: externals[text] for text in image.external},
+        parents=image.parents,
+        tests=_short_hash(list(tests)) if tests else "",
+        redirects={text: to for text, to in (redirects or {}).items() if text in image.external},
+    )
+
+
+def _short_hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:INPUT_DIGITS]
+
+
+def key_tag(key: str) -> str:
+    """The tag under which every published image can be found by its key."""
+    return f"key-{key[:TAG_DIGITS]}"
+
+
+def _stage(stage: Stage) -> list[object]:
+    steps = [_instruction(instruction) for instruction in stage.instructions]
+    return [stage.index, stage.name, stage.base, stage.platform, steps]
+
+
+def _instruction(instruction: Instruction) -> list[object]:
+    """All that BuildKit would act on; comments, blanks and line numbers are gone."""
+    return [
+        instruction.keyword,
+        [[flag.name, flag.value] for flag in instruction.flags],
+        list(instruction.arguments),
+        instruction.json,
+        [[heredoc.name, heredoc.content, heredoc.expand] for heredoc in instruction.heredocs],
+        None if instruction.trigger is None else _instruction(instruction.trigger),
+    ]

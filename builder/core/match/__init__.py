@@ -1,0 +1,1 @@
+"""Patterns of paths as Go and moby match them: globs and ignore files."""

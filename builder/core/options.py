@@ -1,0 +1,100 @@
+"""The command line as values: every option of every command, typed and with its default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder.core.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeOptions:
+    """Which tree is read, and how: shared by all commands that look at images."""
+
+    config: Path | None = None
+    sets: tuple[str, ...] = ()
+    registry: str | None = None
+    namespace: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectOptions:
+    """Which images of the tree are meant."""
+
+    targets: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    since: str | None = None
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How images are made and published; None means: as build.toml says."""
+
+    push: bool = False
+    jobs: int | None = None
+    engine: str | None = None
+    keep_going: bool = True
+    no_reuse: bool = False
+    no_cache: bool = False
+    allow_dirty: bool = False
+    lock: bool = False
+    locked: bool = False
+    dry_run: bool = False
+    report: Path | None = None
+    progress: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployOptions:
+    """Which stacks are meant, and how long each may take; no stack means all of them."""
+
+    stacks: tuple[str, ...] = ()
+    release: str = "latest"
+    host: str | None = None
+    env_file: Path | None = None
+    timeout: float = 600.0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusOptions:
+    """How the state of stacks is shown; ``release`` is one to compare with, None: what runs."""
+
+    release: str | None = None
+    watch: bool = False
+    interval: float = 2.0
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmOptions:
+    """Which hosts are meant, none for what build.toml says; and the addresses of a new swarm."""
+
+    hosts: tuple[str, ...] = ()
+    advertise_addr: str | None = None
+    data_path_addr: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteOptions:
+    """Which release is copied to where; ``target`` is REGISTRY/NAMESPACE as it was written."""
+
+    tag: str
+    target: str
+    dry_run: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneOptions:
+    """What is kept, None meaning: as build.toml says; and whether the rest is really deleted."""
+
+    keep_commits: int | None = None
+    keep_days: int | None = None
+    branch: str | None = None
+    delete: bool = False
+    collect: bool = False
+    as_json: bool = False

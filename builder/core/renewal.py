@@ -1,0 +1,83 @@
+"""What a refresh asks of a run: which images are made anew, why, and under which name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+
+from builder.core.stale import Staleness, Verdict
+from builder.core.values import dataclass
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """``stale`` images get a new generation and no layer cache; ``above`` are built on them.
+
+    Both map an image to the reasons. ``suffix`` follows the tags of the release. ``bases`` are the
+    digests that external bases have to be taken at. ``generations`` count, for each image, how
+    often it was made anew, this time included. ``hoped_for`` maps images to their packages' ids,
+    and these to the versions that the refresh is made for.
+    """
+
+    stale: Mapping[str, tuple[str, ...]]
+    above: Mapping[str, tuple[str, ...]]
+    suffix: str
+    bases: Mapping[str, str] = field(default_factory=dict)
+    generations: Mapping[str, int] = field(default_factory=dict)
+    hoped_for: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def images(self) -> frozenset[str]:
+        return frozenset((*self.stale, *self.above))
+
+    def tag(self, tag: str) -> str:
+        """The tag of this refresh for what has ``tag`` otherwise."""
+        return f"{tag}.{self.suffix}"
+
+    def reasons(self, image: str) -> tuple[str, ...]:
+        return self.stale.get(image) or self.above[image]
+
+
+def renewal(
+    verdict: Verdict, *, now: Mapping[str, str], generations: Mapping[str, int], suffix: str
+) -> Renewal:
+    """What follows from what a check found; ``generations`` are those of the last release."""
+    return Renewal(
+        stale={name: tuple(_reasons(found)) for name, found in verdict.stale.items()},
+        above={
+            name: (f"{', '.join(causes)} {'is' if len(causes) == 1 else 'are'} made anew",)
+            for name, causes in verdict.above.items()
+        },
+        suffix=suffix,
+        bases=now,
+        generations={name: count + (name in verdict.stale) for name, count in generations.items()},
+        hoped_for={
+            name: {
+                one.package.id: one.candidate
+                for one in (*found.outdated, *verdict.held.get(name, ()))
+            }
+            for name, found in verdict.stale.items()
+        },
+    )
+
+
+def next_suffix(day: str, taken: Iterable[str]) -> str:
+    """``20250131``, and ``20250131.2`` if there was a refresh on that day already."""
+    suffixes = frozenset(taken)
+    count = 1
+    while (suffix := day if count == 1 else f"{day}.{count}") in suffixes:
+        count += 1
+    return suffix
+
+
+def _reasons(found: Staleness) -> Iterable[str]:
+    for moved in found.moved:
+        yield f"base {moved.name} moved from {moved.built_on} to {moved.now}"
+    if found.outdated:
+        shown = [
+            f"{one.package.name} {one.package.version} -> {one.candidate}" for one in found.outdated
+        ]
+        more = len(shown) - _SHOWN
+        yield ", ".join(shown[:_SHOWN]) + (f", and {more} more" if more > 0 else "")

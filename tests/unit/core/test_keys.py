@@ -1,0 +1,148 @@
+"""Content keys: what can change an image changes its key, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from builder.bases import ResolvedBase
+from builder.core.options import TreeOptions
+from builder.prepare import identify
+from builder.tree import Tree as ReadTree, read_tree
+from tests.support.tree import Tree
+
+DEBIAN = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest="sha256:1")
+IMAGES: Mapping[str, str | Mapping[str, str]] = {
+    "base": {
+        "Dockerfile": "FROM debian:12\nARG FLAVOUR=plain\nCOPY run lib /srv/\nRUN make $FLAVOUR",
+        "run": "#!/bin/sh\n",
+        "lib/a": "a",
+        "notes.txt": "nobody copies this",
+    },
+    "app": "FROM base\nLABEL a=b",
+    "other": "FROM scratch\nCOPY --from=debian:12 /etc/debian_version /",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path, IMAGES)
+
+
+def read(tree: Tree, *sets: str) -> ReadTree:
+    return read_tree(TreeOptions(config=tree.root / "build.toml", sets=sets))
+
+
+def keys(
+    tree: Tree,
+    *sets: str,
+    digest: str = "sha256:1",
+    platform: str = "linux/amd64",
+    engine_class: str = "buildkit",
+) -> dict[str, str]:
+    base = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest=digest)
+    whole = read(tree, *sets)
+    return identify(
+        whole,
+        whole.graph.order,
+        bases={"debian:12": base},
+        platform=platform,
+        engine_class=engine_class,
+    ).keys
+
+
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_a_key_is_64_digits_and_the_same_twice(tree: Tree) -> None:
+    first = keys(tree)
+    assert all(len(key) == 64 and int(key, 16) >= 0 for key in first.values())
+    assert keys(tree) == first
+
+
+def test_a_byte_of_a_copied_file_changes_the_image_and_what_is_built_on_it(tree: Tree) -> None:
+    before = keys(tree)
+    tree.write("images/base/run", "#!/bin/bash\n")
+    assert changed(before, keys(tree)) == {"base", "app"}
+
+
+def test_a_file_below_a_copied_folder_counts(tree: Tree) -> None:
+    before = keys(tree)
+    tree.write("images/base/lib/b", "new")
+    assert changed(before, keys(tree)) == {"base", "app"}
+
+
+def test_a_file_that_nothing_copies_changes_no_key(tree: Tree) -> None:
+    before = keys(tree)
+    tree.write("images/base/notes.txt", "other words")
+    tree.write("images/base/more/junk", "junk")
+    assert changed(before, keys(tree)) == set()
+
+
+def test_an_mtime_changes_no_key(tree: Tree) -> None:
+    before = keys(tree)
+    os.utime(tree.root / "images/base/run", (1, 1))
+    assert changed(before, keys(tree)) == set()
+
+
+def test_a_mode_bit_changes_the_key(tree: Tree) -> None:
+    before = keys(tree)
+    (tree.root / "images/base/run").chmod(0o755)
+    assert changed(before, keys(tree)) == {"base", "app"}
+
+
+def test_a_link_target_changes_the_key(tree: Tree) -> None:
+    link = tree.root / "images/base/lib/link"
+    link.symlink_to("a")
+    before = keys(tree)
+    link.unlink()
+    link.symlink_to("./a")
+    assert changed(before, keys(tree)) == {"base", "app"}
+
+
+def test_comments_and_blank_lines_change_no_key(tree: Tree) -> None:
+    before = keys(tree)
+    dockerfile = tree.root / "images/app/Dockerfile"
+    dockerfile.write_text("# why\n\n" + dockerfile.read_text())
+    assert changed(before, keys(tree)) == set()
+
+
+def test_an_instruction_changes_the_key(tree: Tree) -> None:
+    before = keys(tree)
+    tree.write("images/app/Dockerfile", "FROM base\nLABEL a=c")
+    assert changed(before, keys(tree)) == {"app"}
+
+
+def test_only_a_build_arg_that_is_used_counts(tree: Tree) -> None:
+    before = keys(tree)
+    assert changed(before, keys(tree, "groups.images.args.UNUSED=1")) == set()
+    assert changed(before, keys(tree, "groups.images.args.FLAVOUR=rich")) == {"base", "app"}
+
+
+def test_a_moved_base_changes_all_that_stands_on_it(tree: Tree) -> None:
+    before = keys(tree)
+    assert changed(before, keys(tree, digest="sha256:2")) == {"base", "app", "other"}
+
+
+def test_platform_and_engine_class_are_part_of_the_key(tree: Tree) -> None:
+    before = keys(tree)
+    assert changed(before, keys(tree, platform="linux/arm64")) == set(before)
+    assert changed(before, keys(tree, engine_class="classic")) == set(before)
+
+
+def test_version_commit_and_tag_are_no_part_of_the_key(tree: Tree) -> None:
+    before = keys(tree)
+    sets = ('groups.images.version="2.0"', 'groups.images.commit="1234567"')
+    assert changed(before, keys(tree, *sets)) == set()
+
+
+def test_an_unknown_base_leaves_the_keys_above_it_unknown(tree: Tree) -> None:
+    whole = read(tree)
+    found = identify(
+        whole, whole.graph.order, bases={}, platform="linux/amd64", engine_class="buildkit"
+    )
+    assert set(found.keys.values()) == {""}
