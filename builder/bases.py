@@ -13,13 +13,13 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
-from builder import threads
 from builder.bootstrapped import bootstrap_reference
 from builder.config import BaseSettings, BootstrapSettings, Config
 from builder.core.errors import BuildError, OcbuildError
 from builder.core.reference import Reference
 from builder.core.values import dataclass
 from builder.engines.daemon import LocalImage
+from builder.system import threads
 
 IMAGE_SCHEME = "docker-image://"
 PULLS = 4

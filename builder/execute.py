@@ -12,7 +12,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from builder.clock import Clock
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import Bug
 from builder.core.events import (
@@ -27,6 +26,7 @@ from builder.core.events import (
 )
 from builder.core.schedule import Schedule, ScheduledStep
 from builder.core.values import dataclass
+from builder.system.clock import Clock
 from builder.workers import Ended, Work, Workers
 
 # The owner also has to notice a signal and that memory has become free, which put nothing into its

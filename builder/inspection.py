@@ -35,7 +35,7 @@ def graph(options: TreeOptions, selection: SelectOptions, form: str) -> int:
 
 
 def _svg(dot: str) -> str:
-    from builder.process import ProgramMissingError, run  # noqa: PLC0415
+    from builder.system.process import ProgramMissingError, run  # noqa: PLC0415
 
     try:
         drawn = run(["dot", "-Tsvg"], input=dot.encode())
@@ -117,7 +117,7 @@ def registry(action: str, *, address: str | None, environ: Mapping[str, str], as
     """Start, stop or look at the embedded registry; ``status`` says 4 where none answers."""
     from builder.registry import DEFAULT_ADDRESS  # noqa: PLC0415
     from builder.registry.embedded import EmbeddedRegistry  # noqa: PLC0415
-    from builder.state import state_dir  # noqa: PLC0415
+    from builder.system.state_folder import state_dir  # noqa: PLC0415
 
     embedded = EmbeddedRegistry(state=state_dir(environ), address=address or DEFAULT_ADDRESS)
     act = {"start": embedded.start, "stop": embedded.stop, "status": embedded.status}[action]

@@ -17,7 +17,7 @@ from builder.engines import Engine
 from builder.engines.choose import assembler, available
 from builder.engines.daemon import Daemon
 from builder.prepare import Existing, staged_reference
-from builder.state import state_dir
+from builder.system.state_folder import state_dir
 from builder.tree import LOCAL, Tree
 
 if TYPE_CHECKING:

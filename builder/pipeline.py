@@ -12,8 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from builder import bases, durations
-from builder.clock import Clock, SystemClock
+from builder import bases
 from builder.context import ContextListing
 from builder.core.errors import (
     EngineUnavailableError,
@@ -37,7 +36,9 @@ from builder.report.choose import open_progress
 from builder.report.fanout import fanout
 from builder.report.logs import open_logs
 from builder.run import Run
-from builder.state import state_dir
+from builder.system import durations
+from builder.system.clock import Clock, SystemClock
+from builder.system.state_folder import state_dir
 from builder.tree import Tree, choose_images, read_contexts, read_tree
 from builder.work import Job
 

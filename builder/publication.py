@@ -8,9 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from builder import threads
 from builder.bases import Pin
-from builder.clock import Clock
 from builder.core.difference import input_changes
 from builder.core.events import ImageResult, ImageStatus, Summary
 from builder.core.image import Image
@@ -24,6 +22,8 @@ from builder.registry.claims import Claim, RegistryMarks
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.releases import Releases
+from builder.system import threads
+from builder.system.clock import Clock
 from builder.tree import Tree, registry_host
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from builder import threads
 from builder.core.errors import PublishError
 from builder.core.image import Image
 from builder.core.keys import key_tag
 from builder.core.release import Release, ReleasedImage
 from builder.core.values import dataclass
 from builder.registry.client import Registry
+from builder.system import threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

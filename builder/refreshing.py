@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from builder.clock import Clock, SystemClock
 from builder.core.errors import PublishError, RevisionError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.core.release import LATEST, Release
@@ -18,7 +17,8 @@ from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
 from builder.registry.embedded import EmbeddedRegistry
 from builder.releases.home import Home, choose, open_home
-from builder.state import state_dir
+from builder.system.clock import Clock, SystemClock
+from builder.system.state_folder import state_dir
 from builder.tree import LOCAL, Tree, choose_images, read_tree
 
 APT = "apt"

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from builder.clock import Clock
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import OcbuildError, PublishError
 from builder.core.events import Report, RunFinished, RunStarted, Summary
@@ -24,7 +23,8 @@ from builder.publication import Publication
 from builder.registry.content import Manifest
 from builder.report.json_report import write_report
 from builder.report.summary import summarise
-from builder.room import Room, available_memory
+from builder.system.clock import Clock
+from builder.system.resources import Room, available_memory
 from builder.tree import LAST_REPORT, Tree
 from builder.work import Job, Worker
 

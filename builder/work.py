@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from builder import threads
 from builder.core.errors import Bug, BuildError, OcbuildError
 from builder.core.events import (
     ASSEMBLER,
@@ -35,6 +34,7 @@ from builder.published import other_content
 from builder.registry.claims import Claim
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
+from builder.system import threads
 from builder.workers import Context
 
 if TYPE_CHECKING:

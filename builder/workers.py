@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
-from builder.clock import Clock
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 from builder.core.events import (
@@ -26,6 +25,7 @@ from builder.core.events import (
 )
 from builder.core.values import dataclass
 from builder.engines.failure import BuildFailedError
+from builder.system.clock import Clock
 
 _TAIL_LINES = 20
 

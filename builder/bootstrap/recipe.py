@@ -18,7 +18,7 @@ from builder.config import BootstrapSettings
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
 from builder.core.values import dataclass
-from builder.process import ProgramMissingError, run
+from builder.system.process import ProgramMissingError, run
 
 _NETWORK_FAULTS = re.compile(
     r"resolv|connect|timed out|timeout|unreachable|hash sum mismatch|\b(?:429|50[0234])\b",

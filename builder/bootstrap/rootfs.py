@@ -20,7 +20,7 @@ from builder.config import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
 from builder.core.values import dataclass
-from builder.process import Lines, ProgramMissingError, run, stream
+from builder.system.process import Lines, ProgramMissingError, run, stream
 
 KEY_LABEL = "ocbuild.bootstrap.key"
 SUITE_LABEL = "ocbuild.bootstrap.suite"

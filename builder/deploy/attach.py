@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from builder.core.errors import DeployError
-from builder.process import Completed
+from builder.system.process import Completed
 
 # Longer than compose may work; it is removed before, unless we are killed.
 _SECONDS = 3600

@@ -15,8 +15,8 @@ from builder.core.errors import DeployError
 from builder.core.values import dataclass
 from builder.deploy.attach import attached
 from builder.deploy.engine_api import EngineApi
-from builder.process import Completed, Lines, ProgramTimeoutError, run, stream
 from builder.settings_deploy import Host
+from builder.system.process import Completed, Lines, ProgramTimeoutError, run, stream
 
 # How long an engine may take to answer a question; starting and pulling have limits of their own.
 # The facts that are asked of a container to see whether it runs again.

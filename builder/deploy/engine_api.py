@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from builder.core.errors import DeployError, OcbuildError
 from builder.engines.streams import Watch
-from builder.process import Dialled, dial
+from builder.system.process import Dialled, dial
 
 # How long the engine may be silent; in a pull, while it unpacks a large layer.
 _SILENCE = 120.0

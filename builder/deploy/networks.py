@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from builder.core.errors import DeployError
 from builder.core.values import dataclass
 from builder.deploy.swarm import Swarm, manager_of
-from builder.process import Completed
 from builder.settings_deploy import Host, Network
+from builder.system.process import Completed
 
 MTU_OPTION = "com.docker.network.driver.mtu"
 # What docker takes where it is told nothing: an overlay leaves room for its tunnel. A macvlan has

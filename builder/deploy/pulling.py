@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import field
 
-from builder.clock import Clock
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.values import dataclass
@@ -20,6 +19,7 @@ from builder.engines.transfer import Transfer, pull_failure
 from builder.registry.client import Registry
 from builder.registry.credentials import Login
 from builder.report.text import counted, size
+from builder.system.clock import Clock
 
 # Images that one host pulls at a time. The engine fetches three layers at once, whoever asks.
 AT_ONCE = 4

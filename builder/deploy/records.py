@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from builder.atomic import replace_file
 from builder.core.errors import DeployError
 from builder.core.values import dataclass
+from builder.system.atomic import replace_file
 
 SCHEMA = 1
 

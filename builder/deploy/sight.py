@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from builder.core.errors import DeployError
 from builder.core.values import dataclass
 from builder.deploy.compose import Container
-from builder.process import Completed
+from builder.system.process import Completed
 
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"

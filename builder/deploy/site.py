@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from datetime import datetime, timezone
 
-from builder.clock import Clock, SystemClock
 from builder.config import Config
 from builder.core.errors import UsageError
 from builder.core.options import DeployOptions, TreeOptions
@@ -18,7 +17,8 @@ from builder.deploy.order import Order, chosen
 from builder.deploy.records import Records
 from builder.registry.client import Registry
 from builder.settings_deploy import Stack
-from builder.state import state_dir
+from builder.system.clock import Clock, SystemClock
+from builder.system.state_folder import state_dir
 from builder.tree import load_config
 
 

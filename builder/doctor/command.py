@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from builder.clock import SystemClock
 from builder.config import Config, find_config
 from builder.core.errors import ConfigError, InputError, InputErrors
 from builder.core.graph import ImageGraph
@@ -21,8 +20,9 @@ from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
 from builder.registry.trust import Trust
 from builder.report.text import clean, counted
-from builder.room import available_memory
-from builder.state import state_dir
+from builder.system.clock import SystemClock
+from builder.system.resources import available_memory
+from builder.system.state_folder import state_dir
 from builder.tree import LOCAL, load_config, read_tree, registry_host
 
 

@@ -15,9 +15,9 @@ from builder.doctor.finding import Finding, failure, of_error, ok, warning
 from builder.doctor.machine import disk
 from builder.engines.daemon import Daemon
 from builder.engines.info import EngineInfo
-from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.registry.client import Registry
 from builder.registry.trust import is_loopback
+from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 
 _PATIENCE = 30.0
 # `pull --policy` came with it.

@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from builder.core.values import dataclass
-from builder.process import ProgramMissingError, ProgramTimeoutError, run
+from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 
 _KVM_GET_API_VERSION = 0xAE00
 _KVM_API_VERSION = 12

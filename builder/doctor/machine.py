@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.core.errors import BuildError, EngineUnavailableError
 from builder.doctor.finding import Finding, failure, ok, warning
 from builder.report.text import size
-from builder.room import DISK_FLOOR, MEMORY_FLOOR
+from builder.system.resources import DISK_FLOOR, MEMORY_FLOOR
 
 # All images of a tree such as ours, unpacked, and what a build adds to them for a while.
 _COMFORT = 20 * 2**30

@@ -27,7 +27,7 @@ from builder.engines.place import line_in_file
 from builder.engines.rawjson import Decoder
 from builder.engines.redirect import context_value, familiar
 from builder.engines.solve import PlainText, Progress, command_of
-from builder.process import Lines, ProgramMissingError, run, stream
+from builder.system.process import Lines, ProgramMissingError, run, stream
 
 # The first version that knows --progress=rawjson.
 OLDEST = (0, 12)

@@ -70,13 +70,13 @@ def assembler(
     plain_http: frozenset[str] = frozenset(),
 ) -> Assembler:
     """The engine that comes before all others where it can make an image."""
-    from builder.clock import SystemClock  # noqa: PLC0415
     from builder.core.backoff import RetryPolicy  # noqa: PLC0415
     from builder.engines.assembler import Assembler  # noqa: PLC0415
     from builder.engines.indexes import Indexes  # noqa: PLC0415
     from builder.engines.kept import Kept  # noqa: PLC0415
     from builder.registry.client import Registry  # noqa: PLC0415
-    from builder.state import state_dir  # noqa: PLC0415
+    from builder.system.clock import SystemClock  # noqa: PLC0415
+    from builder.system.state_folder import state_dir  # noqa: PLC0415
 
     # An engine can make the image, so nobody waits for a registry that does not answer.
     registry = Registry.connect(

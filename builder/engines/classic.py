@@ -17,7 +17,7 @@ from builder.engines.features import awkward, lacking
 from builder.engines.place import line_of_step, read_dockerfile
 from builder.engines.posted import Message, post, result
 from builder.engines.solve import TAIL_LINES, cleaned
-from builder.process import Lines
+from builder.system.process import Lines
 
 # COPY --from of an image is all that it has of what we call features.
 _LACKS = frozenset(FEATURES) - {"copy-from-image"}

@@ -13,7 +13,7 @@ from builder.core.labels import RUN
 from builder.engines.failure import duration
 from builder.engines.solve import cleaned
 from builder.engines.streams import Watch
-from builder.process import Lines
+from builder.system.process import Lines
 
 if TYPE_CHECKING:
     from docker import APIClient

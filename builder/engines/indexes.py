@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
-from builder.atomic import replace_file
 from builder.core.assemble.index import VERSION, LayerIndex, read_layer
 from builder.core.reference import Reference
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.faults import RegistryError
+from builder.system.atomic import replace_file
 
 ARTIFACT_TYPE = f"application/vnd.ocbuild.layer-index.v{VERSION}+json"
 _DIGITS = 40

@@ -6,9 +6,9 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from builder.atomic import replace_file
 from builder.registry.content import Descriptor, Manifest, Verifier
 from builder.registry.faults import RegistryError
+from builder.system.atomic import replace_file
 
 
 class Kept:

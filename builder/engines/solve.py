@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from builder.core.values import dataclass
 from builder.engines import CurrentStep, OutputLine, Sink
-from builder.process import Lines
+from builder.system.process import Lines
 
 TAIL_LINES = 20
 

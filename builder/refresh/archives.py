@@ -18,12 +18,12 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from builder.atomic import replace_file
 from builder.core.packages.inventory import ALL, Source
 from builder.core.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
 from builder.core.values import dataclass
-from builder.process import ProgramMissingError, run
 from builder.refresh.download import ArchiveError, Downloads, Missing
+from builder.system.atomic import replace_file
+from builder.system.process import ProgramMissingError, run
 
 READERS = 4
 KEYRINGS = Path("/usr/share/keyrings")

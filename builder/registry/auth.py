@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from builder.clock import Clock
 from builder.core.values import dataclass
 from builder.registry.content import Content
 from builder.registry.credentials import Login
@@ -24,6 +23,7 @@ from builder.registry.faults import (
 )
 from builder.registry.headers import Challenge, retry_after
 from builder.registry.transport import Exchange, Transport
+from builder.system.clock import Clock
 
 Scopes = frozenset[str]
 Logins = Callable[[str], Login | None]

@@ -17,12 +17,12 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from builder.clock import Clock
 from builder.core.errors import InterruptedRunError, PublishError
 from builder.core.reference import Reference
 from builder.registry.artifacts import EMPTY, EMPTY_TYPE, artifact, put
 from builder.registry.client import Registry
 from builder.registry.faults import NotFoundError
+from builder.system.clock import Clock
 
 HOLDER = "org.ocbuild.claim.holder"
 TYPE = "application/vnd.ocbuild.claim.v1+json"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from builder.clock import Clock
 from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
 from builder.registry.auth import Logins
@@ -27,6 +26,7 @@ from builder.registry.headers import media_type, next_page
 from builder.registry.session import Reply, Repository, Request, Session
 from builder.registry.transport import Traffic, Transport
 from builder.registry.trust import Trust
+from builder.system.clock import Clock
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from builder.core.errors import PublishError
-from builder.process import run
 from builder.registry.embedded import EmbeddedRegistry, Kind, without_overrides
+from builder.system.process import run
 
 # A registry of some hundred gigabytes reads all of its manifests.
 _SECONDS = 3600.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from builder import threads
 from builder.core.reference import Reference
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.session import Repository
+from builder.system import threads
 
 if TYPE_CHECKING:
     from typing import IO

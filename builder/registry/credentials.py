@@ -73,7 +73,7 @@ class DockerLogins:
         return found or _from_file(config.get("auths") or {}, host)
 
     def _ask(self, helper: str, key: str) -> Login | None:
-        from builder.process import (  # noqa: PLC0415 - many have no helper
+        from builder.system.process import (  # noqa: PLC0415 - many have no helper
             ProgramMissingError,
             ProgramTimeoutError,
             run,

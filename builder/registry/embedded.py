@@ -23,8 +23,8 @@ from pathlib import Path
 from builder.connection import Connection, HttpError, open_socket
 from builder.core.errors import PublishError, UsageError
 from builder.core.values import dataclass
-from builder.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.registry import DEFAULT_ADDRESS
+from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 
 PROGRAM = "docker-registry"
 IMAGE = "registry:2"

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from builder.clock import Clock
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import InterruptedRunError
 from builder.core.reference import HUB, Reference
@@ -20,6 +19,7 @@ from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, RegistryError, refusal
 from builder.registry.headers import challenges, retry_after
 from builder.registry.transport import READ_SECONDS, Answer, Exchange, Traffic, Transport
+from builder.system.clock import Clock
 
 T = TypeVar("T")
 

@@ -27,8 +27,8 @@ from builder.releases.scan import repositories, scan
 from builder.report.text import columns, counted, size
 from builder.revision import branch_commits
 from builder.settings import PruneSettings
-from builder.state import state_dir
-from builder.threads import each
+from builder.system.state_folder import state_dir
+from builder.system.threads import each
 
 _METHOD_NOT_ALLOWED = 405
 _ROUNDS = 5

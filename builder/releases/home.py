@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.clock import SystemClock
 from builder.config import Config, find_config
 from builder.core.errors import ConfigError, PublishError
 from builder.core.options import TreeOptions
@@ -18,7 +17,8 @@ from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
 from builder.registry.faults import RegistryError, UnreachableError
 from builder.registry.releases import Releases
-from builder.threads import each
+from builder.system.clock import SystemClock
+from builder.system.threads import each
 from builder.tree import LOCAL, load_config, registry_host
 
 

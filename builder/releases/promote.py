@@ -23,7 +23,7 @@ from builder.registry.blobs import Stored
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.releases import Releases, artifact
 from builder.releases.home import Home
-from builder.threads import each
+from builder.system.threads import each
 
 _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10

@@ -11,7 +11,7 @@ from builder.core.retention import Found, Shelved, moment
 from builder.registry.content import Manifest
 from builder.registry.faults import ForbiddenError, NotFoundError, RegistryError, UnauthorisedError
 from builder.releases.home import Home
-from builder.threads import each
+from builder.system.threads import each
 
 _CONFIGS = (
     "application/vnd.oci.image.config.v1+json",

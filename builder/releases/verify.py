@@ -11,7 +11,7 @@ from builder.core.values import dataclass
 from builder.registry.content import Descriptor, Manifest
 from builder.registry.faults import DigestMismatchError, NotFoundError
 from builder.releases.home import Home
-from builder.threads import each
+from builder.system.threads import each
 
 _BLOCK = 1 << 20
 # Whole layers are read: more at a time would only share the same line.

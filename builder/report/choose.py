@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TextIO
 
-from builder.clock import Clock
 from builder.core.events import Report
+from builder.system.clock import Clock
 
 
 def open_progress(

@@ -6,10 +6,10 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
-from builder.atomic import replace_file
 from builder.core.errors import OcbuildError
 from builder.core.events import ImageResult, Summary
 from builder.report.outcome import failure_line
+from builder.system.atomic import replace_file
 
 
 def as_json(summary: Summary) -> dict[str, object]:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from builder.clock import Clock
 from builder.core.events import (
     Blocked,
     Event,
@@ -28,6 +27,7 @@ from builder.report.lines import Lines
 from builder.report.progress import Progress, advance, remaining
 from builder.report.summary_text import summary_text
 from builder.report.text import clean, duration
+from builder.system.clock import Clock
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

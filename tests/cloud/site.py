@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.clock import SystemClock
 from builder.core.reference import Reference
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.registry.client import Registry
 from builder.registry.copying import copy_image
 from builder.registry.releases import Releases
+from builder.system.clock import SystemClock
 from tests.support.engines import docker
 
 ROOT = Path(__file__).parents[2]

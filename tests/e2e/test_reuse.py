@@ -10,9 +10,9 @@ from threading import Event
 
 import pytest
 
-from builder.clock import SystemClock
 from builder.core.reference import Reference
 from builder.registry.claims import Claim, RegistryMarks
+from builder.system.clock import SystemClock
 from tests.e2e.conftest import Ocbuild, ask, docker
 from tests.support.client import make_client
 from tests.support.engines import soon

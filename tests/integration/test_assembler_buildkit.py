@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from builder.clock import SystemClock
 from builder.core.assemble import Refused
 from builder.core.assemble.assemble import Assembled
 from builder.core.reference import Reference
@@ -30,6 +29,7 @@ from builder.engines.together import put_together
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, Content, Manifest
 from builder.registry.faults import RegistryError
+from builder.system.clock import SystemClock
 from tests.support import dockerfiles
 from tests.support.engines import (
     BUSYBOX,

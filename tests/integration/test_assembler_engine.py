@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.clock import SystemClock
 from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
 from builder.engines.assembler import Assembler
 from builder.engines.daemon import Daemon
 from builder.engines.indexes import Indexes
 from builder.registry.client import Registry
+from builder.system.clock import SystemClock
 from tests.support.engines import BOX, OURS, TEST_LABEL, box, connect, docker
 from tests.support.registry import LocalRegistry, free_address
 from tests.support.yard import Yard

@@ -24,7 +24,7 @@ from builder.bootstrap import (
 from builder.config import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
-from builder.process import run
+from builder.system.process import run
 
 pytestmark = pytest.mark.engine
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import PublishError
-from builder.process import run
 from builder.registry.embedded import EmbeddedRegistry, Kind
+from builder.system.process import run
 
 pytestmark = pytest.mark.engine
 

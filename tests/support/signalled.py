@@ -12,7 +12,6 @@ import threading
 import time
 from pathlib import Path
 
-from builder.clock import SystemClock
 from builder.core.errors import InterruptedRunError
 from builder.core.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
 from builder.core.plan import Action, Plan, Step
@@ -22,6 +21,7 @@ from builder.report.fanout import fanout
 from builder.report.json_report import as_json
 from builder.report.plain import PlainReport
 from builder.report.summary import summarise
+from builder.system.clock import SystemClock
 from builder.workers import Context
 
 

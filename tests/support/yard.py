@@ -6,13 +6,13 @@ import os
 import threading
 from pathlib import Path
 
-from builder.clock import SystemClock
 from builder.core.reference import Reference
 from builder.engines import BuildRequest
 from builder.engines.assembler import Assembler
 from builder.engines.daemon import Daemon
 from builder.engines.indexes import Indexes
 from builder.registry.client import Registry
+from builder.system.clock import SystemClock
 from tests.support.engines import OURS, TEST_LABEL, Outputs
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from builder.clock import SystemClock
 from builder.core.assemble import InContext, InLayer, Refused
 from builder.core.assemble.index import LayerIndex
 from builder.core.backoff import RetryPolicy
@@ -27,6 +26,7 @@ from builder.engines.indexes import Indexes
 from builder.engines.together import created_at
 from builder.registry.client import Registry
 from builder.registry.content import OCI_INDEX, Descriptor, Manifest
+from builder.system.clock import SystemClock
 from tests.unit.core.test_assembler_image import make
 
 

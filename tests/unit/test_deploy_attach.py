@@ -8,7 +8,7 @@ import pytest
 
 from builder.core.errors import DeployError
 from builder.deploy.attach import attached
-from builder.process import Completed
+from builder.system.process import Completed
 
 STACK: dict[str, Any] = {
     "services": {"api": {"image": "registry/cloud/api@sha256:aa"}},

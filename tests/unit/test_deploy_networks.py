@@ -20,8 +20,8 @@ from builder.deploy.networks import (
     wanted,
 )
 from builder.deploy.swarm import Swarm
-from builder.process import Completed
 from builder.settings_deploy import Host, Network
+from builder.system.process import Completed
 
 EXT = Network(
     name="ext",

@@ -20,9 +20,9 @@ from builder.deploy.records import Deployment, Records
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
 from builder.deploy.status import Told, survey, watch
-from builder.process import Completed
 from builder.report.table import Line, open_table, render
 from builder.settings_deploy import Stack
+from builder.system.process import Completed
 from tests.support.clock import FakeClock
 
 API = "registry:5000/cloud/api@sha256:" + "a" * 64

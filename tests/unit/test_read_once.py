@@ -17,7 +17,6 @@ import builder.engines.assembled
 import builder.tree
 from builder import bases
 from builder.bases import ResolvedBase
-from builder.clock import SystemClock
 from builder.context import ContextListing, read_context
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
@@ -33,6 +32,7 @@ from builder.machine import Machine
 from builder.planning import Planned, Planner
 from builder.prepare import identify, make_jobs
 from builder.registry.client import Registry
+from builder.system.clock import SystemClock
 from builder.tree import Tree as ReadTree, choose_images, read_contexts, read_tree
 from tests.support.engines import Outputs
 from tests.support.tree import Tree

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.process import run
-from builder.state import state_dir
+from builder.system.process import run
+from builder.system.state_folder import state_dir
 
 ROOT, USER = 0, 1000
 
@@ -45,7 +45,7 @@ def test_a_relative_folder_is_made_absolute() -> None:
     ],
 )
 def test_the_set_up_scripts_follow_the_same_rule(environ: Mapping[str, str]) -> None:
-    common = Path(__file__).parents[2] / "scripts" / "common.sh"
+    common = Path(__file__).parents[3] / "scripts" / "common.sh"
     done = run(
         ["/bin/sh", "-c", '. "$0"; state_dir', str(common)],
         env={**environ, "PATH": os.environ["PATH"]},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.events import ImageResult, ImageStatus, Summary
-from builder.durations import expected, load, record
+from builder.system.durations import expected, load, record
 from tests.support.story import SUMMARY
 
 

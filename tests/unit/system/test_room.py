@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.room import DISK_FLOOR, MEBIBYTE, MEMORY_FLOOR, Room, available_memory
+from builder.system.resources import DISK_FLOOR, MEBIBYTE, MEMORY_FLOOR, Room, available_memory
 
 
 @pytest.mark.parametrize(

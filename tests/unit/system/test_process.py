@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import OcbuildError
-from builder.process import (
+from builder.system.process import (
     Lines,
     ProgramMissingError,
     ProgramTimeoutError,

@@ -1,0 +1,1 @@
+"""This machine: its processes, files, threads, time and state folder."""
