@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.bootstrapped import bootstrap_reference
-from builder.config import BaseSettings, BootstrapSettings, Config
+from builder.config.load import BaseSettings, BootstrapSettings, Config
 from builder.core.errors import BuildError, OcbuildError
 from builder.core.reference import Reference
 from builder.core.values import dataclass

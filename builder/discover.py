@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from builder.config import Config, Group, ImageSettings
+from builder.config.load import Config, Group, ImageSettings
 from builder.core.dockerfile.parse import parse
 from builder.core.errors import (
     ContextError,

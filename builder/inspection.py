@@ -150,7 +150,7 @@ def _status_text(status: Status) -> str:
 
 def report(options: TreeOptions, file: Path | None, *, failed: bool, as_json: bool) -> int:
     """Show the report of a run that has ended."""
-    from builder.config import find_config  # noqa: PLC0415
+    from builder.config.load import find_config  # noqa: PLC0415
     from builder.report.recorded import text  # noqa: PLC0415
     from builder.tree import LAST_REPORT  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from builder.config import BootstrapSettings
+from builder.config.load import BootstrapSettings
 from builder.core.errors import PublishError
 from builder.core.events import Note, Report
 from builder.core.image import Image

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from builder import bases
+from builder.config.lock import Lock
 from builder.context import ContextListing
 from builder.core.errors import (
     EngineUnavailableError,
@@ -25,7 +26,6 @@ from builder.core.plan import Action, Plan
 from builder.core.select import Selection
 from builder.core.steps import connect
 from builder.execute import signals
-from builder.lock import Lock
 from builder.machine import Machine
 from builder.planning import Planner, all_externals, externals
 from builder.prepare import default_jobs, make_jobs

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from builder.bases import Resolution, ResolvedBase
-from builder.config import Config
+from builder.config.load import Config
 from builder.context import ContextListing, ReadContext, with_contents
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image

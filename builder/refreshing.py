@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
+from builder.config.lock import Lock
 from builder.core.errors import PublishError, RevisionError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.core.release import LATEST, Release
 from builder.core.renewal import next_suffix, renewal
-from builder.lock import Lock
 from builder.refresh import show
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check

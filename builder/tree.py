@@ -8,7 +8,7 @@ from dataclasses import field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from builder.config import Config, Group, find_config, inputs, load
+from builder.config.load import Config, Group, find_config, inputs, load
 from builder.context import ContextListing, read_context, unread_files
 from builder.core.checks import Finding, warnings
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all

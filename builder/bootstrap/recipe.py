@@ -14,7 +14,7 @@ from pathlib import Path
 from builder.aptsources import AptSource, derive, parse_one_line, read_apt_sources
 from builder.bootstrap import hooks
 from builder.bootstrapped import bootstrap_reference
-from builder.config import BootstrapSettings
+from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
 from builder.core.values import dataclass

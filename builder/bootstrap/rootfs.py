@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.aptsources import render_deb822
 from builder.bootstrap.recipe import Recipe, is_network_fault, read_recipe
-from builder.config import BootstrapSettings
+from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
 from builder.core.values import dataclass

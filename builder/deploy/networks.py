@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from builder.config.deploy_sections import Host, Network
 from builder.core.errors import DeployError
 from builder.core.values import dataclass
 from builder.deploy.swarm import Swarm, manager_of
-from builder.settings_deploy import Host, Network
 from builder.system.process import Completed
 
 MTU_OPTION = "com.docker.network.driver.mtu"

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
+from builder.config.deploy_sections import Host
 from builder.core.values import dataclass
 from builder.deploy.compose import Container
 from builder.deploy.records import Deployment, Records
-from builder.settings_deploy import Host
 
 TAIL = 15
 _KEPT = 5000

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from datetime import datetime, timezone
 
-from builder.config import Config
+from builder.config.deploy_sections import Stack
+from builder.config.load import Config
 from builder.core.errors import UsageError
 from builder.core.options import DeployOptions, TreeOptions
 from builder.core.values import dataclass
@@ -16,7 +17,6 @@ from builder.deploy.compose import Engine
 from builder.deploy.order import Order, chosen
 from builder.deploy.records import Records
 from builder.registry.client import Registry
-from builder.settings_deploy import Stack
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
 from builder.tree import load_config

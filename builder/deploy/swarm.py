@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
 from builder.core.values import dataclass
-from builder.settings_deploy import Host
 
 LISTEN = "0.0.0.0:2377"
 

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from builder.config import Config
+from builder.config.deploy_sections import Host
+from builder.config.load import Config
 from builder.core.errors import OcbuildError, UsageError, did_you_mean
 from builder.core.options import SwarmOptions, TreeOptions
 from builder.deploy.compose import Engine
 from builder.deploy.swarm import Member, init, join, manager_of
-from builder.settings_deploy import Host
 from builder.system.clock import SystemClock
 from builder.tree import load_config
 

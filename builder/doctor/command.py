@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from builder.config import Config, find_config
+from builder.config.load import Config, find_config
 from builder.core.errors import ConfigError, InputError, InputErrors
 from builder.core.graph import ImageGraph
 from builder.core.options import TreeOptions

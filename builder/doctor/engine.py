@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from builder.bases import look_up, wanted_reference
-from builder.config import Config
+from builder.config.load import Config
 from builder.core.errors import BuildError, DeployError, EngineUnavailableError, OcbuildError
 from builder.core.reference import Reference
 from builder.doctor.finding import Finding, failure, of_error, ok, warning

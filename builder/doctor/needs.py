@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from builder.config.deploy_sections import DeploySettings
 from builder.core.errors import DeployError
 from builder.core.values import dataclass
 from builder.doctor import kernel
 from builder.doctor.finding import Finding, failure, ok, warning
 from builder.doctor.kernel import Feature, Kernel, Support
-from builder.settings_deploy import DeploySettings
 
 _OTHER = "another kernel"
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 
 from builder.bases import IMAGE_SCHEME, Pin, wanted_reference
-from builder.config import Config
+from builder.config.load import Config
 from builder.core.errors import OcbuildError
 from builder.core.packages.inventory import Source
 from builder.core.reference import Reference

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
+from builder.config.sections import PruneSettings
 from builder.core.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
 from builder.core.keys import key_tag
 from builder.core.labels import KEY
@@ -26,7 +27,6 @@ from builder.releases.home import Home, open_home, shelve
 from builder.releases.scan import repositories, scan
 from builder.report.text import columns, counted, size
 from builder.revision import branch_commits
-from builder.settings import PruneSettings
 from builder.system.state_folder import state_dir
 from builder.system.threads import each
 

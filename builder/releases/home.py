@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.config import Config, find_config
+from builder.config.load import Config, find_config
 from builder.core.errors import ConfigError, PublishError
 from builder.core.options import TreeOptions
 from builder.core.reference import Reference

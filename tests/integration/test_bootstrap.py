@@ -21,7 +21,7 @@ from builder.bootstrap import (
     make_archive,
     read_recipe,
 )
-from builder.config import BootstrapSettings
+from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
 from builder.system.process import run

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from builder.config.deploy_sections import Host
 from builder.deploy.compose import Engine
-from builder.settings_deploy import Host
 from tests.support.engines import BOX, TEST_LABEL, box, connect, docker, soon
 
 pytestmark = pytest.mark.engine

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import given, settings, strategies as st
 
-from builder.config import load
+from builder.config.load import load
 from builder.init import propose
 
 PARTS = st.sampled_from(

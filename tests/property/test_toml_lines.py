@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from builder.toml_lines import KeyPath, line_of
+from builder.config.toml_lines import KeyPath, line_of
 
 # Statements by their text, "{key}" being a key that nobody else uses.
 STATEMENTS = (

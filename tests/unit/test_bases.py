@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from builder.bases import Means, Pin, ResolvedBase, look_up, provide, remembered
-from builder.config import BootstrapSettings, Config, load
+from builder.config.load import BootstrapSettings, Config, load
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
 from builder.engines.daemon import LocalImage

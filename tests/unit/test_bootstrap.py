@@ -19,7 +19,7 @@ from builder.aptsources import (
 from builder.bootstrap import Recipe, bootstrap_reference
 from builder.bootstrap.hooks import after_installing, before_unpacking, copy_keyrings
 from builder.bootstrap.recipe import archives, is_network_fault
-from builder.config import BootstrapSettings
+from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InputError
 from builder.core.reference import Reference
 

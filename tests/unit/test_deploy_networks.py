@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from builder.config.deploy_sections import Host, Network
 from builder.core.errors import DeployError
 from builder.deploy.networks import (
     MTU_OPTION,
@@ -20,7 +21,6 @@ from builder.deploy.networks import (
     wanted,
 )
 from builder.deploy.swarm import Swarm
-from builder.settings_deploy import Host, Network
 from builder.system.process import Completed
 
 EXT = Network(

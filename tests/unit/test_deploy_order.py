@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.config.deploy_sections import Stack
 from builder.core.errors import ConfigError, UsageError
 from builder.deploy.order import Order, chosen
-from builder.settings_deploy import Stack
 
 
 def stacks(**needs: str) -> dict[str, Stack]:

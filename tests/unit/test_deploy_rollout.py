@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from builder.config.deploy_sections import Host
 from builder.deploy.compose import Container
 from builder.deploy.records import Records
 from builder.deploy.rollout import Outcome, Roller, changed_services
-from builder.settings_deploy import Host
 
 GOOD, BAD = "registry/cloud/api@sha256:aa", "registry/cloud/api@sha256:bad"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
 from builder.deploy.swarm import Member, Swarm, init, join, manager_of
-from builder.settings_deploy import Host
 
 TOKEN = "SWMTKN-1-secret"
 

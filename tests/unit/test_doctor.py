@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.config.deploy_sections import DeploySettings, Host, Network
 from builder.core.errors import (
     BuildError,
     ConfigError,
@@ -23,7 +24,6 @@ from builder.doctor.engine import compose, made_here, of_info
 from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning
 from builder.doctor.kernel import Feature, Kernel, Support
 from builder.engines.info import EngineInfo
-from builder.settings_deploy import DeploySettings, Host, Network
 
 RELEASE = "6.1.0-x"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import Config, load
+from builder.config.load import Config, load
 from builder.core.errors import ConfigError
 from builder.discover import discover
 from builder.init import propose

@@ -77,7 +77,7 @@ HOMES = {
     "pycurl": ("builder.http",),
     "rich": ("builder.report",),
     "subprocess": ("builder.system",),
-    "tomli": ("builder.config",),
+    "tomli": ("builder.config.load",),
 }
 
 MODULES = sorted(HOUSE.rglob("*.py"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import load
+from builder.config.load import load
 from builder.core.errors import UsageError
 from builder.core.graph import ImageGraph
 from builder.core.intree import Names

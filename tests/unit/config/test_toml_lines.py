@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 import tomli
 
-from builder.toml_lines import KeyPath, dotted, holds, line_of, quoted
+from builder.config.toml_lines import KeyPath, dotted, holds, line_of, quoted
 
 DOCUMENT = dedent(
     '''\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import Config, find_config, inputs, load
+from builder.config.load import Config, find_config, inputs, load
 from builder.core.errors import ConfigError
 from builder.core.reference import Reference
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from builder.config.toml_lines import KeyPath, dotted, quoted, quoted_key
 from builder.core.errors import InputError, did_you_mean
 from builder.core.values import dataclass
-from builder.toml_lines import KeyPath, dotted, quoted, quoted_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from builder.config.toml_overrides import apply_overrides, parse_override
+from builder.config.toml_values import FreeText
 from builder.core.errors import ConfigError
-from builder.toml_overrides import apply_overrides, parse_override
-from builder.toml_values import FreeText
 
 
 @pytest.mark.parametrize(

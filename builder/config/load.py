@@ -11,11 +11,9 @@ from typing import Any
 
 import tomli
 
-from builder.core.errors import ConfigError, InputError, Location, raise_all
-from builder.core.reference import Reference
-from builder.core.values import dataclass
-from builder.schema import read_fields
-from builder.settings import (
+from builder.config.deploy_sections import DeploySettings, Host, Network, Stack
+from builder.config.schema import read_fields
+from builder.config.sections import (
     BaseSettings,
     BootstrapSettings,
     BuildSettings,
@@ -29,10 +27,12 @@ from builder.settings import (
     RefreshSettings,
     Secret,
 )
-from builder.settings_deploy import DeploySettings, Host, Network, Stack
-from builder.toml_lines import Key, holds, line_of
-from builder.toml_overrides import Override, apply_overrides, parse_override
-from builder.toml_values import Fault, Place
+from builder.config.toml_lines import Key, holds, line_of
+from builder.config.toml_overrides import Override, apply_overrides, parse_override
+from builder.config.toml_values import Fault, Place
+from builder.core.errors import ConfigError, InputError, Location, raise_all
+from builder.core.reference import Reference
+from builder.core.values import dataclass
 
 __all__ = [
     "BaseSettings",

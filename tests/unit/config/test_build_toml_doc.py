@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import tomli
 
-from builder.config import load
-from builder.schema import Key, Record, Shape, TableOf, keys_of
-from builder.settings import Document
-from builder.toml_values import Place, Reader
+from builder.config.load import load
+from builder.config.schema import Key, Record, Shape, TableOf, keys_of
+from builder.config.sections import Document
+from builder.config.toml_values import Place, Reader
 
-DOC = (Path(__file__).parents[2] / "docs/build-toml.md").read_text(encoding="utf-8")
+DOC = (Path(__file__).parents[3] / "docs/build-toml.md").read_text(encoding="utf-8")
 HEADING = re.compile(r"^##+ \[(.+)\]$")
 
 

@@ -7,11 +7,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from builder.core.naming import BadRuleError, render_tag, used_fields
-from builder.core.values import dataclass
-from builder.schema import Spelled, TableName
-from builder.settings_deploy import DeploySettings
-from builder.settings_forms import (
+from builder.config.deploy_sections import DeploySettings
+from builder.config.forms import (
     AnyText,
     ArgName,
     CaBundle,
@@ -37,7 +34,10 @@ from builder.settings_forms import (
     Variant,
     Version,
 )
-from builder.toml_values import Place, Whole
+from builder.config.schema import Spelled, TableName
+from builder.config.toml_values import Place, Whole
+from builder.core.naming import BadRuleError, render_tag, used_fields
+from builder.core.values import dataclass
 
 Args = Mapping[ArgName, AnyText]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import tomli
 
+from builder.config.toml_lines import dotted
+from builder.config.toml_values import FreeText
 from builder.core.errors import ConfigError, Location
 from builder.core.values import dataclass
-from builder.toml_lines import dotted
-from builder.toml_values import FreeText
 
 _EXAMPLE = "for example: --set build.jobs=4"
 

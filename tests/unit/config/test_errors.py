@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import load
+from builder.config.load import load
 from builder.core.errors import ConfigError, InputError, InputErrors
 
 HEAD = '[project]\nnamespace = "acme"\n'  # so that what is added starts on line 3

@@ -8,10 +8,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from builder.core.errors import did_you_mean
-from builder.core.values import dataclass
-from builder.schema import TableName
-from builder.settings_forms import (
+from builder.config.forms import (
     Address,
     DockerHost,
     HostAddress,
@@ -21,7 +18,10 @@ from builder.settings_forms import (
     StackName,
     Subnet,
 )
-from builder.toml_values import Place
+from builder.config.schema import TableName
+from builder.config.toml_values import Place
+from builder.core.errors import did_you_mean
+from builder.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

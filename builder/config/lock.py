@@ -19,12 +19,12 @@ from pathlib import Path
 import tomli
 
 from builder.bases import IMAGE_SCHEME, Pin, Resolution, ResolvedBase
-from builder.config import Config
+from builder.config.load import Config
+from builder.config.toml_lines import line_of, quoted_key
 from builder.core.errors import ConfigError, InputError, Location, OcbuildError, raise_all
 from builder.core.options import BuildOptions
 from builder.core.values import dataclass
 from builder.system.atomic import replace_file
-from builder.toml_lines import line_of, quoted_key
 
 VERSION = 1
 _HEAD = """\

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
+from builder.config.toml_values import Duration, Text, Whole, WordOrPath
 from builder.core.errors import ConfigError
 from builder.core.naming import name_rule, tag_rule
 from builder.core.reference import BadReferenceError, Reference
-from builder.toml_values import Duration, Text, Whole, WordOrPath
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from builder.bases import Pin, ResolvedBase
-from builder.config import Config, load
+from builder.config.load import Config, load
+from builder.config.lock import Lock, as_text, from_text
 from builder.core.errors import BuildError, ConfigError, InputErrors
 from builder.core.options import BuildOptions
-from builder.lock import Lock, as_text, from_text
 from tests.support.tree import BUILD_TOML, Tree
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

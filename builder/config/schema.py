@@ -24,10 +24,8 @@ from typing import (
     runtime_checkable,
 )
 
-from builder.core.errors import Bug, did_you_mean, nearest
-from builder.core.values import dataclass
-from builder.toml_lines import KeyPath, dotted, quoted, quoted_key
-from builder.toml_values import (
+from builder.config.toml_lines import KeyPath, dotted, quoted, quoted_key
+from builder.config.toml_values import (
     Choice,
     FilePath,
     Place,
@@ -38,6 +36,8 @@ from builder.toml_values import (
     kind,
     plain,
 )
+from builder.core.errors import Bug, did_you_mean, nearest
+from builder.core.values import dataclass
 
 # The class of a dataclass, for which typing has no public name.
 Shape: TypeAlias = Any
