@@ -16,9 +16,9 @@ from builder.doctor import engine, hosts, machine, needs
 from builder.doctor.finding import Finding, Level, exit_code, of_error, ok, warning
 from builder.doctor.kernel import Kernel
 from builder.doctor.registry import registry
+from builder.http.trust import Trust
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
-from builder.registry.trust import Trust
 from builder.report.text import clean, counted
 from builder.system.clock import SystemClock
 from builder.system.resources import available_memory

@@ -15,8 +15,8 @@ from builder.doctor.finding import Finding, failure, of_error, ok, warning
 from builder.doctor.machine import disk
 from builder.engines.daemon import Daemon
 from builder.engines.info import EngineInfo
+from builder.http.trust import is_loopback
 from builder.registry.client import Registry
-from builder.registry.trust import is_loopback
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 
 _PATIENCE = 30.0

@@ -13,9 +13,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from builder.connection import Connection, HttpError
 from builder.core.errors import EngineUnavailableError
 from builder.core.values import dataclass
+from builder.http.connection import Connection, HttpError
 
 _SECONDS = 60
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from builder import __version__
-from builder.connection import BadAddressError
 from builder.core.errors import OcbuildError
+from builder.http.connection import BadAddressError
+from builder.http.proxies import proxy_for
+from builder.http.trust import Trust
 from builder.registry.faults import translated
-from builder.registry.proxies import proxy_for
-from builder.registry.trust import Trust
 from builder.system.atomic import replace_file
 
 if TYPE_CHECKING:

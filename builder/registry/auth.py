@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from builder.core.values import dataclass
+from builder.http.headers import Challenge, retry_after
+from builder.http.transport import Exchange, Transport
 from builder.registry.content import Content
 from builder.registry.credentials import Login
 from builder.registry.faults import (
@@ -21,8 +23,6 @@ from builder.registry.faults import (
     refusal,
     unauthorised,
 )
-from builder.registry.headers import Challenge, retry_after
-from builder.registry.transport import Exchange, Transport
 from builder.system.clock import Clock
 
 Scopes = frozenset[str]

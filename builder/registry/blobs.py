@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urlencode, urljoin
 
 from builder.core.reference import Reference
+from builder.http.transport import Answer
 from builder.registry.content import Content, Descriptor, Verifier, algorithm
 from builder.registry.faults import (
     DigestMismatchError,
@@ -22,7 +23,6 @@ from builder.registry.faults import (
     UnreachableError,
 )
 from builder.registry.session import Reply, Repository, Request, Session, is_whole, refuse_downgrade
-from builder.registry.transport import Answer
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -13,6 +13,9 @@ from urllib.parse import urlencode, urlsplit
 
 from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
+from builder.http.headers import media_type, next_page
+from builder.http.transport import Traffic, Transport
+from builder.http.trust import Trust
 from builder.registry.auth import Logins
 from builder.registry.blobs import Blobs
 from builder.registry.content import MANIFESTS, Content, Descriptor, Manifest, algorithm
@@ -22,10 +25,7 @@ from builder.registry.faults import (
     NotFoundError,
     ProtocolError,
 )
-from builder.registry.headers import media_type, next_page
 from builder.registry.session import Reply, Repository, Request, Session
-from builder.registry.transport import Traffic, Transport
-from builder.registry.trust import Trust
 from builder.system.clock import Clock
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from enum import Enum
 from http import HTTPStatus
 from pathlib import Path
 
-from builder.connection import Connection, HttpError, open_socket
 from builder.core.errors import PublishError, UsageError
 from builder.core.values import dataclass
+from builder.http.connection import Connection, HttpError, open_socket
 from builder.registry import DEFAULT_ADDRESS
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 

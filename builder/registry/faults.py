@@ -28,11 +28,11 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from builder.connection import BadAddressError
 from builder.core.errors import PublishError
 from builder.core.reference import HUB
 from builder.core.values import dataclass
-from builder.registry.connections import ProxyFailedError
+from builder.http.connection import BadAddressError
+from builder.http.pool import ProxyFailedError
 
 if TYPE_CHECKING:
     import ssl

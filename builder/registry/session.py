@@ -14,11 +14,11 @@ from builder.core.backoff import RetryPolicy
 from builder.core.errors import InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.values import dataclass
+from builder.http.headers import challenges, retry_after
+from builder.http.transport import READ_SECONDS, Answer, Exchange, Traffic, Transport
 from builder.registry.auth import Authoriser, Logins, Need, Scopes
 from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, RegistryError, refusal
-from builder.registry.headers import challenges, retry_after
-from builder.registry.transport import READ_SECONDS, Answer, Exchange, Traffic, Transport
 from builder.system.clock import Clock
 
 T = TypeVar("T")

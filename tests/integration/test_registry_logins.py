@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.reference import Reference
+from builder.http.trust import Trust
 from builder.registry.client import Registry
 from builder.registry.credentials import Login
 from builder.registry.faults import (
@@ -21,7 +22,6 @@ from builder.registry.faults import (
     TlsError,
     UnauthorisedError,
 )
-from builder.registry.trust import Trust
 from tests.support.certificates import Certificate, make_authority, make_server
 from tests.support.client import make_client
 from tests.support.clock import FakeClock

@@ -7,9 +7,9 @@ import json
 from hypothesis import given, settings, strategies as st
 
 from builder.core.reference import Reference
+from builder.http.headers import challenges
 from builder.registry.content import MANIFESTS, Content, Manifest, digest_of
 from builder.registry.faults import ProtocolError
-from builder.registry.headers import challenges
 from tests.support.client import make_client
 from tests.support.web import Asked, Say, Web
 

@@ -10,6 +10,7 @@ import pytest
 
 from builder.core.errors import InterruptedRunError
 from builder.core.reference import Reference
+from builder.http.trust import Trust
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, digest_of
 from builder.registry.faults import (
@@ -22,7 +23,6 @@ from builder.registry.faults import (
     TlsError,
     UnreachableError,
 )
-from builder.registry.trust import Trust
 from tests.support.client import make_client
 from tests.support.clock import FakeClock
 from tests.support.images import make_image

@@ -8,9 +8,9 @@ import ssl
 
 import pytest
 
-from builder.connection import BadAddressError, HttpError
 from builder.core.errors import PublishError
-from builder.registry.connections import ProxyFailedError
+from builder.http.connection import BadAddressError, HttpError
+from builder.http.pool import ProxyFailedError
 from builder.registry.faults import (
     BlobsMissingError,
     BusyError,

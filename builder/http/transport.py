@@ -9,13 +9,13 @@ from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from builder import __version__
-from builder.connection import HttpError, Reply
 from builder.core.values import dataclass
-from builder.registry.connections import Connections
+from builder.http.connection import HttpError, Reply
+from builder.http.pool import Connections
+from builder.http.proxies import proxy_for
+from builder.http.trust import Trust
 from builder.registry.content import Content
 from builder.registry.faults import ProtocolError, UnreachableError, translated
-from builder.registry.proxies import proxy_for
-from builder.registry.trust import Trust
 
 if TYPE_CHECKING:
     from typing_extensions import Self

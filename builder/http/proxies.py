@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from builder.registry.trust import is_loopback
+from builder.http.trust import is_loopback
 
 _PORTS = {"http": 80, "https": 443}
 

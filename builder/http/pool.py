@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
-from builder.connection import BadAddressError, Connection, HttpError, Reply, open_socket
+from builder.http.connection import BadAddressError, Connection, HttpError, Reply, open_socket
 
 if TYPE_CHECKING:
     import socket

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.connection import BadAddressError, HttpError, Reply
-from builder.registry.connections import Connections, ProxyFailedError, _called, _place
+from builder.http.connection import BadAddressError, HttpError, Reply
+from builder.http.pool import Connections, ProxyFailedError, _called, _place
 from tests.support.certificates import make_authority, make_server
 from tests.support.web import Say, Web, in_turn
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.registry.proxies import proxy_for
-from builder.registry.trust import Trust, is_loopback
+from builder.http.proxies import proxy_for
+from builder.http.trust import Trust, is_loopback
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from builder.connection import BadAddressError, Connection, HttpError, Reply, open_socket
+from builder.http.connection import BadAddressError, Connection, HttpError, Reply, open_socket
 
 OK = b"HTTP/1.1 200 OK\r\n"
 FOUND = OK + b"Content-Length: 5\r\n\r\nfound"
