@@ -18,7 +18,7 @@ from builder.config.load import BaseSettings, BootstrapSettings, Config
 from builder.core.errors import BuildError, OcbuildError
 from builder.core.reference import Reference
 from builder.core.values import dataclass
-from builder.engines.daemon import LocalImage
+from builder.docker.daemon import LocalImage
 from builder.system import threads
 
 IMAGE_SCHEME = "docker-image://"

@@ -13,9 +13,9 @@ from builder.core.image import Image
 from builder.core.labels import KEY
 from builder.core.reference import Reference
 from builder.core.values import dataclass
+from builder.docker.daemon import Daemon
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
-from builder.engines.daemon import Daemon
 from builder.prepare import Existing, staged_reference
 from builder.system.state_folder import state_dir
 from builder.tree import LOCAL, Tree

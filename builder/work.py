@@ -27,9 +27,9 @@ from builder.core.keys import key_tag
 from builder.core.labels import BASE_DIGEST
 from builder.core.reference import Reference
 from builder.core.values import dataclass
+from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
-from builder.engines.daemon import Daemon
 from builder.published import other_content
 from builder.registry.claims import Claim
 from builder.registry.client import Registry

@@ -15,7 +15,7 @@ from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
 from builder.core.values import dataclass
 from builder.deploy.attach import attached
-from builder.deploy.engine_api import EngineApi
+from builder.docker.host_api import EngineApi
 from builder.system.process import Completed, Lines, ProgramTimeoutError, run, stream
 
 # How long an engine may take to answer a question; starting and pulling have limits of their own.

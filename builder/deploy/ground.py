@@ -14,7 +14,7 @@ from builder.deploy.compose import Engine
 from builder.deploy.pulling import Puller
 from builder.deploy.site import Site
 from builder.deploy.swarm import Swarm
-from builder.registry.credentials import DockerLogins
+from builder.docker.logins import DockerLogins
 from builder.tree import registry_host
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.

@@ -13,11 +13,11 @@ from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.values import dataclass
 from builder.deploy.compose import Engine
-from builder.deploy.engine_api import RefusedError
 from builder.deploy.pull_order import PullOrder, ancestors
-from builder.engines.transfer import Transfer, pull_failure
+from builder.docker.host_api import RefusedError
+from builder.docker.logins import Login
+from builder.docker.transfer import Transfer, pull_failure
 from builder.registry.client import Registry
-from builder.registry.credentials import Login
 from builder.report.text import counted, size
 from builder.system.clock import Clock
 

@@ -11,10 +11,10 @@ from builder.bases import look_up, wanted_reference
 from builder.config.load import Config
 from builder.core.errors import BuildError, DeployError, EngineUnavailableError, OcbuildError
 from builder.core.reference import Reference
+from builder.docker.daemon import Daemon
+from builder.docker.info import EngineInfo
 from builder.doctor.finding import Finding, failure, of_error, ok, warning
 from builder.doctor.machine import disk
-from builder.engines.daemon import Daemon
-from builder.engines.info import EngineInfo
 from builder.http.trust import is_loopback
 from builder.registry.client import Registry
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run

@@ -22,9 +22,9 @@ from builder.core.keys import key_tag
 from builder.core.labels import KEY
 from builder.core.reference import Reference
 from builder.core.values import dataclass
+from builder.docker.daemon import Daemon, LocalImage
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
 from builder.engines.assembled import Base, ChangedError, for_platform, read_base
-from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.kept import Kept

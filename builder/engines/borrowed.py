@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 from builder.core.errors import BuildError
 from builder.core.values import dataclass
-from builder.engines.daemon import Daemon, LocalImage
+from builder.docker.daemon import Daemon, LocalImage
 from builder.engines.redirect import familiar, image_of
 
 

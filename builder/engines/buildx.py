@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.errors import InterruptedRunError, Location
+from builder.docker.daemon import Daemon, LocalImage
 from builder.engines import BuildRequest, BuildResult, SecretSource, Sink
-from builder.engines.daemon import Daemon, LocalImage
 from builder.engines.failure import (
     BuildFailedError,
     describe,

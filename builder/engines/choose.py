@@ -9,8 +9,8 @@ from builder.core.errors import BuildError, EngineUnavailableError, Location, di
 from builder.engines import BuildRequest, Engine
 
 if TYPE_CHECKING:
+    from builder.docker.daemon import Daemon
     from builder.engines.assembler import Assembler
-    from builder.engines.daemon import Daemon
 
 
 def choose(

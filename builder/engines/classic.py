@@ -8,10 +8,10 @@ from collections import deque
 
 from builder.context import IGNORE_FILE
 from builder.core.dockerfile.model import FEATURES
+from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, CurrentStep, OutputLine, Sink
 from builder.engines.archive import dockerfile_name
 from builder.engines.borrowed import BorrowedNames
-from builder.engines.daemon import Daemon
 from builder.engines.failure import describe, reported_line
 from builder.engines.features import awkward, lacking
 from builder.engines.place import line_of_step, read_dockerfile

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import threading
 
+from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Sink
 from builder.engines.archive import hidden
 from builder.engines.borrowed import BorrowedNames
-from builder.engines.daemon import Daemon
 from builder.engines.failure import describe, reported_line
 from builder.engines.features import awkward, lacking
 from builder.engines.place import line_in_file

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from builder.core.errors import ConfigError
-from builder.engines.endpoint import docker_config
+from builder.docker.endpoint import docker_config
 
 # Docker defines these build args by itself: they need no ARG and leave no trace in the history.
 _WORDS = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from builder.core.errors import PublishError
-from builder.engines.daemon import Amounts, LocalImage, Pushed
-from builder.engines.transfer import Fault, PushFailedError
+from builder.docker.daemon import Amounts, LocalImage, Pushed
+from builder.docker.transfer import Fault, PushFailedError
 
 # Two runs get in each other's way for the few milliseconds between a tag and its push.
 _ATTEMPTS = 10

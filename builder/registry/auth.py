@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from builder.core.values import dataclass
+from builder.docker.logins import Login
 from builder.http.headers import Challenge, retry_after
 from builder.http.transport import Exchange, Transport
 from builder.registry.content import Content
-from builder.registry.credentials import Login
 from builder.registry.faults import (
     ProtocolError,
     RefusedError,

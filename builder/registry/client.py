@@ -13,13 +13,13 @@ from urllib.parse import urlencode, urlsplit
 
 from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
+from builder.docker.logins import DockerLogins
 from builder.http.headers import media_type, next_page
 from builder.http.transport import Traffic, Transport
 from builder.http.trust import Trust
 from builder.registry.auth import Logins
 from builder.registry.blobs import Blobs
 from builder.registry.content import MANIFESTS, Content, Descriptor, Manifest, algorithm
-from builder.registry.credentials import DockerLogins
 from builder.registry.faults import (
     DigestMismatchError,
     NotFoundError,

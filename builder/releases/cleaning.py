@@ -16,7 +16,7 @@ from builder.core.options import PruneOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
 from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
 from builder.core.values import dataclass
-from builder.engines.storage import KeptImage, Storage
+from builder.docker.storage import KeptImage, Storage
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.collection import collect, obstacle
 from builder.registry.deployments import Deployments

@@ -11,8 +11,8 @@ import pytest
 
 from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
+from builder.docker.daemon import Daemon
 from builder.engines.assembler import Assembler
-from builder.engines.daemon import Daemon
 from builder.engines.indexes import Indexes
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import BuildError, EngineUnavailableError, InterruptedRunError
-from builder.engines.daemon import Daemon
+from builder.docker.daemon import Daemon
+from builder.docker.transfer import Fault, PullFailedError, PushFailedError
 from builder.engines.staging import staged
-from builder.engines.transfer import Fault, PullFailedError, PushFailedError
 from tests.support.engines import (
     BOX,
     BUSYBOX,

@@ -10,7 +10,7 @@ import pytest
 
 from builder.core.packages.inventory import Inventory, Source
 from builder.core.reference import Reference
-from builder.engines.daemon import Daemon
+from builder.docker.daemon import Daemon
 from builder.refresh.inventories import Inventories, tag_for
 from builder.refresh.reading import PATHS, inventory_of
 from builder.refresh.recording import Recorder

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.reference import Reference
+from builder.docker.logins import Login
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.content import (
@@ -22,7 +23,6 @@ from builder.registry.content import (
     Descriptor,
     digest_of,
 )
-from builder.registry.credentials import Login
 from builder.registry.faults import (
     BlobsMissingError,
     DigestMismatchError,

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from builder.core.reference import Reference
+from builder.docker.logins import Login
 from builder.http.trust import Trust
 from builder.registry.client import Registry
-from builder.registry.credentials import Login
 from builder.registry.faults import (
     ForbiddenError,
     ProtocolError,

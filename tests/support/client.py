@@ -6,9 +6,9 @@ import threading
 from pathlib import Path
 
 from builder.core.backoff import RetryPolicy
+from builder.docker.logins import Login
 from builder.http.trust import Trust
 from builder.registry.client import Registry
-from builder.registry.credentials import Login
 from tests.support.clock import FakeClock
 
 RETRY = RetryPolicy(retries=3, first=2.0, longest=60.0)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from builder.core.errors import EngineUnavailableError, InterruptedRunError, Location
+from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Output, OutputLine, Sink
-from builder.engines.daemon import Daemon
 from builder.engines.failure import BuildFailedError
 from tests.support.registry import require
 

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 from builder.core.reference import Reference
+from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest
 from builder.engines.assembler import Assembler
-from builder.engines.daemon import Daemon
 from builder.engines.indexes import Indexes
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock

@@ -9,7 +9,7 @@ from builder.bases import Means, Pin, ResolvedBase, look_up, provide, remembered
 from builder.config.load import BootstrapSettings, Config, load
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
-from builder.engines.daemon import LocalImage
+from builder.docker.daemon import LocalImage
 from tests.support.tree import BUILD_TOML, Tree
 
 DIGEST = "sha256:" + "d" * 64

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from builder.core.reference import HUB
 from builder.deploy.pull_order import PullOrder, ancestors
 from builder.deploy.pulling import HUB_SERVER, header
-from builder.registry.credentials import Login
+from builder.docker.logins import Login
 
 IMAGES = {
     "base": ["b"],

@@ -18,12 +18,12 @@ from builder.core.errors import (
     PublishError,
 )
 from builder.core.options import TreeOptions
+from builder.docker.info import EngineInfo
 from builder.doctor import kernel, machine, needs
 from builder.doctor.command import examine
 from builder.doctor.engine import compose, made_here, of_info
 from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning
 from builder.doctor.kernel import Feature, Kernel, Support
-from builder.engines.info import EngineInfo
 
 RELEASE = "6.1.0-x"
 

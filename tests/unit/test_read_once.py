@@ -20,11 +20,11 @@ from builder.bases import ResolvedBase
 from builder.context import ContextListing, read_context
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
+from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, Engine
 from builder.engines.assembled import ChangedError
 from builder.engines.assembler import Assembler
 from builder.engines.choose import choose
-from builder.engines.daemon import Daemon
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.together import put_together

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.core.reference import Reference
+from builder.docker.logins import Login
 from builder.registry.auth import merged
 from builder.registry.content import OCI_MANIFEST
-from builder.registry.credentials import Login
 from builder.registry.faults import (
     ForbiddenError,
     ProtocolError,

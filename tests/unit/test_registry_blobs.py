@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from builder.core.reference import Reference
+from builder.docker.logins import Login
 from builder.registry.blobs import Stored
 from builder.registry.content import Content, Descriptor, digest_of
-from builder.registry.credentials import Login
 from builder.registry.faults import (
     DigestMismatchError,
     ProtocolError,

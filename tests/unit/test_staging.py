@@ -10,9 +10,9 @@ import pytest
 
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
-from builder.engines.daemon import Amounts, LocalImage, Pushed
+from builder.docker.daemon import Amounts, LocalImage, Pushed
+from builder.docker.transfer import Fault, PushFailedError, push_failure
 from builder.engines.staging import staged
-from builder.engines.transfer import Fault, PushFailedError, push_failure
 
 NAME = "registry.example:5000/team/app:key-1"
 OURS = "sha256:ours"

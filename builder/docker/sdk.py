@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from builder.core.errors import Bug, EngineUnavailableError, OcbuildError
 from builder.core.values import dataclass
-from builder.engines.endpoint import Endpoint
+from builder.docker.endpoint import Endpoint
 from builder.engines.faults import is_transient, remedy
 
 

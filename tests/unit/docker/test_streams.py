@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from builder.core.errors import InterruptedRunError
-from builder.engines.container import frames
-from builder.engines.streams import Watch
+from builder.docker.container import frames
+from builder.docker.streams import Watch
 
 
 def frame(stream: int, data: bytes) -> bytes:

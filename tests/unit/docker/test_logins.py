@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.registry.credentials import DockerLogins, Login
+from builder.docker.logins import DockerLogins, Login
 from builder.registry.faults import CredentialsError
 
 HOST = "registry.example.com:5000"

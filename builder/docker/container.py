@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from builder.core.errors import BuildError
 from builder.core.labels import RUN
+from builder.docker.streams import Watch
 from builder.engines.failure import duration
 from builder.engines.solve import cleaned
-from builder.engines.streams import Watch
 from builder.system.process import Lines
 
 if TYPE_CHECKING:

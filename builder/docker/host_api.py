@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from builder.core.errors import DeployError, OcbuildError
-from builder.engines.streams import Watch
+from builder.docker.streams import Watch
 from builder.system.process import Dialled, dial
 
 # How long the engine may be silent; in a pull, while it unpacks a large layer.

@@ -19,11 +19,11 @@ from builder.core.errors import (
 )
 from builder.core.reference import Reference
 from builder.core.values import dataclass
-from builder.engines.endpoint import Endpoint, config_dir, docker_config, find_endpoint
-from builder.engines.info import EngineInfo
-from builder.engines.sdk import Explain
-from builder.engines.transfer import Transfer, pull_failure, push_failure
-from builder.engines.wire import Wire
+from builder.docker.endpoint import Endpoint, config_dir, docker_config, find_endpoint
+from builder.docker.info import EngineInfo
+from builder.docker.sdk import Explain
+from builder.docker.transfer import Transfer, pull_failure, push_failure
+from builder.docker.wire import Wire
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900
@@ -136,7 +136,7 @@ class Daemon:
         self, image: str, paths: Sequence[str], *, run_id: str = ""
     ) -> Mapping[str, bytes]:
         """The regular files at and below ``paths`` of an image; nothing of it is run."""
-        from builder.engines.files import read_files  # noqa: PLC0415 - hardly ever wanted
+        from builder.docker.files import read_files  # noqa: PLC0415 - hardly ever wanted
 
         with self._wire.errors(f"cannot read files of {image}"):
             return read_files(self._wire.api, image, paths, run_id=run_id)
@@ -337,7 +337,7 @@ class Daemon:
             InterruptedRunError: once ``cancel`` is set.
 
         """
-        from builder.engines.container import run_in_container  # noqa: PLC0415 - only for this
+        from builder.docker.container import run_in_container  # noqa: PLC0415 - only for this
 
         with self._wire.errors(f"cannot test {image}"):
             return run_in_container(

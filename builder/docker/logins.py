@@ -13,7 +13,7 @@ from typing import Any
 from builder.core.errors import EngineUnavailableError
 from builder.core.reference import HUB
 from builder.core.values import dataclass
-from builder.engines.endpoint import docker_config
+from builder.docker.endpoint import docker_config
 from builder.registry.faults import CredentialsError
 
 HUB_KEY = "https://index.docker.io/v1/"

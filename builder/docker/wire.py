@@ -13,11 +13,11 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from builder.core.errors import BuildError, EngineUnavailableError, OcbuildError, PublishError
 from builder.core.reference import Reference
-from builder.engines.endpoint import Endpoint
-from builder.engines.greeting import greet
-from builder.engines.info import EngineInfo
-from builder.engines.sdk import Explain, translated, unreachable
-from builder.engines.streams import Watch, break_off, messages
+from builder.docker.endpoint import Endpoint
+from builder.docker.greeting import greet
+from builder.docker.info import EngineInfo
+from builder.docker.sdk import Explain, translated, unreachable
+from builder.docker.streams import Watch, break_off, messages
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import EngineUnavailableError
-from builder.engines.endpoint import Endpoint, docker_config, find_endpoint
+from builder.docker.endpoint import Endpoint, docker_config, find_endpoint
 
 
 def write_config(folder: Path, content: object) -> None:

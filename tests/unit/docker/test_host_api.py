@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import DeployError, InterruptedRunError
-from builder.deploy.engine_api import EngineApi, RefusedError
+from builder.docker.host_api import EngineApi, RefusedError
 from tests.support.web import Asked, Say, Web, in_turn
 
 # As `docker … system dial-stdio` does it: what comes in goes to the engine, and the other way.

@@ -11,8 +11,8 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from builder.core.errors import Bug, BuildError, EngineUnavailableError, OcbuildError, PublishError
-from builder.engines.endpoint import Endpoint
-from builder.engines.sdk import MEANINGS, os_error, translate, translated
+from builder.docker.endpoint import Endpoint
+from builder.docker.sdk import MEANINGS, os_error, translate, translated
 
 HERE = Endpoint(url="unix:///run/here.sock")
 

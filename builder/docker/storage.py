@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from builder.core.values import dataclass
-from builder.engines.endpoint import config_dir, find_endpoint
-from builder.engines.wire import Wire
+from builder.docker.endpoint import config_dir, find_endpoint
+from builder.docker.wire import Wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

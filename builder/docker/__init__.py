@@ -1,0 +1,1 @@
+"""The Docker Engine and its logins: the one client of its API."""
