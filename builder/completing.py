@@ -16,7 +16,7 @@ from builder.core.errors import OcbuildError
 from builder.core.options import TreeOptions
 
 if TYPE_CHECKING:
-    from builder.tree import Tree
+    from builder.tree.read import Tree
 
 # How long a registry may take to name its releases.
 _PATIENCE = 2.0
@@ -35,7 +35,7 @@ def known_words(
 
     @cache
     def tree() -> Tree:
-        from builder.tree import read_tree  # noqa: PLC0415
+        from builder.tree.read import read_tree  # noqa: PLC0415
 
         return read_tree(options)
 
@@ -74,7 +74,7 @@ def _targets(tree: Tree, current: str) -> Iterator[Candidate]:
 
 
 def _of_deployment(kind: Kind, options: TreeOptions) -> Iterator[Candidate]:
-    from builder.tree import load_config  # noqa: PLC0415
+    from builder.tree.read import load_config  # noqa: PLC0415
 
     settings = load_config(options).deploy
     if kind is Kind.STACK:

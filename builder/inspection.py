@@ -13,12 +13,12 @@ from builder.core.options import SelectOptions, TreeOptions
 
 if TYPE_CHECKING:
     from builder.registry.embedded import Status
-    from builder.tree import Tree
+    from builder.tree.read import Tree
 
 
 def graph(options: TreeOptions, selection: SelectOptions, form: str) -> int:
     from builder.core import drawing  # noqa: PLC0415
-    from builder.tree import choose_images, read_tree  # noqa: PLC0415
+    from builder.tree.read import choose_images, read_tree  # noqa: PLC0415
 
     tree = read_tree(options)
     names = choose_images(tree, selection).images
@@ -50,7 +50,7 @@ def _svg(dot: str) -> str:
 
 
 def list_images(options: TreeOptions, selection: SelectOptions, *, as_json: bool) -> int:
-    from builder.tree import choose_images, read_tree  # noqa: PLC0415
+    from builder.tree.read import choose_images, read_tree  # noqa: PLC0415
 
     tree = read_tree(options)
     names = choose_images(tree, selection).images
@@ -83,7 +83,7 @@ def _row(tree: Tree, name: str) -> dict[str, object]:
 
 def check(options: TreeOptions, selection: SelectOptions, *, as_json: bool) -> int:
     """Show every error and every warning; 2 if there is an error, else 0."""
-    from builder.tree import check_tree  # noqa: PLC0415
+    from builder.tree.read import check_tree  # noqa: PLC0415
 
     errors: list[InputError] = []
     findings = check_tree(options, selection, errors)
@@ -152,7 +152,7 @@ def report(options: TreeOptions, file: Path | None, *, failed: bool, as_json: bo
     """Show the report of a run that has ended."""
     from builder.config.load import find_config  # noqa: PLC0415
     from builder.report.recorded import text  # noqa: PLC0415
-    from builder.tree import LAST_REPORT  # noqa: PLC0415
+    from builder.tree.read import LAST_REPORT  # noqa: PLC0415
 
     if file is None:
         file = find_config(Path.cwd(), options.config).parent / LAST_REPORT

@@ -18,7 +18,7 @@ from builder.engines import Engine
 from builder.engines.choose import assembler, available
 from builder.prepare import Existing, staged_reference
 from builder.system.state_folder import state_dir
-from builder.tree import LOCAL, Tree
+from builder.tree.read import LOCAL, Tree
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from builder import bases
 from builder.config.lock import Lock
-from builder.context import ContextListing
 from builder.core.errors import (
     EngineUnavailableError,
     InterruptedRunError,
@@ -39,7 +38,8 @@ from builder.run import Run
 from builder.system import durations
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
-from builder.tree import Tree, choose_images, read_contexts, read_tree
+from builder.tree.context import ContextListing
+from builder.tree.read import Tree, choose_images, read_contexts, read_tree
 from builder.work import Job
 
 if TYPE_CHECKING:

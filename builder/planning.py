@@ -7,7 +7,6 @@ from dataclasses import field
 from functools import partial
 
 from builder import bases
-from builder.context import ContextListing, ReadContext
 from builder.core.assemble.obstacles import obstacle
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
@@ -21,7 +20,8 @@ from builder.machine import Machine
 from builder.prepare import Existing, Identities, identify, known_images
 from builder.publication import Publication
 from builder.published import Published
-from builder.tree import Tree
+from builder.tree.context import ContextListing, ReadContext
+from builder.tree.read import Tree
 
 Provide = Callable[[frozenset[str], Mapping[str, bases.Pin]], bases.Resolution]
 

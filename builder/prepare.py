@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from builder.bases import Resolution, ResolvedBase
 from builder.config.load import Config
-from builder.context import ContextListing, ReadContext, with_contents
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image
 from builder.core.keys import FileIdentity, content_key, inputs_of, key_tag
@@ -21,7 +20,8 @@ from builder.core.values import dataclass
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
 from builder.published import Published
-from builder.tree import Tree, context_of
+from builder.tree.context import ContextListing, ReadContext, with_contents
+from builder.tree.read import Tree, context_of
 from builder.work import Job
 
 CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret

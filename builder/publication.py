@@ -24,7 +24,7 @@ from builder.registry.content import Content, Manifest
 from builder.registry.releases import Releases
 from builder.system import threads
 from builder.system.clock import Clock
-from builder.tree import Tree, registry_host
+from builder.tree.read import Tree, registry_host
 
 if TYPE_CHECKING:
     from builder.core.renewal import Renewal

@@ -19,7 +19,7 @@ from builder.registry.embedded import EmbeddedRegistry
 from builder.releases.home import Home, choose, open_home
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
-from builder.tree import LOCAL, Tree, choose_images, read_tree
+from builder.tree.read import LOCAL, Tree, choose_images, read_tree
 
 APT = "apt"
 

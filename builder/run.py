@@ -25,7 +25,7 @@ from builder.report.json_report import write_report
 from builder.report.summary import summarise
 from builder.system.clock import Clock
 from builder.system.resources import Room, available_memory
-from builder.tree import LAST_REPORT, Tree
+from builder.tree.read import LAST_REPORT, Tree
 from builder.work import Job, Worker
 
 PUSHES = 4

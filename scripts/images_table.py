@@ -22,7 +22,7 @@ from builder.core.errors import OcbuildError
 from builder.core.graph import ImageGraph
 from builder.core.image import Image
 from builder.core.options import TreeOptions
-from builder.tree import Tree, read_tree
+from builder.tree.read import Tree, read_tree
 
 PAGE = Path("docs/images.md")
 HEADER = "| image | purpose | process | port | user | base | packages | MB | adds MB |"

@@ -15,7 +15,7 @@ from builder.deploy.pulling import Puller
 from builder.deploy.site import Site
 from builder.deploy.swarm import Swarm
 from builder.docker.logins import DockerLogins
-from builder.tree import registry_host
+from builder.tree.read import registry_host
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8

@@ -22,7 +22,7 @@ from builder.deploy.records import Deployment, Records
 from builder.deploy.site import Site
 from builder.registry.deployments import Brought, Deployments, Entry, tag_of
 from builder.registry.releases import Releases
-from builder.tree import registry_host
+from builder.tree.read import registry_host
 
 _AT_ONCE = 8
 

@@ -19,7 +19,7 @@ from builder.deploy.records import Records
 from builder.registry.client import Registry
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
-from builder.tree import load_config
+from builder.tree.read import load_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

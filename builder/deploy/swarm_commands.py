@@ -14,7 +14,7 @@ from builder.core.options import SwarmOptions, TreeOptions
 from builder.deploy.compose import Engine
 from builder.deploy.swarm import Member, init, join, manager_of
 from builder.system.clock import SystemClock
-from builder.tree import load_config
+from builder.tree.read import load_config
 
 _CONTROLLER = "controller"
 # How long, and how often, the manager is asked for a host that has just joined.

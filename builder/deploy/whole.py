@@ -14,7 +14,7 @@ from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory
 from builder.deploy.records import Deployment
 from builder.deploy.site import Site
-from builder.tree import registry_host
+from builder.tree.read import registry_host
 
 
 def env_files_of(

@@ -23,7 +23,7 @@ from builder.report.text import clean, counted
 from builder.system.clock import SystemClock
 from builder.system.resources import available_memory
 from builder.system.state_folder import state_dir
-from builder.tree import LOCAL, load_config, read_tree, registry_host
+from builder.tree.read import LOCAL, load_config, read_tree, registry_host
 
 
 def doctor(options: TreeOptions, environ: Mapping[str, str], *, as_json: bool) -> int:

@@ -8,9 +8,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
-from builder.context import ReadContext
 from builder.core.dockerfile.model import Dockerfile
 from builder.core.values import dataclass
+from builder.tree.context import ReadContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

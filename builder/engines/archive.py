@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from builder.context import IGNORE_FILE, open_context
-from builder.contexttree import ContextFile, ContextTree, Narrow
 from builder.core.errors import ContextError, InterruptedRunError
 from builder.engines import BuildRequest
+from builder.tree.context import IGNORE_FILE, open_context
+from builder.tree.folder import ContextFile, ContextTree, Narrow
 
 
 def dockerfile_name(request: BuildRequest) -> str:

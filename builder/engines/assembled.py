@@ -12,8 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, cast
 
-from builder.context import ContextListing, ContextSource, ReadContext, read_context
-from builder.contexttree import ContextFile
 from builder.core.assemble import Content, InContext, InLayer, Refused
 from builder.core.assemble.assemble import BaseManifest
 from builder.core.assemble.config import ImageConfig
@@ -29,6 +27,8 @@ from builder.engines.indexes import Indexes
 from builder.engines.kept import Kept
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
+from builder.tree.context import ContextListing, ContextSource, ReadContext, read_context
+from builder.tree.folder import ContextFile
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _HEAD = 512

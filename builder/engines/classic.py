@@ -6,7 +6,6 @@ import re
 import threading
 from collections import deque
 
-from builder.context import IGNORE_FILE
 from builder.core.dockerfile.model import FEATURES
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, CurrentStep, OutputLine, Sink
@@ -18,6 +17,7 @@ from builder.engines.place import line_of_step, read_dockerfile
 from builder.engines.posted import Message, post, result
 from builder.engines.solve import TAIL_LINES, cleaned
 from builder.system.process import Lines
+from builder.tree.context import IGNORE_FILE
 
 # COPY --from of an image is all that it has of what we call features.
 _LACKS = frozenset(FEATURES) - {"copy-from-image"}

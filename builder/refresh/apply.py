@@ -10,7 +10,7 @@ from builder.bases import Pin
 from builder.core.plan import Plan
 from builder.core.release import NIGHTLY
 from builder.core.select import Selection
-from builder.tree import Tree
+from builder.tree.read import Tree
 
 if TYPE_CHECKING:
     from builder.core.renewal import Renewal

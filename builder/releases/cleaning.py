@@ -26,9 +26,9 @@ from builder.releases import texts
 from builder.releases.home import Home, open_home, shelve
 from builder.releases.scan import repositories, scan
 from builder.report.text import columns, counted, size
-from builder.revision import branch_commits
 from builder.system.state_folder import state_dir
 from builder.system.threads import each
+from builder.tree.revision import branch_commits
 
 _METHOD_NOT_ALLOWED = 405
 _ROUNDS = 5

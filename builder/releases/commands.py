@@ -16,7 +16,7 @@ from builder.releases.home import Home, choose, nothing_yet, open_home, shelve
 from builder.releases.promote import carry, forecast, load
 from builder.releases.verify import verify_release
 from builder.report.text import counted, size
-from builder.tree import LOCAL
+from builder.tree.read import LOCAL
 
 
 def ls(options: TreeOptions, environ: Mapping[str, str], *, as_json: bool) -> int:

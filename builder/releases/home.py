@@ -19,7 +19,7 @@ from builder.registry.faults import RegistryError, UnreachableError
 from builder.registry.releases import Releases
 from builder.system.clock import SystemClock
 from builder.system.threads import each
-from builder.tree import LOCAL, load_config, registry_host
+from builder.tree.read import LOCAL, load_config, registry_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

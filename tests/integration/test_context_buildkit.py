@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.context import ContextSource, read_context
-from builder.contexttree import ContextFile
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import InputError, InputErrors, Location
 from builder.core.match.globs import has_wildcard
+from builder.tree.context import ContextSource, read_context
+from builder.tree.folder import ContextFile
 
 pytestmark = pytest.mark.engine
 

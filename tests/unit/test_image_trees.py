@@ -10,7 +10,7 @@ import pytest
 
 from builder.core.image import Image
 from builder.core.options import TreeOptions
-from builder.tree import Tree, read_tree
+from builder.tree.read import Tree, read_tree
 
 ROOT = Path(__file__).parents[2]
 # What others are built from and no container runs.

@@ -10,8 +10,8 @@ import pytest
 
 from builder.config.load import Config, load
 from builder.core.errors import ConfigError
-from builder.discover import discover
 from builder.init import propose
+from builder.tree.discover import discover
 from tests.support import seed
 
 

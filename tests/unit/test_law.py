@@ -71,7 +71,7 @@ IMPURE_METHODS = words(
 HOMES = {
     "argparse": ("builder.commands",),
     "docker": ("builder.docker",),
-    "git": ("builder.tree",),
+    "git": ("builder.tree.read",),
     "httptools": ("builder.http",),
     "networkx": ("builder.core",),
     "pycurl": ("builder.http",),

@@ -12,7 +12,7 @@ from builder.core.options import TreeOptions
 from builder.inspection import report
 from builder.report.json_report import as_json, write_failure
 from builder.report.recorded import text
-from builder.tree import LAST_REPORT
+from builder.tree.read import LAST_REPORT
 from tests.support.story import SUMMARY
 from tests.support.tree import Tree
 

@@ -8,7 +8,7 @@ import pytest
 
 from builder.core.errors import InputError
 from builder.core.options import SelectOptions, TreeOptions
-from builder.tree import Tree, check_tree, choose_images, read_tree
+from builder.tree.read import Tree, check_tree, choose_images, read_tree
 from tests.support import seed
 
 

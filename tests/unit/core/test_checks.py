@@ -6,7 +6,7 @@ from pathlib import Path
 
 from builder.core.errors import InputError
 from builder.core.options import SelectOptions, TreeOptions
-from builder.tree import Checked, check_tree
+from builder.tree.read import Checked, check_tree
 from tests.support.tree import Tree
 
 

@@ -10,7 +10,7 @@ from builder.config.load import load
 from builder.core.drawing import as_dot, as_json, as_mermaid, as_tree
 from builder.core.graph import ImageGraph
 from builder.core.intree import Names
-from builder.discover import discover
+from builder.tree.discover import discover
 from tests.support.tree import Tree
 
 

@@ -11,7 +11,7 @@ from builder.config.load import load
 from builder.core.errors import CycleError, InputErrors, TreeError
 from builder.core.graph import ImageGraph
 from builder.core.intree import Names
-from builder.discover import discover
+from builder.tree.discover import discover
 from tests.support.tree import Tree
 
 NAMES = Names(namespace="acme", registry="127.0.0.1:5999", aliases=frozenset({"old"}))

@@ -11,7 +11,7 @@ import pytest
 from builder.bases import ResolvedBase
 from builder.core.options import TreeOptions
 from builder.prepare import identify
-from builder.tree import Tree as ReadTree, read_tree
+from builder.tree.read import Tree as ReadTree, read_tree
 from tests.support.tree import Tree
 
 DEBIAN = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest="sha256:1")

@@ -12,7 +12,7 @@ from builder.core.intree import Names
 from builder.core.plan import Action, Known, Plan, make_plan
 from builder.core.remarks import remarks_on
 from builder.core.select import select
-from builder.discover import discover
+from builder.tree.discover import discover
 from tests.support.tree import Tree
 
 

@@ -11,7 +11,7 @@ from builder.core.errors import UsageError
 from builder.core.graph import ImageGraph
 from builder.core.intree import Names
 from builder.core.select import needs_changes, select
-from builder.discover import discover
+from builder.tree.discover import discover
 from tests.support.tree import Tree
 
 TOML = """\

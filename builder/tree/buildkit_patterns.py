@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain
 
-from builder.contexttree import ContextTree
 from builder.core.match.globs import (
     BadPatternError,
     Match,
@@ -21,6 +20,7 @@ from builder.core.match.globs import (
     has_wildcard,
 )
 from builder.core.match.ignore import ancestry
+from builder.tree.folder import ContextTree
 
 
 class Asked:

@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from builder.config.load import Config, Group, find_config, inputs, load
-from builder.context import ContextListing, read_context, unread_files
 from builder.core.checks import Finding, warnings
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
@@ -19,9 +18,10 @@ from builder.core.naming import render_tag, used_fields
 from builder.core.options import SelectOptions, TreeOptions
 from builder.core.select import Selection, needs_changes, select
 from builder.core.values import dataclass
-from builder.discover import discover
 from builder.registry import DEFAULT_ADDRESS
-from builder.revision import Revision, changed_paths, read_revision
+from builder.tree.context import ContextListing, read_context, unread_files
+from builder.tree.discover import discover
+from builder.tree.revision import Revision, changed_paths, read_revision
 
 LOCAL = "local"
 DIRTY = "-dirty"

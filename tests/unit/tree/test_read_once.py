@@ -14,10 +14,9 @@ from typing import Any, cast
 import pytest
 
 import builder.engines.assembled
-import builder.tree
+import builder.tree.read
 from builder import bases
 from builder.bases import ResolvedBase
-from builder.context import ContextListing, read_context
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.docker.daemon import Daemon
@@ -33,7 +32,8 @@ from builder.planning import Planned, Planner
 from builder.prepare import identify, make_jobs
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock
-from builder.tree import Tree as ReadTree, choose_images, read_contexts, read_tree
+from builder.tree.context import ContextListing, read_context
+from builder.tree.read import Tree as ReadTree, choose_images, read_contexts, read_tree
 from tests.support.engines import Outputs
 from tests.support.tree import Tree
 
@@ -62,7 +62,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(directory.name)
         return read_context(directory, *arguments, **named)
 
-    monkeypatch.setattr(builder.tree, "read_context", counted)
+    monkeypatch.setattr(builder.tree.read, "read_context", counted)
     monkeypatch.setattr(builder.engines.assembled, "read_context", counted)
     return found
 

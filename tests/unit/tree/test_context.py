@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.context import ContextListing, file_digest, read_context, unread_files
-from builder.contexttree import ContextFile
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import ContextError, InputError, InputErrors, Location
+from builder.tree.context import ContextListing, file_digest, read_context, unread_files
+from builder.tree.folder import ContextFile
 
 SHOWN = "openstack/nova"
 

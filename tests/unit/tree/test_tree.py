@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.errors import InputError, RevisionError, UsageError
 from builder.core.options import SelectOptions, TreeOptions
-from builder.tree import Tree as ReadTree, choose_images, read_tree
+from builder.tree.read import Tree as ReadTree, choose_images, read_tree
 from tests.support.tree import Tree
 
 TOML = """\

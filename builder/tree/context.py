@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from builder.contextasked import Asked
-from builder.contexttree import ContextFile, ContextTree, Followed, Narrow
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import ContextError, InputError, did_you_mean, raise_all
 from builder.core.match.globs import (
@@ -27,6 +25,8 @@ from builder.core.match.globs import (
 )
 from builder.core.match.ignore import Ignore
 from builder.core.values import dataclass
+from builder.tree.buildkit_patterns import Asked
+from builder.tree.folder import ContextFile, ContextTree, Followed, Narrow
 
 IGNORE_FILE = ".dockerignore"
 _CHUNK = 1 << 20

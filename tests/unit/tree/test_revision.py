@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import RevisionError
-from builder.revision import changed_paths, read_revision
+from builder.tree.revision import changed_paths, read_revision
 
 AT = datetime(2016, 8, 25, 12, 0, tzinfo=timezone.utc)
 INPUTS = (Path("openstack"), Path("contrail"), Path("build.toml"))
@@ -365,7 +365,7 @@ def test_a_folder_above_that_nobody_may_look_into_is_left_to_git(
 
 def test_nothing_of_git_is_imported_for_a_tree_outside_of_it(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from builder.revision import read_revision\n"
+        "import sys; from pathlib import Path; from builder.tree.revision import read_revision\n"
         "from builder.core.errors import RevisionError\n"
         "try: read_revision(Path(sys.argv[1]), (), commit=None)\n"
         "except RevisionError: sys.exit('git' in sys.modules)"
@@ -414,7 +414,7 @@ def test_without_the_program_a_commit_has_to_be_given(tree: Path, imported: str)
 import os, pathlib
 os.environ["PATH"] = "/nonexistent"
 from builder.core.errors import RevisionError
-from builder.revision import read_revision
+from builder.tree.revision import read_revision
 tree = pathlib.Path({str(tree)!r})
 print(read_revision(tree, [], commit="e24cc66").commit)
 try:
@@ -429,5 +429,5 @@ except RevisionError as error:
 
 
 def test_importing_the_module_does_not_import_gitpython() -> None:
-    script = "import sys, builder.revision; sys.exit('git' in sys.modules)"
+    script = "import sys, builder.tree.revision; sys.exit('git' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
