@@ -108,6 +108,6 @@ class Machine:
     @staticmethod
     def bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:
         """Make a base with mmdebstrap and give it to the engine."""
-        from builder.bootstrap import bootstrap  # noqa: PLC0415 - 10 ms that few runs need
+        from builder.engines.bootstrap import bootstrap  # noqa: PLC0415 - 10 ms that few runs need
 
         bootstrap(base, settings, on_line=lambda _line: None, cancel=cancel)

@@ -12,7 +12,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from builder import bases
 from builder.config.lock import Lock
 from builder.core.errors import (
     EngineUnavailableError,
@@ -24,6 +23,7 @@ from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.core.plan import Action, Plan
 from builder.core.select import Selection
 from builder.core.steps import connect
+from builder.engines import bases
 from builder.execute import signals
 from builder.machine import Machine
 from builder.planning import Planner, all_externals, externals

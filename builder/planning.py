@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import partial
 
-from builder import bases
 from builder.core.assemble.obstacles import obstacle
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
@@ -16,6 +15,7 @@ from builder.core.plan import Action, Plan, make_plan
 from builder.core.release import Inputs
 from builder.core.select import Selection
 from builder.core.values import dataclass
+from builder.engines import bases
 from builder.machine import Machine
 from builder.prepare import Existing, Identities, identify, known_images
 from builder.publication import Publication

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from builder.bases import Resolution, ResolvedBase
 from builder.config.load import Config
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image
@@ -18,6 +17,7 @@ from builder.core.reference import Reference
 from builder.core.release import Inputs, ReleasedImage
 from builder.core.values import dataclass
 from builder.engines import BuildRequest, SecretSource
+from builder.engines.bases import Resolution, ResolvedBase
 from builder.engines.host import ca_bundle, proxy_args
 from builder.published import Published
 from builder.tree.context import ContextListing, ReadContext, with_contents

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from builder.bases import Pin
 from builder.core.difference import input_changes
 from builder.core.events import ImageResult, ImageStatus, Summary
 from builder.core.image import Image
@@ -16,6 +15,7 @@ from builder.core.plan import Action, Plan, Step
 from builder.core.reference import Reference
 from builder.core.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.core.values import dataclass
+from builder.engines.bases import Pin
 from builder.published import Published, Wanted, look_up
 from builder.registry.artifacts import EMPTY
 from builder.registry.claims import Claim, RegistryMarks

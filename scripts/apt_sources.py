@@ -5,7 +5,7 @@
 import sys
 from pathlib import Path
 
-from builder.aptsources import derive, read_apt_sources, render_deb822
+from builder.engines.bootstrap.apt_sources import derive, read_apt_sources, render_deb822
 
 
 def main(suite: str) -> int:

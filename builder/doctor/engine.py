@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from builder.bases import look_up, wanted_reference
 from builder.config.load import Config
 from builder.core.errors import BuildError, DeployError, EngineUnavailableError, OcbuildError
 from builder.core.reference import Reference
@@ -15,6 +14,7 @@ from builder.docker.daemon import Daemon
 from builder.docker.info import EngineInfo
 from builder.doctor.finding import Finding, failure, of_error, ok, warning
 from builder.doctor.machine import disk
+from builder.engines.bases import look_up, wanted_reference
 from builder.http.trust import is_loopback
 from builder.registry.client import Registry
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run

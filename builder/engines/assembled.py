@@ -24,7 +24,7 @@ from builder.core.match.globs import clean, has_wildcard, printable
 from builder.core.reference import Reference
 from builder.core.values import dataclass
 from builder.engines.indexes import Indexes
-from builder.engines.kept import Kept
+from builder.engines.manifest_cache import Kept
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.tree.context import ContextListing, ContextSource, ReadContext, read_context

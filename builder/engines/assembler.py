@@ -27,7 +27,7 @@ from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
 from builder.engines.assembled import Base, ChangedError, for_platform, read_base
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
-from builder.engines.kept import Kept
+from builder.engines.manifest_cache import Kept
 from builder.engines.together import Made, put_together
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry

@@ -54,9 +54,9 @@ def choose(
 def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:
     """All engines that work with this Docker Engine, in the order of preference."""
     from builder.engines.borrowed import BorrowedNames  # noqa: PLC0415 - they are not always needed
+    from builder.engines.buildkit_api import EngineApi  # noqa: PLC0415
     from builder.engines.buildx import Buildx  # noqa: PLC0415
     from builder.engines.classic import Classic  # noqa: PLC0415
-    from builder.engines.engine_api import EngineApi  # noqa: PLC0415
 
     names = BorrowedNames(daemon)
     return [Buildx(daemon, environ), EngineApi(daemon, names), Classic(daemon, names)]
@@ -73,7 +73,7 @@ def assembler(
     from builder.core.backoff import RetryPolicy  # noqa: PLC0415
     from builder.engines.assembler import Assembler  # noqa: PLC0415
     from builder.engines.indexes import Indexes  # noqa: PLC0415
-    from builder.engines.kept import Kept  # noqa: PLC0415
+    from builder.engines.manifest_cache import Kept  # noqa: PLC0415
     from builder.registry.client import Registry  # noqa: PLC0415
     from builder.system.clock import SystemClock  # noqa: PLC0415
     from builder.system.state_folder import state_dir  # noqa: PLC0415

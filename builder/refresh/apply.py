@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from builder.bases import Pin
 from builder.core.plan import Plan
 from builder.core.release import NIGHTLY
 from builder.core.select import Selection
+from builder.engines.bases import Pin
 from builder.tree.read import Tree
 
 if TYPE_CHECKING:

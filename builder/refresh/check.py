@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 
-from builder.bases import IMAGE_SCHEME, Pin, wanted_reference
 from builder.config.load import Config
 from builder.core.errors import OcbuildError
 from builder.core.packages.inventory import Source
@@ -14,6 +13,7 @@ from builder.core.reference import Reference
 from builder.core.release import Release, ReleasedImage
 from builder.core.stale import Facts, Verdict, judge
 from builder.core.values import dataclass
+from builder.engines.bases import IMAGE_SCHEME, Pin, wanted_reference
 from builder.refresh.archives import Archives, Market
 from builder.refresh.inventories import Inventories
 from builder.registry.client import Registry

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
-from builder.aptsources import AptSource, parse_deb822, parse_one_line
 from builder.core.packages.inventory import Inventory, Source, installed
+from builder.engines.bootstrap.apt_sources import AptSource, parse_deb822, parse_one_line
 
 STATUS = "/var/lib/dpkg/status"
 # Where an image without dpkg itself ("distroless") says what it was put together from.

@@ -24,7 +24,7 @@ from builder.engines.assembled import Base, read_base
 from builder.engines.assembler import Assembler
 from builder.engines.buildx import Buildx
 from builder.engines.indexes import Indexes
-from builder.engines.kept import Kept
+from builder.engines.manifest_cache import Kept
 from builder.engines.together import put_together
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, Content, Manifest

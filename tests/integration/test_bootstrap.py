@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.bootstrap import (
+from builder.config.load import BootstrapSettings
+from builder.core.errors import BuildError, InterruptedRunError
+from builder.core.reference import Reference
+from builder.engines.bootstrap import (
     KEY_LABEL,
     Recipe,
     bootstrap,
@@ -21,9 +24,6 @@ from builder.bootstrap import (
     make_archive,
     read_recipe,
 )
-from builder.config.load import BootstrapSettings
-from builder.core.errors import BuildError, InterruptedRunError
-from builder.core.reference import Reference
 from builder.system.process import run
 
 pytestmark = pytest.mark.engine

@@ -15,14 +15,13 @@ import pytest
 
 import builder.engines.assembled
 import builder.tree.read
-from builder import bases
-from builder.bases import ResolvedBase
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, Engine
+from builder.engines import BuildRequest, Engine, bases
 from builder.engines.assembled import ChangedError
 from builder.engines.assembler import Assembler
+from builder.engines.bases import ResolvedBase
 from builder.engines.choose import choose
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes

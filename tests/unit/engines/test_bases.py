@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from builder.bases import Means, Pin, ResolvedBase, look_up, provide, remembered
 from builder.config.load import BootstrapSettings, Config, load
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
 from builder.docker.daemon import LocalImage
+from builder.engines.bases import Means, Pin, ResolvedBase, look_up, provide, remembered
 from tests.support.tree import BUILD_TOML, Tree
 
 DIGEST = "sha256:" + "d" * 64

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.aptsources import (
+from builder.config.load import BootstrapSettings
+from builder.core.errors import BuildError, InputError
+from builder.core.reference import Reference
+from builder.engines.bootstrap import Recipe, bootstrap_reference
+from builder.engines.bootstrap.apt_sources import (
     AptSource,
     derive,
     parse_deb822,
@@ -16,12 +20,8 @@ from builder.aptsources import (
     read_apt_sources,
     render_deb822,
 )
-from builder.bootstrap import Recipe, bootstrap_reference
-from builder.bootstrap.hooks import after_installing, before_unpacking, copy_keyrings
-from builder.bootstrap.recipe import archives, is_network_fault
-from builder.config.load import BootstrapSettings
-from builder.core.errors import BuildError, InputError
-from builder.core.reference import Reference
+from builder.engines.bootstrap.hooks import after_installing, before_unpacking, copy_keyrings
+from builder.engines.bootstrap.recipe import archives, is_network_fault
 
 DEB822 = """\
 # how images ship it

@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from builder.aptsources import AptSource, derive, parse_one_line, read_apt_sources
-from builder.bootstrap import hooks
-from builder.bootstrapped import bootstrap_reference
 from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
 from builder.core.values import dataclass
+from builder.engines.bootstrap import hooks
+from builder.engines.bootstrap.apt_sources import (
+    AptSource,
+    derive,
+    parse_one_line,
+    read_apt_sources,
+)
+from builder.engines.bootstrapped import bootstrap_reference
 from builder.system.process import ProgramMissingError, run
 
 _NETWORK_FAULTS = re.compile(

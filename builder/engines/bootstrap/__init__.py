@@ -4,11 +4,11 @@ mmdebstrap unpacks the packages. What comes out is laid out like the distributio
 and is the same to the byte for the same state of the archives, so that its id says if a base moved.
 """
 
-from builder.bootstrap.recipe import (
+from builder.engines.bootstrap.recipe import (
     Recipe,
     read_recipe,
 )
-from builder.bootstrap.rootfs import (
+from builder.engines.bootstrap.rootfs import (
     KEY_LABEL,
     SUITE_LABEL,
     BootstrappedBase,
@@ -16,7 +16,7 @@ from builder.bootstrap.rootfs import (
     load_with_docker,
     make_archive,
 )
-from builder.bootstrapped import bootstrap_reference
+from builder.engines.bootstrapped import bootstrap_reference
 
 __all__ = [
     "KEY_LABEL",

@@ -14,12 +14,12 @@ from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
-from builder.aptsources import render_deb822
-from builder.bootstrap.recipe import Recipe, is_network_fault, read_recipe
 from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
 from builder.core.values import dataclass
+from builder.engines.bootstrap.apt_sources import render_deb822
+from builder.engines.bootstrap.recipe import Recipe, is_network_fault, read_recipe
 from builder.system.process import Lines, ProgramMissingError, run, stream
 
 KEY_LABEL = "ocbuild.bootstrap.key"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.engines.kept import Kept
+from builder.engines.manifest_cache import Kept
 from builder.registry.content import OCI_MANIFEST, Descriptor, digest_of
 
 BODY = json.dumps(

@@ -13,12 +13,12 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
-from builder.bootstrapped import bootstrap_reference
 from builder.config.load import BaseSettings, BootstrapSettings, Config
 from builder.core.errors import BuildError, OcbuildError
 from builder.core.reference import Reference
 from builder.core.values import dataclass
 from builder.docker.daemon import LocalImage
+from builder.engines.bootstrapped import bootstrap_reference
 from builder.system import threads
 
 IMAGE_SCHEME = "docker-image://"
