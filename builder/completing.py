@@ -87,7 +87,7 @@ def _releases(options: TreeOptions, environ: Mapping[str, str]) -> Sequence[Cand
     found: list[Candidate] = []
 
     def ask() -> None:
-        from builder.releases.home import open_home  # noqa: PLC0415
+        from builder.publish.home import open_home  # noqa: PLC0415
 
         try:
             with open_home(options, environ) as home:

@@ -28,7 +28,7 @@ from builder.execute import signals
 from builder.machine import Machine
 from builder.planning import Planner, all_externals, externals
 from builder.prepare import default_jobs, make_jobs
-from builder.publication import Publication
+from builder.publish.publication import Publication
 from builder.refresh import apply
 from builder.registry.client import Registry
 from builder.report.choose import open_progress

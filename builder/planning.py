@@ -18,8 +18,8 @@ from builder.core.values import dataclass
 from builder.engines import bases
 from builder.machine import Machine
 from builder.prepare import Existing, Identities, identify, known_images
-from builder.publication import Publication
-from builder.published import Published
+from builder.publish.publication import Publication
+from builder.publish.published import Published
 from builder.tree.context import ContextListing, ReadContext
 from builder.tree.read import Tree
 

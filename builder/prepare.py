@@ -19,7 +19,7 @@ from builder.core.values import dataclass
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.bases import Resolution, ResolvedBase
 from builder.engines.host import ca_bundle, proxy_args
-from builder.published import Published
+from builder.publish.published import Published
 from builder.tree.context import ContextListing, ReadContext, with_contents
 from builder.tree.read import Tree, context_of
 from builder.work import Job

@@ -19,7 +19,7 @@ from builder.core.steps import BUILD_POOL, PUSH_POOL
 from builder.core.values import dataclass
 from builder.execute import Results, StepCrashedError, execute
 from builder.machine import Machine
-from builder.publication import Publication
+from builder.publish.publication import Publication
 from builder.registry.content import Manifest
 from builder.report.json_report import write_report
 from builder.report.summary import summarise

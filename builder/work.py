@@ -30,8 +30,8 @@ from builder.core.values import dataclass
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
-from builder.published import other_content
-from builder.registry.claims import Claim
+from builder.publish.claim import Claim
+from builder.publish.published import other_content
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.system import threads
@@ -39,7 +39,7 @@ from builder.workers import Context
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler, InRegistry
-    from builder.refresh.recording import Recorder
+    from builder.publish.recording import Recorder
 
 T = TypeVar("T")
 

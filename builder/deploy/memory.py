@@ -20,8 +20,8 @@ from builder.core.values import dataclass
 from builder.deploy.compose import Engine
 from builder.deploy.records import Deployment, Records
 from builder.deploy.site import Site
-from builder.registry.deployments import Brought, Deployments, Entry, tag_of
-from builder.registry.releases import Releases
+from builder.publish.deployments import Brought, Deployments, Entry, tag_of
+from builder.publish.store import Releases
 from builder.tree.read import registry_host
 
 _AT_ONCE = 8

@@ -14,8 +14,8 @@ from builder.core.release import Release, ReleasedImage
 from builder.core.stale import Facts, Verdict, judge
 from builder.core.values import dataclass
 from builder.engines.bases import IMAGE_SCHEME, Pin, wanted_reference
+from builder.publish.inventories import Inventories
 from builder.refresh.archives import Archives, Market
-from builder.refresh.inventories import Inventories
 from builder.registry.client import Registry
 
 ASKED_AT_ONCE = 8

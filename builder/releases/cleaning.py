@@ -17,14 +17,14 @@ from builder.core.reference import BadReferenceError, Reference
 from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
 from builder.core.values import dataclass
 from builder.docker.storage import KeptImage, Storage
+from builder.publish.deployments import Deployments
+from builder.publish.home import Home, open_home, shelve
+from builder.publish.scan import repositories, scan
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.collection import collect, obstacle
-from builder.registry.deployments import Deployments
 from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError
 from builder.releases import texts
-from builder.releases.home import Home, open_home, shelve
-from builder.releases.scan import repositories, scan
 from builder.report.text import columns, counted, size
 from builder.system.state_folder import state_dir
 from builder.system.threads import each

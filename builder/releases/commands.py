@@ -10,11 +10,11 @@ from builder.core.difference import difference
 from builder.core.errors import PublishError, UsageError
 from builder.core.options import PromoteOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
+from builder.publish.home import Home, choose, nothing_yet, open_home, shelve
+from builder.publish.promote import carry, forecast, load
+from builder.publish.verify import verify_release
 from builder.registry import DEFAULT_ADDRESS
 from builder.releases import texts
-from builder.releases.home import Home, choose, nothing_yet, open_home, shelve
-from builder.releases.promote import carry, forecast, load
-from builder.releases.verify import verify_release
 from builder.report.text import counted, size
 from builder.tree.read import LOCAL
 

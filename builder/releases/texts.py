@@ -9,8 +9,8 @@ from typing import Any
 from builder.core.difference import Difference, short
 from builder.core.release import LATEST, NIGHTLY, Release
 from builder.core.retention import Shelved, moment
-from builder.releases.promote import Promoted
-from builder.releases.verify import Verdict
+from builder.publish.promote import Promoted
+from builder.publish.verify import Verdict
 from builder.report.text import clean, columns, counted, size
 
 _KEY_DIGITS = 12

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from builder.core.reference import Reference
 from builder.core.release import Inputs, Release, ReleasedImage
+from builder.publish.store import Releases
 from builder.registry.client import Registry
 from builder.registry.copying import copy_image
-from builder.registry.releases import Releases
 from builder.system.clock import SystemClock
 from tests.support.engines import docker
 

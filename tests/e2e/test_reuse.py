@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from builder.core.reference import Reference
-from builder.registry.claims import Claim, RegistryMarks
+from builder.publish.claim import Claim, RegistryMarks
 from builder.system.clock import SystemClock
 from tests.e2e.conftest import Ocbuild, ask, docker
 from tests.support.client import make_client

@@ -11,9 +11,9 @@ import pytest
 from builder.core.packages.inventory import Inventory, Source
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
-from builder.refresh.inventories import Inventories, tag_for
-from builder.refresh.reading import PATHS, inventory_of
-from builder.refresh.recording import Recorder
+from builder.publish.inventories import Inventories, tag_for
+from builder.publish.reading import PATHS, inventory_of
+from builder.publish.recording import Recorder
 from builder.registry.client import Registry
 from tests.support.client import make_client
 from tests.support.engines import OURS, TEST_LABEL, connect, docker, remove_test_images

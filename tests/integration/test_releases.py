@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from builder.core.errors import PublishError
-from builder.registry.releases import Releases
+from builder.publish.store import Releases
 from tests.support.client import make_client
 from tests.support.registry import LocalRegistry
 from tests.unit.core.test_release import RELEASE

@@ -14,10 +14,10 @@ from builder.core.errors import PublishError
 from builder.core.reference import Reference
 from builder.deploy.memory import Memory, adopt, skeleton
 from builder.deploy.records import Deployment, Records
+from builder.publish.deployments import TYPE, Brought, Deployments, Entry, tag_of
+from builder.publish.store import Releases
 from builder.registry import artifacts
 from builder.registry.client import Registry
-from builder.registry.deployments import TYPE, Brought, Deployments, Entry, tag_of
-from builder.registry.releases import Releases
 from tests.support.client import make_client
 from tests.support.registry import LocalRegistry
 

@@ -13,10 +13,10 @@ from builder.core.reference import Reference
 from builder.core.release import LATEST, Release
 from builder.core.retention import Shelved, moment
 from builder.core.values import dataclass
+from builder.publish.store import Releases
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
 from builder.registry.faults import RegistryError, UnreachableError
-from builder.registry.releases import Releases
 from builder.system.clock import SystemClock
 from builder.system.threads import each
 from builder.tree.read import LOCAL, load_config, registry_host

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from builder.core.errors import PublishError, did_you_mean
 from builder.core.reference import Reference
 from builder.core.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
+from builder.publish.claim import CLAIMS
 from builder.registry import artifacts
-from builder.registry.claims import CLAIMS
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import NotFoundError

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from builder.core.errors import InterruptedRunError, PublishError
-from builder.registry.claims import ABANDONED_SECONDS, ASKED, CLAIM, HELD, Claim
+from builder.publish.claim import ABANDONED_SECONDS, ASKED, CLAIM, HELD, Claim
 from tests.support.clock import FakeClock
 
 LONGEST_REQUEST = 0.6

@@ -10,8 +10,8 @@ from builder.core.packages.inventory import Inventory, Package
 from builder.core.packages.versions import is_newer
 from builder.core.reference import Reference
 from builder.core.values import dataclass
-from builder.refresh.inventories import Inventories, Record
-from builder.refresh.reading import PATHS, inventory_of
+from builder.publish.inventories import Inventories, Record
+from builder.publish.reading import PATHS, inventory_of
 
 
 class Files(Protocol):

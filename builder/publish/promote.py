@@ -18,11 +18,11 @@ from builder.core.reference import Reference
 from builder.core.release import LATEST, Release, ReleasedImage
 from builder.core.retention import moment
 from builder.core.values import dataclass
-from builder.refresh.inventories import tag_for
+from builder.publish.home import Home
+from builder.publish.inventories import tag_for
+from builder.publish.store import Releases, artifact
 from builder.registry.blobs import Stored
 from builder.registry.content import Content, Descriptor, Manifest
-from builder.registry.releases import Releases, artifact
-from builder.releases.home import Home
 from builder.system.threads import each
 
 _BLOBS_AT_ONCE = 8

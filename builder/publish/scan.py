@@ -8,9 +8,9 @@ from datetime import datetime
 
 from builder.core.reference import Reference
 from builder.core.retention import Found, Shelved, moment
+from builder.publish.home import Home
 from builder.registry.content import Manifest
 from builder.registry.faults import ForbiddenError, NotFoundError, RegistryError, UnauthorisedError
-from builder.releases.home import Home
 from builder.system.threads import each
 
 _CONFIGS = (

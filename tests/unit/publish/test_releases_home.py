@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder.core.release import Release
 from builder.core.retention import Shelved
-from builder.releases.home import newest_first
+from builder.publish.home import newest_first
 
 
 def shelved(tag: str, second: int, previous: str = "") -> Shelved:

@@ -8,9 +8,9 @@ from builder.core.keys import key_tag
 from builder.core.reference import Reference
 from builder.core.release import Release, ReleasedImage
 from builder.core.values import dataclass
+from builder.publish.home import Home
 from builder.registry.content import Descriptor, Manifest
 from builder.registry.faults import DigestMismatchError, NotFoundError
-from builder.releases.home import Home
 from builder.system.threads import each
 
 _BLOCK = 1 << 20

@@ -16,19 +16,19 @@ from builder.core.reference import Reference
 from builder.core.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
 from builder.core.values import dataclass
 from builder.engines.bases import Pin
-from builder.published import Published, Wanted, look_up
+from builder.publish.claim import Claim, RegistryMarks
+from builder.publish.published import Published, Wanted, look_up
+from builder.publish.store import Releases
 from builder.registry.artifacts import EMPTY
-from builder.registry.claims import Claim, RegistryMarks
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
-from builder.registry.releases import Releases
 from builder.system import threads
 from builder.system.clock import Clock
 from builder.tree.read import Tree, registry_host
 
 if TYPE_CHECKING:
     from builder.core.renewal import Renewal
-    from builder.refresh.recording import Files, Recorder
+    from builder.publish.recording import Files, Recorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +184,8 @@ class Publication:
 
     def recorder(self, engine: Files, run_id: str) -> Recorder:
         """What notes which packages the images of the run have."""
-        from builder.refresh.inventories import Inventories  # noqa: PLC0415 - only for builds
-        from builder.refresh.recording import Recorder  # noqa: PLC0415
+        from builder.publish.inventories import Inventories  # noqa: PLC0415 - only for builds
+        from builder.publish.recording import Recorder  # noqa: PLC0415
 
         return Recorder(
             inventories=Inventories(self.registry),
@@ -348,7 +348,7 @@ class Publication:
         )
 
     def _inventory(self, reference: Reference) -> str:
-        from builder.refresh.inventories import Inventories  # noqa: PLC0415 - only for builds
+        from builder.publish.inventories import Inventories  # noqa: PLC0415 - only for builds
 
         return Inventories(self.registry).find(reference)
 

@@ -1,0 +1,1 @@
+"""ocbuild's own records in a registry: releases, claims, inventories, deployments."""
