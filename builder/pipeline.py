@@ -24,23 +24,23 @@ from builder.core.plan import Action, Plan
 from builder.core.select import Selection
 from builder.core.steps import connect
 from builder.engines import bases
-from builder.execute import signals
-from builder.machine import Machine
-from builder.planning import Planner, all_externals, externals
-from builder.prepare import default_jobs, make_jobs
 from builder.publish.publication import Publication
 from builder.refresh import apply
 from builder.registry.client import Registry
 from builder.report.choose import open_progress
 from builder.report.fanout import fanout
 from builder.report.logs import open_logs
-from builder.run import Run
+from builder.run.carry_out import Run
+from builder.run.execute import signals
+from builder.run.machine import Machine
+from builder.run.planning import Planner, all_externals, externals
+from builder.run.prepare import default_jobs, make_jobs
+from builder.run.work import Job
 from builder.system import durations
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
 from builder.tree.context import ContextListing
 from builder.tree.read import Tree, choose_images, read_contexts, read_tree
-from builder.work import Job
 
 if TYPE_CHECKING:
     from builder.core.renewal import Renewal

@@ -22,7 +22,7 @@ from builder.deploy.order import Order
 from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well
 from builder.deploy.site import Site
 from builder.deploy.whole import complete, env_files_of, whole
-from builder.execute import signals
+from builder.run.execute import signals
 
 
 def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> int:

@@ -19,10 +19,10 @@ from builder.deploy.memory import memory_of
 from builder.deploy.records import Deployment
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.execute import signals
 from builder.report.choose import mode_for
 from builder.report.table import Draw, Line, open_table
 from builder.report.text import columns, counted, duration, write_line
+from builder.run.execute import signals
 
 COLUMNS = ("stack", "service", "condition", "image", "release", "drift", "since")
 # While a host does not answer it is asked ever more rarely.

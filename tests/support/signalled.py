@@ -16,13 +16,13 @@ from builder.core.errors import InterruptedRunError
 from builder.core.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
 from builder.core.plan import Action, Plan, Step
 from builder.core.steps import BUILD_POOL, connect
-from builder.execute import execute, signals
 from builder.report.fanout import fanout
 from builder.report.json_report import as_json
 from builder.report.plain import PlainReport
 from builder.report.summary import summarise
+from builder.run.execute import execute, signals
+from builder.run.workers import Context
 from builder.system.clock import SystemClock
-from builder.workers import Context
 
 
 def main(mode: str) -> int:

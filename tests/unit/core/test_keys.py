@@ -10,7 +10,7 @@ import pytest
 
 from builder.core.options import TreeOptions
 from builder.engines.bases import ResolvedBase
-from builder.prepare import identify
+from builder.run.prepare import identify
 from builder.tree.read import Tree as ReadTree, read_tree
 from tests.support.tree import Tree
 

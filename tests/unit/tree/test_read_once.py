@@ -26,10 +26,10 @@ from builder.engines.choose import choose
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.together import put_together
-from builder.machine import Machine
-from builder.planning import Planned, Planner
-from builder.prepare import identify, make_jobs
 from builder.registry.client import Registry
+from builder.run.machine import Machine
+from builder.run.planning import Planned, Planner
+from builder.run.prepare import identify, make_jobs
 from builder.system.clock import SystemClock
 from builder.tree.context import ContextListing, read_context
 from builder.tree.read import Tree as ReadTree, choose_images, read_contexts, read_tree

@@ -17,16 +17,16 @@ from builder.core.release import Inputs
 from builder.core.schedule import GATE, ScheduledStep
 from builder.core.steps import BUILD_POOL, PUSH_POOL
 from builder.core.values import dataclass
-from builder.execute import Results, StepCrashedError, execute
-from builder.machine import Machine
 from builder.publish.publication import Publication
 from builder.registry.content import Manifest
 from builder.report.json_report import write_report
 from builder.report.summary import summarise
+from builder.run.execute import Results, StepCrashedError, execute
+from builder.run.machine import Machine
+from builder.run.work import Job, Worker
 from builder.system.clock import Clock
 from builder.system.resources import Room, available_memory
 from builder.tree.read import LAST_REPORT, Tree
-from builder.work import Job, Worker
 
 PUSHES = 4
 

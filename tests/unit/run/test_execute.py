@@ -27,8 +27,8 @@ from builder.core.events import (
     StepStarted,
 )
 from builder.core.schedule import ScheduledStep
-from builder.execute import Results, StepCrashedError, execute
-from builder.workers import Context, Work
+from builder.run.execute import Results, StepCrashedError, execute
+from builder.run.workers import Context, Work
 from tests.support.clock import FakeClock
 
 OK = Built(image_id="sha256:0", size=1, engine="fake")

@@ -26,8 +26,8 @@ from builder.core.events import (
 )
 from builder.core.schedule import Schedule, ScheduledStep
 from builder.core.values import dataclass
+from builder.run.workers import Ended, Work, Workers
 from builder.system.clock import Clock
-from builder.workers import Ended, Work, Workers
 
 # The owner also has to notice a signal and that memory has become free, which put nothing into its
 # queue, so it looks this often.

@@ -16,7 +16,7 @@ from builder.core.values import dataclass
 from builder.docker.daemon import Daemon
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
-from builder.prepare import Existing, staged_reference
+from builder.run.prepare import Existing, staged_reference
 from builder.system.state_folder import state_dir
 from builder.tree.read import LOCAL, Tree
 

@@ -20,9 +20,9 @@ from builder.engines import BuildRequest, SecretSource
 from builder.engines.bases import Resolution, ResolvedBase
 from builder.engines.host import ca_bundle, proxy_args
 from builder.publish.published import Published
+from builder.run.work import Job
 from builder.tree.context import ContextListing, ReadContext, with_contents
 from builder.tree.read import Tree, context_of
-from builder.work import Job
 
 CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret
 

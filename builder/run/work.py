@@ -34,8 +34,8 @@ from builder.publish.claim import Claim
 from builder.publish.published import other_content
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
+from builder.run.workers import Context
 from builder.system import threads
-from builder.workers import Context
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler, InRegistry

@@ -16,10 +16,10 @@ from builder.core.release import Inputs
 from builder.core.select import Selection
 from builder.core.values import dataclass
 from builder.engines import bases
-from builder.machine import Machine
-from builder.prepare import Existing, Identities, identify, known_images
 from builder.publish.publication import Publication
 from builder.publish.published import Published
+from builder.run.machine import Machine
+from builder.run.prepare import Existing, Identities, identify, known_images
 from builder.tree.context import ContextListing, ReadContext
 from builder.tree.read import Tree
 

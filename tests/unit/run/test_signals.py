@@ -15,9 +15,9 @@ from typing import IO
 
 import pytest
 
-from builder.execute import signals
+from builder.run.execute import signals
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Only reached if something is broken: a test that would hang fails instead.
 LONG = 60.0
 
