@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder import __version__
-from builder.arguments import parse
+from builder.commands.parser import parse
 from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 
 

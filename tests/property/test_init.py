@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hypothesis import given, settings, strategies as st
 
+from builder.commands.init import propose
 from builder.config.load import load
-from builder.init import propose
 
 PARTS = st.sampled_from(
     ["a", "b", "common", "1.0", "3.0.1", "e24cc66", "09e5d48", "kilo", "all", "X y", "v2", "base"]

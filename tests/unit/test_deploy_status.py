@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from builder.commands.status import Told, survey, watch
 from builder.config.deploy_sections import Stack
 from builder.core.errors import DeployError
 from builder.core.release import Inputs, Release, ReleasedImage
@@ -20,7 +21,6 @@ from builder.deploy.conditions import Row, changes, rows, short
 from builder.deploy.records import Deployment, Records
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.deploy.status import Told, survey, watch
 from builder.report.table import Line, open_table, render
 from builder.system.process import Completed
 from tests.support.clock import FakeClock

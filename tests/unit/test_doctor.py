@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.commands.doctor import examine
 from builder.config.deploy_sections import DeploySettings, Host, Network
 from builder.core.errors import (
     BuildError,
@@ -20,7 +21,6 @@ from builder.core.errors import (
 from builder.core.options import TreeOptions
 from builder.docker.info import EngineInfo
 from builder.doctor import kernel, machine, needs
-from builder.doctor.command import examine
 from builder.doctor.engine import compose, made_here, of_info
 from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning
 from builder.doctor.kernel import Feature, Kernel, Support

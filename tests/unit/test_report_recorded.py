@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.commands.inspect import report
 from builder.core.errors import UsageError
 from builder.core.options import TreeOptions
-from builder.inspection import report
 from builder.report.json_report import as_json, write_failure
 from builder.report.recorded import text
 from builder.tree.read import LAST_REPORT

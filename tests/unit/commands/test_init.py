@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.commands.init import propose
 from builder.config.load import Config, load
 from builder.core.errors import ConfigError
-from builder.init import propose
 from builder.tree.discover import discover
 from tests.support import seed
 

@@ -180,7 +180,7 @@ def report(options: TreeOptions, file: Path | None, *, failed: bool, as_json: bo
 
 
 def init(folder: Path, *, force: bool, show: bool) -> int:
-    from builder.init import propose  # noqa: PLC0415
+    from builder.commands.init import propose  # noqa: PLC0415
 
     text = propose(folder.resolve())
     if show:

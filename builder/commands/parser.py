@@ -8,10 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder import __version__
-from builder.arguments_deploy import DEPLOY_COMMANDS
-from builder.arguments_machine import MACHINE_COMMANDS
-from builder.arguments_release import RELEASE_COMMANDS
-from builder.arguments_shared import Command, Parser, Run, json_option, read_tree, tree_options
+from builder.commands.parser_deploy import DEPLOY_COMMANDS
+from builder.commands.parser_machine import MACHINE_COMMANDS
+from builder.commands.parser_release import RELEASE_COMMANDS
+from builder.commands.parser_shared import (
+    Command,
+    Parser,
+    Run,
+    json_option,
+    read_tree,
+    tree_options,
+)
 from builder.core.errors import UsageError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 
@@ -55,8 +62,8 @@ def parse(words: Sequence[str]) -> Callable[[Mapping[str, str]], int]:
 
 def _complete(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """What the shell asks when a key is pressed; of the tree it is as if no option were given."""
-    from builder.arguments_complete import complete  # noqa: PLC0415
-    from builder.completing import known_words, show  # noqa: PLC0415
+    from builder.commands.completion import complete  # noqa: PLC0415
+    from builder.commands.completion_words import known_words, show  # noqa: PLC0415
 
     return show(complete(_parser(), words, known_words(TreeOptions(), environ)))
 
@@ -218,7 +225,7 @@ def _build(parser: argparse.ArgumentParser) -> None:
     _report_options(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.pipeline import build, plan  # noqa: PLC0415
+        from builder.commands.build import build, plan  # noqa: PLC0415
 
         tree, selection = read_tree(arguments, environ), _read_selection(arguments)
         options = _read_run(arguments)
@@ -239,7 +246,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.pipeline import plan  # noqa: PLC0415
+        from builder.commands.build import plan  # noqa: PLC0415
 
         return plan(
             read_tree(arguments, environ),
@@ -262,7 +269,7 @@ def _refresh(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.refreshing import refresh  # noqa: PLC0415
+        from builder.commands.refresh import refresh  # noqa: PLC0415
 
         return refresh(
             read_tree(arguments, environ),
@@ -286,7 +293,7 @@ def _graph(parser: argparse.ArgumentParser) -> None:
     )
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.inspection import graph  # noqa: PLC0415
+        from builder.commands.inspect import graph  # noqa: PLC0415
 
         return graph(read_tree(arguments, environ), _read_selection(arguments), arguments.format)
 
@@ -299,7 +306,7 @@ def _list(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.inspection import list_images  # noqa: PLC0415
+        from builder.commands.inspect import list_images  # noqa: PLC0415
 
         return list_images(
             read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
@@ -314,7 +321,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.inspection import check  # noqa: PLC0415
+        from builder.commands.inspect import check  # noqa: PLC0415
 
         return check(
             read_tree(arguments, environ), _read_selection(arguments), as_json=arguments.json
@@ -334,7 +341,7 @@ def _registry(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.inspection import registry  # noqa: PLC0415
+        from builder.commands.inspect import registry  # noqa: PLC0415
 
         return registry(
             arguments.action,
@@ -352,7 +359,7 @@ def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--print", action="store_true", dest="show", help="only print it")
 
     def run(arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
-        from builder.inspection import init  # noqa: PLC0415
+        from builder.commands.inspect import init  # noqa: PLC0415
 
         return init(arguments.folder, force=arguments.force, show=arguments.show)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from builder.arguments_shared import Command, Parser, json_option, read_tree, tree_options
+from builder.commands.parser_shared import Command, Parser, json_option, read_tree, tree_options
 from builder.core.errors import UsageError
 from builder.core.options import PromoteOptions, PruneOptions
 
@@ -31,7 +31,7 @@ def _ls(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.releases.commands import ls  # noqa: PLC0415
+        from builder.commands.release import ls  # noqa: PLC0415
 
         return ls(read_tree(arguments, environ), environ, as_json=arguments.json)
 
@@ -43,7 +43,7 @@ def _show(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.releases.commands import show  # noqa: PLC0415
+        from builder.commands.release import show  # noqa: PLC0415
 
         return show(read_tree(arguments, environ), environ, arguments.tag, as_json=arguments.json)
 
@@ -56,7 +56,7 @@ def _diff(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.releases.commands import diff  # noqa: PLC0415
+        from builder.commands.release import diff  # noqa: PLC0415
 
         pair = (arguments.old, arguments.new)
         return diff(read_tree(arguments, environ), environ, pair, as_json=arguments.json)
@@ -72,7 +72,7 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.releases.commands import verify  # noqa: PLC0415
+        from builder.commands.release import verify  # noqa: PLC0415
 
         return verify(
             read_tree(arguments, environ),
@@ -96,7 +96,7 @@ def _promote(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.releases.commands import promote  # noqa: PLC0415
+        from builder.commands.release import promote  # noqa: PLC0415
 
         options = PromoteOptions(
             tag=arguments.tag,
@@ -142,7 +142,7 @@ def _prune(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.releases.cleaning import prune  # noqa: PLC0415
+        from builder.commands.prune import prune  # noqa: PLC0415
 
         if arguments.collect and not arguments.delete:
             raise UsageError("--collect frees nothing without --yes")

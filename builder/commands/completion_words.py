@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from builder.arguments_complete import Candidate, Kind
+from builder.commands.completion import Candidate, Kind
 from builder.core.errors import OcbuildError
 from builder.core.options import TreeOptions
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
+from builder.commands import release_texts as texts
 from builder.config.sections import PruneSettings
 from builder.core.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
 from builder.core.keys import key_tag
@@ -24,7 +25,6 @@ from builder.registry import DEFAULT_ADDRESS
 from builder.registry.collection import collect, obstacle
 from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError
-from builder.releases import texts
 from builder.report.text import columns, counted, size
 from builder.system.state_folder import state_dir
 from builder.system.threads import each

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.arguments_complete import SCRIPTS
-from builder.arguments_shared import Command, json_option, read_tree, tree_options
+from builder.commands.completion import SCRIPTS
+from builder.commands.parser_shared import Command, json_option, read_tree, tree_options
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.doctor.command import doctor  # noqa: PLC0415
+        from builder.commands.doctor import doctor  # noqa: PLC0415
 
         return doctor(read_tree(arguments, environ), environ, as_json=arguments.json)
 
@@ -36,7 +36,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.inspection import report  # noqa: PLC0415
+        from builder.commands.inspect import report  # noqa: PLC0415
 
         return report(
             read_tree(arguments, environ),

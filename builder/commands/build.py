@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from builder.commands import refresh_apply as apply
 from builder.config.lock import Lock
 from builder.core.errors import (
     EngineUnavailableError,
@@ -25,7 +26,6 @@ from builder.core.select import Selection
 from builder.core.steps import connect
 from builder.engines import bases
 from builder.publish.publication import Publication
-from builder.refresh import apply
 from builder.registry.client import Registry
 from builder.report.choose import open_progress
 from builder.report.fanout import fanout

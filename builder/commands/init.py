@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from builder.commands.init_groups import FoundGroup, find_groups, find_images, in_tree_bases
 from builder.config.toml_lines import quoted, quoted_key
 from builder.core.errors import ConfigError, Location
-from builder.init_groups import FoundGroup, find_groups, find_images, in_tree_bases
 
 _HEAD = """\
 # What ocbuild builds here, and under which names. Proposed by `ocbuild init` from what the folders

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from builder.commands import release_texts as texts
 from builder.core.difference import difference
 from builder.core.errors import PublishError, UsageError
 from builder.core.options import PromoteOptions, TreeOptions
@@ -14,7 +15,6 @@ from builder.publish.home import Home, choose, nothing_yet, open_home, shelve
 from builder.publish.promote import carry, forecast, load
 from builder.publish.verify import verify_release
 from builder.registry import DEFAULT_ADDRESS
-from builder.releases import texts
 from builder.report.text import counted, size
 from builder.tree.read import LOCAL
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.arguments import COMMANDS, parse
-from builder.arguments_complete import SCRIPTS
+from builder.commands.completion import SCRIPTS
+from builder.commands.parser import COMMANDS, parse
 from tests.support.tree import BUILD_TOML, Tree
 
 STACKS = """
@@ -175,7 +175,7 @@ def test_bash_completes_by_it(tree: Tree, tmp_path: Path, line: str, found: list
         env={
             **os.environ,
             "PATH": f"{folder}:{os.environ['PATH']}",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(__file__).parents[3]),
         },
         check=True,
         capture_output=True,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.arguments_shared import Command, json_option, read_tree, tree_options
+from builder.commands.parser_shared import Command, json_option, read_tree, tree_options
 from builder.core.errors import UsageError
 from builder.core.options import DeployOptions, StatusOptions, SwarmOptions
 
@@ -57,7 +57,7 @@ def _deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only show what would be started")
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.commands import deploy  # noqa: PLC0415
+        from builder.commands.deploy import deploy  # noqa: PLC0415
 
         return deploy(read_tree(arguments, environ), _read_deploy(arguments), environ)
 
@@ -78,7 +78,7 @@ def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.swarm_commands import make  # noqa: PLC0415
+        from builder.commands.swarm import make  # noqa: PLC0415
 
         options = SwarmOptions(
             hosts=(arguments.host,) if arguments.host else (),
@@ -97,7 +97,7 @@ def _join(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.swarm_commands import enter  # noqa: PLC0415
+        from builder.commands.swarm import enter  # noqa: PLC0415
 
         options = SwarmOptions(hosts=tuple(arguments.hosts), dry_run=arguments.dry_run)
         return enter(read_tree(arguments, environ), options, environ)
@@ -122,7 +122,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.status import status  # noqa: PLC0415
+        from builder.commands.status import status  # noqa: PLC0415
 
         if arguments.interval is not None and not arguments.watch:
             raise UsageError("--interval is for --watch")
@@ -144,7 +144,7 @@ def _rollback(parser: argparse.ArgumentParser) -> None:
     _deploy_options(parser, waits=True)
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.commands import rollback  # noqa: PLC0415
+        from builder.commands.deploy import rollback  # noqa: PLC0415
 
         return rollback(read_tree(arguments, environ), _read_deploy(arguments), environ)
 
@@ -156,7 +156,7 @@ def _down(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--volumes", action="store_true", help="remove their data, too")
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.commands import down  # noqa: PLC0415
+        from builder.commands.deploy import down  # noqa: PLC0415
 
         tree, options = read_tree(arguments, environ), _read_deploy(arguments)
         return down(tree, options, environ, volumes=arguments.volumes)
@@ -170,7 +170,7 @@ def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--follow", action="store_true", help="go on until interrupted")
 
     def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        from builder.deploy.commands import logs  # noqa: PLC0415
+        from builder.commands.deploy import logs  # noqa: PLC0415
 
         words = [f"--tail={arguments.tail}", *(["--follow"] if arguments.follow else [])]
         return logs(read_tree(arguments, environ), _read_deploy(arguments), environ, words)

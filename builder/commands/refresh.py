@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
+from builder.commands import refresh_show as show
 from builder.config.lock import Lock
 from builder.core.errors import PublishError, RevisionError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.core.release import LATEST, Release
 from builder.core.renewal import next_suffix, renewal
 from builder.publish.home import Home, choose, open_home
-from builder.refresh import show
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
 from builder.registry.embedded import EmbeddedRegistry
@@ -62,7 +62,7 @@ def refresh(
     _refuse_blindness(found)
     if options.dry_run or not found.verdict.stale:
         return 0
-    from builder.pipeline import build  # noqa: PLC0415 - a check needs no engine
+    from builder.commands.build import build  # noqa: PLC0415 - a check needs no engine
 
     _refuse_other_commit(tree, found.release)
     wanted = renewal(

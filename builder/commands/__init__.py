@@ -1,0 +1,1 @@
+"""The commands: options in, stages called, text out."""

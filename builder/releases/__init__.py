@@ -1,1 +1,0 @@
-"""The commands that look after published releases: show, compare, verify, promote, prune."""
