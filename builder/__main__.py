@@ -1,8 +1,88 @@
-"""Lets ``python -m builder`` run the same command as ``ocbuild``."""
+"""argv and environment -> one command -> exit code; the only door for errors."""
 
+from __future__ import annotations
+
+import gc
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from builder.cli import program
+from builder import __version__
+from builder.commands.parser import parse
+from builder.core.errors import Bug, InterruptedRunError, OcbuildError
+
+
+def program() -> int:
+    """What the command `ocbuild` is: ``main`` in a process of its own.
+
+    A run lives for less than a second if little changed, and what it makes it mostly keeps: looking
+    for garbage at each 700 new objects, and once more through all of them at the end, is a tenth of
+    it. Cycles are still collected, only less often.
+    """
+    gc.set_threshold(50_000)
+    try:
+        return main()
+    finally:
+        gc.freeze()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; never lets a traceback reach the user."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    report = _report_path(words)
+    try:
+        return parse(words)(os.environ)
+    except KeyboardInterrupt:
+        error = InterruptedRunError("interrupted")
+        return _failed(error, error.exit_code, report)
+    except BrokenPipeError:
+        # The reader of our output went away (`ocbuild list | head`): nobody is left to tell.
+        sys.stdout = None
+        return 0
+    except Bug as error:
+        return _bug(error, None if error.reported else report)
+    except OcbuildError as error:
+        return _failed(error, error.exit_code, report)
+    except Exception as error:  # noqa: BLE001 - the one door: what gets here is our bug
+        return _bug(error, report)
+
+
+def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
+    sys.stderr.write(f"ocbuild: {error}\n")
+    if report is not None:
+        from builder.report.json_report import write_failure  # noqa: PLC0415 - only on this path
+
+        interrupted = exit_code == InterruptedRunError.exit_code
+        status = "interrupted" if interrupted else "failed"
+        write_failure(report, status=status, message=str(error))
+    return exit_code
+
+
+def _bug(error: Exception, report: Path | None) -> int:
+    import tempfile  # noqa: PLC0415 - only on this path
+    import traceback  # noqa: PLC0415
+
+    handle, name = tempfile.mkstemp(prefix="ocbuild-bug-", suffix=".log")
+    with os.fdopen(handle, "w") as log:
+        log.write(f"ocbuild {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n")
+        log.write("".join(traceback.format_exception(error)))
+    told = OcbuildError(
+        f"this is a bug in ocbuild: {type(error).__name__}: {error}",
+        hint=f"please report it with the log file {name}",
+    )
+    return _failed(told, Bug.exit_code, report)
+
+
+def _report_path(words: Sequence[str]) -> Path | None:
+    """Where --report points, found even in a command line that does not parse."""
+    for index, word in enumerate(words):
+        if word == "--report" and index + 1 < len(words):
+            return Path(words[index + 1])
+        if word.startswith("--report="):
+            return Path(word.removeprefix("--report="))
+    return None
+
 
 if __name__ == "__main__":
     sys.exit(program())

@@ -6,7 +6,6 @@ Every import counts, wherever it stands: at the top, in a function, or for types
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -71,13 +70,13 @@ IMPURE_METHODS = words(
 HOMES = {
     "argparse": ("builder.commands",),
     "docker": ("builder.docker",),
-    "git": ("builder.tree.read",),
+    "git": ("builder.tree",),
     "httptools": ("builder.http",),
     "networkx": ("builder.core",),
     "pycurl": ("builder.http",),
     "rich": ("builder.report",),
     "subprocess": ("builder.system",),
-    "tomli": ("builder.config.load",),
+    "tomli": ("builder.config",),
 }
 
 MODULES = sorted(HOUSE.rglob("*.py"))
@@ -97,12 +96,9 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-ROOMS: dict[str, str] = json.loads((Path(__file__).parent / "rooms.json").read_text())
-
-
 def package_of(module: str) -> str:
-    """The package that a module is to lie in, where it does not yet; "" for builder itself."""
-    return ROOMS.get(module, [*module.split("."), ""][1])
+    """The second word of a dotted name: builder.docker.daemon -> docker; "" for builder itself."""
+    return [*module.split("."), ""][1]
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:

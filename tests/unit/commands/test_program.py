@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import gc, sys
-from builder.cli import program
+from builder.__main__ import program
 sys.argv = ["ocbuild", *sys.argv[1:]]
 try:
     sys.exit(program())

@@ -86,5 +86,5 @@ def test_live_writes_to_the_stream_and_hides_the_cursor_meanwhile() -> None:
 
 def test_rich_is_not_imported_before_a_live_report_is_opened() -> None:
     code = "import sys, builder.report.choose; sys.exit('rich' in sys.modules)"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
