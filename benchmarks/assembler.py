@@ -20,8 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.registry import LocalRegistry
@@ -78,8 +79,7 @@ CMD ["run", "--number", "{number}"]
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bench:
+class Bench(Struct, frozen=True, kw_only=True):
     """A tree of one base, a few images on it, and many leaves on those."""
 
     root: Path
@@ -287,8 +287,7 @@ class FailedError(Exception):
         return str(self).strip()[-90:]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Requests:
+class Requests(Struct, frozen=True, kw_only=True):
     """What the registry was asked: in the repositories of the changed images, and in all others."""
 
     images: int
@@ -299,8 +298,7 @@ class Requests:
         return f"{self.own / self.images:.1f} requests an image and {self.others} others"
 
 
-@dataclass(kw_only=True)
-class Timed:
+class Timed(Struct, kw_only=True):
     """What one of the two took, run by run, and how often it asked the registry in another one."""
 
     seconds: list[float] = field(default_factory=list)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
 
-from builder.core.values import dataclass
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Kind(Enum):
@@ -36,8 +36,7 @@ _KINDS = {
 DEFAULT_COMMAND = "build"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A word that fits, and what it means."""
 
     word: str
@@ -65,8 +64,7 @@ def complete(
     return list({one.word: one for one in fitting}.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """Between two words: which parser reads on, what it has had, and what wants a value."""
 
     parser: argparse.ArgumentParser

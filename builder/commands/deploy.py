@@ -6,8 +6,9 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from builder.core.errors import (
     DeployError,

@@ -6,14 +6,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.dockerfile.parse import parse
 from builder.core.errors import InputError
 from builder.core.reference import BadReferenceError, Reference
-from builder.core.values import dataclass
 
 _VERSION = re.compile(r"v?\d+(?:\.\d+)*(?:[-_.]?(?:a|b|rc|alpha|beta)\d*)?")
 _COMMIT = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{7,40}")
@@ -21,16 +22,14 @@ _VERSION_AND_COMMIT = re.compile(r"(.+)-([0-9a-f]{7,40})")
 _TAG_WITHOUT_VERSION = frozenset({"", "latest"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundImage:
+class FoundImage(Struct, frozen=True, kw_only=True):
     """An image directory, relative to the root, and all that its FROM lines name."""
 
     folder: PurePosixPath
     bases: tuple[Reference, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundGroup:
+class FoundGroup(Struct, frozen=True, kw_only=True):
     """A folder that can be a group; ``rule`` is a naming rule, ``tag`` a tag rule, if needed.
 
     ``doubt`` says why the group should rather be left out.

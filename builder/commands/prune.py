@@ -8,6 +8,8 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
+from msgspec import Struct
+
 from builder.commands import release_texts as texts
 from builder.config.sections import PruneSettings
 from builder.core.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
@@ -16,7 +18,6 @@ from builder.core.labels import KEY
 from builder.core.options import PruneOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
 from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
-from builder.core.values import dataclass
 from builder.docker.storage import KeptImage, Storage
 from builder.publish.deployments import Deployments
 from builder.publish.home import Home, open_home, shelve
@@ -34,8 +35,7 @@ _METHOD_NOT_ALLOWED = 405
 _ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Local:
+class Local(Struct, frozen=True, kw_only=True):
     """The engine's images that go; ``note`` says why none are looked at."""
 
     delete: tuple[KeptImage, ...] = ()

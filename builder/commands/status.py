@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
+from msgspec import Struct
+
 from builder.core.errors import DeployError, EngineUnavailableError
 from builder.core.options import DeployOptions, StatusOptions, TreeOptions
 from builder.core.release import Release
 from builder.core.retention import moment
-from builder.core.values import dataclass
 from builder.deploy.conditions import NOT_DEPLOYED, UNREACHABLE, Row, changes, rows, short
 from builder.deploy.memory import memory_of
 from builder.deploy.records import Deployment
@@ -131,8 +132,7 @@ def watch(
         site.clock.wait(site.cancel, wait)
 
 
-@dataclass(slots=True)
-class _Drawn:
+class _Drawn(Struct):
     """On a terminal: the whole table, in place."""
 
     draw: Draw
@@ -148,8 +148,7 @@ class _Drawn:
         self.draw(lines, f"{_time(now)}  {state}; ctrl-C ends this")
 
 
-@dataclass(slots=True)
-class Told:
+class Told(Struct):
     """In a log or a pipe: the table once, and then a line for each change."""
 
     site: Site

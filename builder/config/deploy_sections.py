@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builder.config.forms import (
     Address,
@@ -21,11 +23,9 @@ from builder.config.forms import (
 from builder.config.schema import TableName
 from builder.config.toml_values import Place
 from builder.core.errors import did_you_mean
-from builder.core.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     """``[deploy.hosts.NAME]``; ``docker`` is "local", a docker context or an address.
 
     ``address`` is where the other hosts of a swarm reach it, ``data_address`` the same for the
@@ -38,8 +38,7 @@ class Host:
     data_address: HostAddress | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(Struct, frozen=True, kw_only=True):
     """``[deploy.networks.NAME]``; only a macvlan has a parent interface."""
 
     name: Annotated[str, TableName()]
@@ -78,8 +77,7 @@ def _lies_in(text: str, subnet: str) -> bool:
     return inner.network_address in outer and inner.broadcast_address in outer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
+class Stack(Struct, frozen=True, kw_only=True):
     """``[deploy.stacks.NAME]``; once loaded, ``host`` is the name of one of the hosts."""
 
     name: Annotated[str, TableName()]
@@ -95,8 +93,7 @@ class Stack:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploySettings:
+class DeploySettings(Struct, frozen=True, kw_only=True):
     """``[deploy]``; without any host there is one, "local"."""
 
     hosts: Mapping[HostName, Host] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The forms that single values of build.toml take, as annotations for its dataclasses."""
+"""The forms that single values of build.toml take, as annotations for its structs."""
 
 from __future__ import annotations
 

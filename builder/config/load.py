@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import tomli
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from builder.config.deploy_sections import DeploySettings, Host, Network, Stack
 from builder.config.schema import read_fields
@@ -32,7 +33,6 @@ from builder.config.toml_overrides import Override, apply_overrides, parse_overr
 from builder.config.toml_values import Fault, Place
 from builder.core.errors import ConfigError, InputError, Location, raise_all
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 
 __all__ = [
     "BaseSettings",
@@ -61,8 +61,7 @@ DEFAULT_GROUPS = ("common", "openstack", "contrail")
 _INIT = "`ocbuild init` writes one that fits this folder"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """What a Config was read from, so that messages can point into it."""
 
     label: str
@@ -81,13 +80,23 @@ class Origin:
         return Location(self.label, line_of(self.text, path))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Document):
+class Config(Document, frozen=True, kw_only=True):
     """A whole build.toml, checked; ``path`` is the file and ``root`` its folder, both absolute."""
 
     path: Path
     root: Path
-    origin: Origin = field(default=Origin(label=FILE_NAME), repr=False, compare=False)
+    origin: Origin = Origin(label=FILE_NAME)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Config):
+            return NotImplemented
+        # What it was read from makes no difference.
+        return {**asdict(self), "origin": None} == {**asdict(other), "origin": None}
+
+    __hash__ = None  # type: ignore[assignment]  # it holds tables
+
+    def __repr__(self) -> str:
+        return f"Config({str(self.path)!r})"
 
     @property
     def lock_path(self) -> Path:

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from pathlib import Path
 
 import tomli
+from msgspec import Struct, field
 
 from builder.config.load import Config
 from builder.config.toml_lines import line_of, quoted_key
 from builder.core.errors import ConfigError, InputError, Location, OcbuildError, raise_all
 from builder.core.options import BuildOptions
-from builder.core.values import dataclass
 from builder.engines.bases import IMAGE_SCHEME, Pin, Resolution, ResolvedBase
 from builder.system.atomic import replace_file
 
@@ -38,8 +37,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REMEDY = "run with --lock, and commit build.lock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
+class Lock(Struct, frozen=True, kw_only=True):
     """What a run has to do with build.lock: the pins to build on, and whether to write it."""
 
     path: Path

@@ -1,4 +1,4 @@
-"""Reads TOML tables into dataclasses; the annotations of their fields are the schema.
+"""Reads TOML tables into structs; the annotations of their fields are the schema.
 
 ``jobs: Annotated[int, Whole(minimum=1)] | None = None`` says it all: the key, the type, the rule,
 the default. Faults are collected, so that one look shows all of them.
@@ -7,7 +7,6 @@ the default. Faults are collected, so that one look shows all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -20,9 +19,11 @@ from typing import (
     Union,
     get_args,
     get_origin,
-    get_type_hints,
     runtime_checkable,
 )
+
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import FieldInfo, fields
 
 from builder.config.toml_lines import KeyPath, dotted, quoted, quoted_key
 from builder.config.toml_values import (
@@ -37,33 +38,28 @@ from builder.config.toml_values import (
     plain,
 )
 from builder.core.errors import Bug, did_you_mean, nearest
-from builder.core.values import dataclass
 
-# The class of a dataclass, for which typing has no public name.
-Shape: TypeAlias = Any
+Shape: TypeAlias = type[Struct]
 
 
 @runtime_checkable
 class Checked(Protocol):
-    """A dataclass with rules beyond those of its single fields."""
+    """A struct with rules beyond those of its single fields."""
 
     def check(self, place: Place) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class TableName:
+class TableName(Struct, frozen=True):
     """Marks the field that takes the name of its table: ``contrail`` of ``[groups.contrail]``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spelled:
+class Spelled(Struct, frozen=True):
     """Marks a field whose key in the file is spelled otherwise."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(Struct, frozen=True, kw_only=True):
     """One key of a table, as the annotation of a field describes it."""
 
     name: str
@@ -73,8 +69,7 @@ class Key:
     required: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListOf:
+class ListOf(Struct, frozen=True, kw_only=True):
     """A list whose items are all read alike."""
 
     item: Reader
@@ -91,8 +86,7 @@ class ListOf:
         return tuple(_read_all((item, self.item, place.at(i)) for i, item in enumerate(value)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableOf:
+class TableOf(Struct, frozen=True, kw_only=True):
     """A table whose keys the user chooses."""
 
     key: Text
@@ -117,9 +111,8 @@ class TableOf:
         return dict(zip(table, items, strict=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A table that becomes the dataclass ``shape``."""
+class Record(Struct, frozen=True, kw_only=True):
+    """A table that becomes a ``shape``."""
 
     shape: Shape
     wanted: str = "a table"
@@ -146,22 +139,21 @@ class Record:
 @cache
 def keys_of(shape: Shape) -> tuple[Key, ...]:
     """The keys of a table that becomes ``shape``."""
-    hints = _hints(shape)
     keys = []
-    for field in fields(shape):
-        hint, marks = _unpack(hints[field.name])
+    for field in _fields(shape):
+        hint, marks = _unpack(field.type)
         if any(isinstance(mark, TableName) for mark in marks):
             continue
         default = field.default
-        if field.default_factory is not MISSING:
+        if field.default_factory is not NODEFAULT:
             default = field.default_factory()
         keys.append(
             Key(
                 name=next((mark.key for mark in marks if isinstance(mark, Spelled)), field.name),
                 field=field.name,
                 reader=_reader(hint, marks),
-                default=None if default is MISSING else default,
-                required=default is MISSING,
+                default=None if field.required else default,
+                required=field.required,
             )
         )
     return tuple(keys)
@@ -185,15 +177,15 @@ def read_fields(shape: Shape, table: Mapping[str, object], place: Place) -> dict
     for name in sorted(missing):
         remedy = f"add the line: {quoted_key(name)} = {keys[name].reader.example}"
         place.fault(f"{section(place.path)} has no {quoted(name)}", remedy)
-    for name, hint in _hints(shape).items():
-        if any(isinstance(mark, TableName) for mark in _unpack(hint)[1]):
-            found[name] = place.path[-1]
+    for field in _fields(shape):
+        if any(isinstance(mark, TableName) for mark in _unpack(field.type)[1]):
+            found[field.name] = place.path[-1]
     return found
 
 
 @cache
-def _hints(shape: Shape) -> dict[str, Any]:
-    return get_type_hints(shape, include_extras=True)
+def _fields(shape: Shape) -> tuple[FieldInfo, ...]:
+    return fields(shape)
 
 
 def section(path: KeyPath) -> str:
@@ -239,7 +231,7 @@ def _reader(hint: Any, marks: Iterable[Any] = ()) -> Reader:
     simple: dict[Any, Reader] = {str: Text(), bool: Switch(), Path: FilePath()}
     if hint in simple:
         return simple[hint]
-    if is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(hint, type) and issubclass(hint, Struct):
         return Record(shape=hint)
     arguments = get_args(hint)
     if get_origin(hint) is Literal:

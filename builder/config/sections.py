@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
+
+from msgspec import Struct, field
 
 from builder.config.deploy_sections import DeploySettings
 from builder.config.forms import (
@@ -37,13 +38,11 @@ from builder.config.forms import (
 from builder.config.schema import Spelled, TableName
 from builder.config.toml_values import Place, Whole
 from builder.core.naming import BadRuleError, render_tag, used_fields
-from builder.core.values import dataclass
 
 Args = Mapping[ArgName, AnyText]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class Project(Struct, frozen=True, kw_only=True):
     """``[project]``; ``tag`` is None where each group without a rule gets the one that fits it."""
 
     namespace: Namespace
@@ -55,8 +54,7 @@ class Project:
     args: Args = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """``[groups.NAME]``; once loaded, ``path`` is absolute and ``tag`` the rule in force."""
 
     name: Annotated[str, TableName()]
@@ -109,8 +107,7 @@ class Group:
             place.fault(f"group {self.name}: {error.message}", error.hint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
+class Secret(Struct, frozen=True, kw_only=True):
     """A build secret by its source, never by its value: exactly one of the two is set."""
 
     file: Path | None = None
@@ -124,8 +121,7 @@ class Secret:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSettings:
+class ImageSettings(Struct, frozen=True, kw_only=True):
     """``[images.NAME]``; ``dockerfile`` and ``context`` start at the image's own folder."""
 
     name: Annotated[str, TableName()]
@@ -140,8 +136,7 @@ class ImageSettings:
     target: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BootstrapSettings:
+class BootstrapSettings(Struct, frozen=True, kw_only=True):
     """How mmdebstrap makes a base that cannot be pulled.
 
     ``mirror`` is the URL of an archive, or complete ``deb …`` lines; "" takes this machine's own
@@ -156,8 +151,7 @@ class BootstrapSettings:
     slim: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseSettings:
+class BaseSettings(Struct, frozen=True, kw_only=True):
     """``[bases."REFERENCE"]``: where an external base comes from; ``name`` as it is written."""
 
     name: Annotated[str, TableName()]
@@ -172,8 +166,7 @@ class BaseSettings:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildSettings:
+class BuildSettings(Struct, frozen=True, kw_only=True):
     """``[build]``; ``jobs`` None: as many as the machine can bear, ``engine`` None: the best."""
 
     jobs: Annotated[int, Whole(minimum=1)] | None = None
@@ -185,8 +178,7 @@ class BuildSettings:
     proxies: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishSettings:
+class PublishSettings(Struct, frozen=True, kw_only=True):
     """``[publish]``; ``plain_http`` are the registries that are spoken to without TLS."""
 
     immutable: bool = True
@@ -195,16 +187,14 @@ class PublishSettings:
     plain_http: Annotated[tuple[RegistryHost, ...], Spelled("plain-http")] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshSettings:
+class RefreshSettings(Struct, frozen=True, kw_only=True):
     """``[refresh]``: what makes an image stale."""
 
     bases: bool = True
     packages: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneSettings:
+class PruneSettings(Struct, frozen=True, kw_only=True):
     """``[prune]``: what is kept; ``branch`` None: the newest commits, whatever branch has them."""
 
     keep_commits: Annotated[int, Whole(minimum=0), Spelled("keep-commits")] = 10
@@ -212,16 +202,14 @@ class PruneSettings:
     branch: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FarmSettings:
+class FarmSettings(Struct, frozen=True, kw_only=True):
     """``[farm]``: the scheduler of many build hosts, and how many of them a run waits for."""
 
     scheduler: SchedulerAddress | None = None
     workers: Annotated[int, Whole(minimum=1)] = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Struct, frozen=True, kw_only=True):
     """The sections of build.toml."""
 
     project: Project

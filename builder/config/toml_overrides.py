@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import tomli
+from msgspec import Struct
 
 from builder.config.toml_lines import dotted
 from builder.config.toml_values import FreeText
 from builder.core.errors import ConfigError, Location
-from builder.core.values import dataclass
 
 _EXAMPLE = "for example: --set build.jobs=4"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
+class Override(Struct, frozen=True, kw_only=True):
     """``text`` is the argument as given."""
 
     text: str

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from builder.config.toml_lines import KeyPath, dotted, quoted, quoted_key
 from builder.core.errors import InputError, did_you_mean
-from builder.core.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """One mistake at one key."""
 
     path: KeyPath
@@ -27,8 +27,7 @@ class UnfitError(Exception):
     """A value cannot be used; the fault that says why is recorded already."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """Where a value stands in the file; relative paths start at ``root``."""
 
     root: Path
@@ -68,8 +67,7 @@ class Reader(Protocol):
     def read(self, value: object, place: Place) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreeText:
+class FreeText(Struct, frozen=True, kw_only=True):
     """A value from the command line; it is text where text is wanted: ``version=3.0``."""
 
     text: str
@@ -93,8 +91,7 @@ def kind(value: object) -> str:
     return "a table" if isinstance(value, dict) else "a date or time"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Struct, frozen=True, kw_only=True):
     """A string, made into a value by ``convert``, whose InputError becomes the fault."""
 
     wanted: str = "a string"
@@ -135,8 +132,7 @@ class Text:
             raise UnfitError from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Struct, frozen=True, kw_only=True):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -158,8 +154,7 @@ class Choice:
         return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class Whole(Struct, frozen=True, kw_only=True):
     """A whole number that is not too small."""
 
     minimum: int
@@ -181,8 +176,7 @@ class Whole:
         return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
+class Switch(Struct, frozen=True, kw_only=True):
     """True or false."""
 
     wanted: str = "true or false"
@@ -198,8 +192,7 @@ class Switch:
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duration:
+class Duration(Struct, frozen=True, kw_only=True):
     """``"1h30m"``, ``"90s"``, or whole seconds; read as seconds."""
 
     wanted: str = 'a duration such as "1h30m", "20m" or "90s"'
@@ -226,8 +219,7 @@ def _seconds(text: str) -> int:
     return hours * 3600 + minutes * 60 + seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilePath:
+class FilePath(Struct, frozen=True, kw_only=True):
     """A path; ``~`` is the home folder, and a relative one starts at the folder of the file."""
 
     wanted: str = "a path"
@@ -241,8 +233,7 @@ class FilePath:
             raise place.unfit(f"{quoted(text)}, whose home is unknown", self) from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WordOrPath:
+class WordOrPath(Struct, frozen=True, kw_only=True):
     """A text of a certain form, kept as it is; all else is the path of something that exists."""
 
     form: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from builder.core.values import dataclass
+from msgspec import Struct
 
 # 2 ** 64 seconds are for ever; a larger exponent would only overflow.
 _LARGEST_EXPONENT = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, kw_only=True):
     """At most ``retries`` repetitions; the wait doubles from ``first`` to ``longest`` seconds."""
 
     retries: int = 3

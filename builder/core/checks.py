@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from msgspec import Struct
+
 from builder.core.dockerfile.model import BaseUse, Via
 from builder.core.errors import Location
 from builder.core.image import Image
 from builder.core.reference import BadReferenceError, Reference
-from builder.core.values import dataclass
 
 SHOWN_FILES = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One warning: a place, a fact, a remedy."""
 
     where: Location

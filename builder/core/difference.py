@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.release import Inputs, Release, ReleasedImage
-from builder.core.values import dataclass
 
 _SHOWN_FILES = 5
 _SHORT_DIGEST = len("sha256:") + 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One image that is in both, and not the same."""
 
     old: ReleasedImage
@@ -21,8 +20,7 @@ class Change:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """From ``old`` to ``new``, each part in the order of names."""
 
     old: str

@@ -26,11 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from builder.core.values import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     """A place in a text file; ``line`` counts from 1 and is None where only the file is known."""
 
     path: str

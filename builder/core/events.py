@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from builder.core.errors import Location
 from builder.core.plan import Plan
-from builder.core.values import dataclass
 
 
 class Phase(str, Enum):
@@ -29,8 +29,7 @@ class Phase(str, Enum):
     __hash__ = str.__hash__
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class StepId:
+class StepId(Struct, frozen=True, order=True):
     """One unit of work: a phase of one image."""
 
     phase: Phase
@@ -46,8 +45,7 @@ ASSEMBLER = "assembler"
 # --- outcomes ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class Built(Struct, frozen=True, kw_only=True):
     """``image_id`` is the engine's id; ``size`` in bytes, if it is known; ``engine`` made it."""
 
     image_id: str
@@ -56,38 +54,32 @@ class Built:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reused:
+class Reused(Struct, frozen=True, kw_only=True):
     """Nothing was built: ``reference`` holds what is needed already."""
 
     reference: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
+class Tested(Struct, frozen=True, kw_only=True):
     commands: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class Pushed(Struct, frozen=True, kw_only=True):
     """``digest`` of the manifest in the registry, ``uploaded`` bytes that really went there."""
 
     digest: str
     uploaded: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Struct, frozen=True, kw_only=True):
     """Nobody else publishes to the namespace until this run has ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tagged:
+class Tagged(Struct, frozen=True, kw_only=True):
     references: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True):
     """``where`` and ``command`` are the instruction that failed, where it is known.
 
     ``exit_code`` is the class of the failure: 1 build or test, 4 publishing (see errors.py).
@@ -103,15 +95,13 @@ class Failed:
     transient: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
+class Blocked(Struct, frozen=True, kw_only=True):
     """Never started, because ``by`` (an image) failed."""
 
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted:
+class Interrupted(Struct, frozen=True, kw_only=True):
     """Never started or stopped half-way by Ctrl-C, SIGTERM or fail-fast."""
 
 
@@ -122,8 +112,7 @@ Outcome = Built | Reused | Tested | Pushed | Claimed | Tagged | Failed | Blocked
 # ``at`` is always seconds since the epoch (Clock.now).
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True, kw_only=True):
     """``steps`` are all that will be settled, so that a reporter knows how far the run is."""
 
     run_id: str
@@ -134,14 +123,12 @@ class RunStarted:
     steps: tuple[StepId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepStarted:
+class StepStarted(Struct, frozen=True, kw_only=True):
     step: StepId
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepProgress:
+class StepProgress(Struct, frozen=True, kw_only=True):
     """What the step is doing just now, e.g. "[3/7] RUN apt-get update" or bytes pushed."""
 
     step: StepId
@@ -150,16 +137,14 @@ class StepProgress:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutput:
+class StepOutput(Struct, frozen=True, kw_only=True):
     """One line of output, without its newline."""
 
     step: StepId
     line: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRetried:
+class StepRetried(Struct, frozen=True, kw_only=True):
     """Attempt number ``attempt`` (from 1) failed and is repeated after ``delay`` seconds."""
 
     step: StepId
@@ -169,16 +154,14 @@ class StepRetried:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepFinished:
+class StepFinished(Struct, frozen=True, kw_only=True):
     step: StepId
     outcome: Outcome
     seconds: float
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(Struct, frozen=True, kw_only=True):
     """Something a person should know that belongs to no step (a warning, a fall-back taken)."""
 
     text: str
@@ -194,8 +177,7 @@ class ImageStatus(str, Enum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageResult:
+class ImageResult(Struct, frozen=True, kw_only=True):
     """What became of one image of the plan.
 
     ``seconds`` of building and testing, not pushing; ``cached``: the engine had nothing to run;
@@ -220,8 +202,7 @@ class ImageResult:
     assembled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(Struct, frozen=True, kw_only=True):
     """The result of a run.
 
     ``status``: ok, failed or interrupted. ``bound_seconds`` is the least time that the builds could
@@ -241,8 +222,7 @@ class Summary:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFinished:
+class RunFinished(Struct, frozen=True, kw_only=True):
     summary: Summary
     at: float
 

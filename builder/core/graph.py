@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from builder.core.dockerfile.evaluate import evaluate
 from builder.core.dockerfile.model import Inherited, Needs
 from builder.core.errors import (
@@ -20,7 +22,6 @@ from builder.core.errors import (
 from builder.core.image import Image, Source
 from builder.core.intree import Names
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 
 DEFAULT_PLATFORM = "linux/amd64"
 
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     Digraph = nx.DiGraph[str]
 
 
-@dataclass(frozen=True)
-class ImageGraph:
+class ImageGraph(Struct, frozen=True, dict=True):
     """All images by name, in build order: parents first, then by name."""
 
     images: Mapping[str, Image]

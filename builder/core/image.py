@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec import Struct
+
 from builder.core.dockerfile.model import Dockerfile, Needs
 from builder.core.errors import Location
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """One image directory as it lies in the tree, its Dockerfile read but not yet understood.
 
     ``directory``, ``label`` (the Dockerfile) and ``context_label`` are relative to build.toml, for
@@ -36,8 +36,7 @@ class Source:
         return Location(self.label)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Struct, frozen=True, kw_only=True):
     """A source with its place in the graph.
 
     ``repository`` has no tag. ``links`` maps each name as the Dockerfile writes it (FROM,

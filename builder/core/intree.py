@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.errors import Location, UnknownBaseError, did_you_mean
 from builder.core.reference import BadReferenceError, Reference
-from builder.core.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class Names(Struct, frozen=True, kw_only=True):
     """Under which names Dockerfiles may speak of our images.
 
     ``registry`` is the host that the release is published to, ``aliases`` are other namespaces,

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
 from builder.core.dockerfile.model import Instruction, Stage
 from builder.core.image import Image
 from builder.core.release import Inputs
-from builder.core.values import dataclass
 
 SCHEMA = 1
 TAG_DIGITS = 40
@@ -20,8 +21,7 @@ MOST_FILES = 300
 ALL_FILES = "(any of the context)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileIdentity:
+class FileIdentity(Struct, frozen=True, kw_only=True):
     """A context file as far as an image can tell: no mtime, no owner.
 
     ``content`` is the sha256 of a regular file, "" for folders and links.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.core.values import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeOptions:
+class TreeOptions(Struct, frozen=True, kw_only=True):
     """Which tree is read, and how: shared by all commands that look at images."""
 
     config: Path | None = None
@@ -18,8 +17,7 @@ class TreeOptions:
     commit: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectOptions:
+class SelectOptions(Struct, frozen=True, kw_only=True):
     """Which images of the tree are meant."""
 
     targets: tuple[str, ...] = ()
@@ -28,8 +26,7 @@ class SelectOptions:
     retry_failed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
+class BuildOptions(Struct, frozen=True, kw_only=True):
     """How images are made and published; None means: as build.toml says."""
 
     push: bool = False
@@ -46,8 +43,7 @@ class BuildOptions:
     progress: str = "auto"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeployOptions:
+class DeployOptions(Struct, frozen=True, kw_only=True):
     """Which stacks are meant, and how long each may take; no stack means all of them."""
 
     stacks: tuple[str, ...] = ()
@@ -58,8 +54,7 @@ class DeployOptions:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusOptions:
+class StatusOptions(Struct, frozen=True, kw_only=True):
     """How the state of stacks is shown; ``release`` is one to compare with, None: what runs."""
 
     release: str | None = None
@@ -68,8 +63,7 @@ class StatusOptions:
     as_json: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwarmOptions:
+class SwarmOptions(Struct, frozen=True, kw_only=True):
     """Which hosts are meant, none for what build.toml says; and the addresses of a new swarm."""
 
     hosts: tuple[str, ...] = ()
@@ -78,8 +72,7 @@ class SwarmOptions:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromoteOptions:
+class PromoteOptions(Struct, frozen=True, kw_only=True):
     """Which release is copied to where; ``target`` is REGISTRY/NAMESPACE as it was written."""
 
     tag: str
@@ -88,8 +81,7 @@ class PromoteOptions:
     as_json: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneOptions:
+class PruneOptions(Struct, frozen=True, kw_only=True):
     """What is kept, None meaning: as build.toml says; and whether the rest is really deleted."""
 
     keep_commits: int | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
+from msgspec import Struct
+
 from builder.core.graph import ImageGraph
 from builder.core.remarks import remarks_on
 from builder.core.select import Selection
-from builder.core.values import dataclass
 
 
 class Action(str, Enum):
@@ -21,8 +22,7 @@ class Action(str, Enum):
     BLOCKED = "blocked"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One image of the plan.
 
     ``key`` is "" where it cannot be known yet, because a base has still to be fetched. ``refs`` are
@@ -46,8 +46,7 @@ class Step:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """The steps in build order; ``commit`` is "" where no revision is known.
 
     ``remarks``: what whoever uses these images should know of them, a line each.
@@ -77,8 +76,7 @@ class Plan:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Struct, frozen=True, kw_only=True):
     """What is known of one image before anything is done.
 
     ``key`` is "" where it is not known; ``existing`` says where the key was found, as a person

@@ -8,10 +8,11 @@ registry if it holds a dot or a colon, or is ``localhost``. Familiar names are k
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.errors import InputError
-from builder.core.values import dataclass
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -30,8 +31,7 @@ class BadReferenceError(InputError):
     """The text is no image reference; the message says which part is wrong and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """``[registry/]path[:tag][@digest]``; ``path`` is the namespace and the name, joined by "/"."""
 
     path: str

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
+
+from msgspec import Struct, field
 
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 
 SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.release.v1+json"
@@ -26,8 +26,7 @@ LATEST = "latest"
 NIGHTLY = "nightly"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class Inputs(Struct, frozen=True, kw_only=True):
     """What a key was made of, each part as a short hash: enough to say what changed since.
 
     ``files`` are those of the context that the image reads, by path; ``args`` its build args;
@@ -47,8 +46,7 @@ class Inputs:
     redirects: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedImage:
+class ReleasedImage(Struct, frozen=True, kw_only=True):
     """One image of a release.
 
     ``path`` is its repository within the registry, so that a release may be copied to another one;
@@ -78,8 +76,7 @@ class ReleasedImage:
         return Reference(path=self.path, registry=registry, digest=self.digest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(Struct, frozen=True, kw_only=True):
     """One consistent set of published images.
 
     ``tag`` names it; ``created`` is RFC 3339 text, the commit's time or that of the refresh;

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.stale import Staleness, Verdict
-from builder.core.values import dataclass
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewal:
+class Renewal(Struct, frozen=True, kw_only=True):
     """``stale`` images get a new generation and no layer cache; ``above`` are built on them.
 
     Both map an image to the reasons. ``suffix`` follows the tags of the release. ``bases`` are the

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from datetime import datetime, timedelta, timezone
 
+from msgspec import Struct, field
+
 from builder.core.release import Release
-from builder.core.values import dataclass
 
 _KEY = re.compile(r"key-[0-9a-f]{40}")
 # version-commit and what refreshes and dirty trees add: the tag of a release, there or gone.
@@ -25,8 +25,7 @@ _SAME_COMMIT = 7
 Place = tuple[str, str]  # a repository's path, and a digest in it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """``commits`` are those of the branch as git knows them; ``branch`` "" stands for any."""
 
     now: datetime
@@ -48,8 +47,7 @@ class Policy:
         return release.commit[:_SAME_COMMIT] in {commit[:_SAME_COMMIT] for commit in self.commits}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shelved:
+class Shelved(Struct, frozen=True, kw_only=True):
     """A release as it lies in the registry: its artifact's digest, and all tags that name it."""
 
     release: Release
@@ -62,8 +60,7 @@ class Shelved:
         return tuple(tag for tag in self.tags if tag != self.release.tag)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A manifest of a repository, with what it names; ``made`` is when it was built, if known."""
 
     path: str
@@ -79,16 +76,14 @@ class Found:
         return self.path, self.digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """A release, and why it is kept: "" if it goes."""
 
     shelved: Shelved
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class Sweep(Struct, frozen=True, kw_only=True):
     """What goes. ``freed`` counts each blob once, as a registry stores it.
 
     ``unexplained`` are manifests that stay because of a tag that is neither ours nor a release's.

@@ -11,16 +11,16 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
+from msgspec import Struct
+
 from builder.core.errors import Bug
 from builder.core.events import Blocked, Failed, Interrupted, Outcome, Phase, StepId, Tagged
-from builder.core.values import dataclass
 
 Unstarted = Blocked | Interrupted
 Settled = tuple[StepId, Unstarted]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduledStep:
+class ScheduledStep(Struct, frozen=True, kw_only=True):
     """One step and what has to happen before it.
 
     All of ``needs`` must have ended well; those of ``after`` must merely have ended. ``pool`` names

@@ -5,15 +5,15 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from msgspec import Struct
+
 from builder.core.errors import InputError, UsageError, did_you_mean, raise_all
 from builder.core.graph import ImageGraph
-from builder.core.values import dataclass
 
 CHANGED = "@changed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """The selected images in build order, each with the targets that selected it."""
 
     images: tuple[str, ...]

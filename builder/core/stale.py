@@ -8,15 +8,14 @@ makes that one stale, and this one is made anew because it is built on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.packages.inventory import ALL, Inventory, Package, Source
 from builder.core.packages.offers import Offers
-from builder.core.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What is known of one published image.
 
     ``base`` is the image of the tree that it starts from, "" for none; ``bases`` are its external
@@ -32,8 +31,7 @@ class Facts:
     held: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class Moved(Struct, frozen=True, kw_only=True):
     """An external base that is another one now."""
 
     name: str
@@ -41,16 +39,14 @@ class Moved:
     now: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outdated:
+class Outdated(Struct, frozen=True, kw_only=True):
     """A package of an image for which there is a newer version."""
 
     package: Package
     candidate: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staleness:
+class Staleness(Struct, frozen=True, kw_only=True):
     """What is stale in the own layers of one image; ``held`` alone is no reason to make it anew."""
 
     outdated: tuple[Outdated, ...] = ()
@@ -61,8 +57,7 @@ class Staleness:
         return bool(self.outdated or self.moved)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """What a check found, and what follows from it.
 
     ``stale`` are the images whose own layers are stale. ``above`` are those that are built on them,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
+
 from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
-from builder.core.values import dataclass
 from builder.deploy.attach import attached
 from builder.docker.host_api import EngineApi
 from builder.system.process import Completed, Lines, ProgramTimeoutError, run, stream
@@ -31,8 +31,7 @@ _REACH = 40.0
 _RUNNING = "running"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(Struct, frozen=True, kw_only=True):
     """One container of a stack, as the engine has it now; ``image`` is as it was asked for."""
 
     service: str
@@ -58,8 +57,7 @@ class Container:
         return self.state
 
 
-@dataclass(frozen=True, kw_only=True)
-class Engine:
+class Engine(Struct, frozen=True, kw_only=True, dict=True):
     """The Docker Engine of a host, spoken to by the command line, which knows contexts and ssh."""
 
     host: Host

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from builder.core.errors import InputError
 from builder.core.reference import Reference
 from builder.core.release import Release
-from builder.core.values import dataclass
 from builder.deploy.records import Deployment
 from builder.deploy.rollout import runs_once
 from builder.deploy.sight import Seen
@@ -18,8 +19,7 @@ UNREACHABLE = "unreachable"
 NOT_DEPLOYED = "not deployed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One container, or a service that has none, or a stack of which there is none to show.
 
     ``drift`` says how it differs from what the release has for it. ``since`` is the moment at which

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from builder.core.release import Release
-from builder.core.values import dataclass
 from builder.deploy import networks, pins
 from builder.deploy.compose import Engine
 from builder.deploy.pulling import Puller
@@ -23,8 +24,7 @@ _AT_ONCE = 8
 Compose = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Ground(Struct, frozen=True, kw_only=True):
     """Lays the ground for stacks of a site; ``env_files`` are those of addresses and secrets."""
 
     site: Site

@@ -12,11 +12,11 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import field
 from typing import Any
 
+from msgspec import Struct, field
+
 from builder.core.errors import DeployError, EngineUnavailableError, OcbuildError
-from builder.core.values import dataclass
 from builder.deploy.compose import Engine
 from builder.deploy.records import Deployment, Records
 from builder.deploy.site import Site
@@ -101,8 +101,7 @@ def _who() -> str:
     return f"{user}@{platform.node()}"
 
 
-@dataclass(slots=True, kw_only=True)
-class Memory:
+class Memory(Struct, kw_only=True):
     """The records of the chosen stacks; ``hosts`` says on which host, ``engines`` by which engine.
 
     ``say`` is told what could not be remembered: no deployment is the worse for that.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.config.deploy_sections import Host, Network
 from builder.core.errors import DeployError
-from builder.core.values import dataclass
 from builder.deploy.swarm import Swarm, manager_of
 from builder.system.process import Completed
 
@@ -28,8 +29,7 @@ class Engine(Protocol):
     def docker(self, *words: str) -> Completed: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A network that a stack on this host expects; ``key`` is its name in the compose file.
 
     ``described`` is its table of build.toml, if it has one.
@@ -57,8 +57,7 @@ def wanted(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Networks:
+class Networks(Struct, frozen=True, kw_only=True):
     """The networks on the hosts of a site; ``several``: stacks are spread over hosts."""
 
     engines: Mapping[str, Engine]
@@ -153,8 +152,7 @@ class Networks:
         return network.mtu or _MTU.get(network.driver)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(Struct, frozen=True, kw_only=True):
     engine: Engine
     network: Network | None
 

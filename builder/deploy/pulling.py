@@ -7,11 +7,11 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
-from builder.core.values import dataclass
 from builder.deploy.compose import Engine
 from builder.deploy.pull_order import PullOrder, ancestors
 from builder.docker.host_api import RefusedError
@@ -29,8 +29,7 @@ _TELL_SECONDS = 10.0
 HUB_SERVER = "https://index.docker.io/v1/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Struct, frozen=True, kw_only=True):
     digest: str
     size: int
 
@@ -54,8 +53,7 @@ def header(login: Login | None, registry: str) -> dict[str, str]:
     return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(said).encode()).decode()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Puller:
+class Puller(Struct, frozen=True, kw_only=True):
     """What the pulls of all hosts share.
 
     ``logins`` are those of this machine: hosts keep none. ``known`` are images that may be an
@@ -112,8 +110,7 @@ class Puller:
             return dict(zip(references, pool.map(one, references), strict=True))
 
 
-@dataclass(kw_only=True)
-class _Host:
+class _Host(Struct, kw_only=True):
     """The pulls of one host, and how far they are."""
 
     puller: Puller

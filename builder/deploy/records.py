@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from builder.core.errors import DeployError
-from builder.core.values import dataclass
 from builder.system.atomic import replace_file
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Deployment(Struct, frozen=True, kw_only=True):
     """One stack as it was brought up: of which release, when (RFC 3339), by whom, and all of it.
 
     ``id`` tells it from all others. It is not ``whole`` if only the registry knows of it, which is

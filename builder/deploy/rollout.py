@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from builder.config.deploy_sections import Host
-from builder.core.values import dataclass
 from builder.deploy.compose import Container
 from builder.deploy.records import Deployment, Records
 
@@ -48,8 +49,7 @@ class Outcome(Enum):
         return self in (Outcome.UNCHANGED, Outcome.STARTED, Outcome.WOULD_START)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
+class Rollout(Struct, frozen=True, kw_only=True):
     """How a stack fared; ``changed`` are the services that ran something else before."""
 
     stack: str
@@ -85,8 +85,7 @@ def changed_services(now: Mapping[str, Any], before: Mapping[str, Any] | None) -
     return tuple(sorted(changed))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roller:
+class Roller(Struct, frozen=True, kw_only=True):
     """What all rollouts of a run share."""
 
     records: Records

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from builder.core.errors import DeployError
-from builder.core.values import dataclass
 from builder.deploy.compose import Container
 from builder.system.process import Completed
 
@@ -24,8 +25,7 @@ class Engine(Protocol):
     def docker(self, *words: str) -> Completed: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """A container with what only an inspection tells; ``since`` is RFC 3339, "" if never."""
 
     container: Container

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field
 from datetime import datetime, timezone
+
+from msgspec import Struct, field
 
 from builder.config.deploy_sections import Stack
 from builder.config.load import Config
 from builder.core.errors import UsageError
 from builder.core.options import DeployOptions, TreeOptions
-from builder.core.values import dataclass
 from builder.deploy.compose import Engine
 from builder.deploy.order import Order, chosen
 from builder.deploy.records import Records
@@ -22,8 +22,7 @@ from builder.system.state_folder import state_dir
 from builder.tree.read import load_config
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Struct, frozen=True, kw_only=True):
     """The project that is deployed: its stacks and hosts, and what was deployed before."""
 
     config: Config

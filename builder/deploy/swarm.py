@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
-from builder.core.values import dataclass
 
 LISTEN = "0.0.0.0:2377"
 
@@ -19,8 +20,7 @@ class Api(Protocol):
     def post(self, path: str, doing: str, body: Mapping[str, Any]) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """A host as the swarm knows it; ``node`` is "" for one that is in none.
 
     ``cluster`` is the id of the swarm, which only a manager knows; ``managers`` are the addresses

@@ -6,10 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
+
+from msgspec import Struct, field
 
 from builder.core.errors import (
     BuildError,
@@ -18,7 +19,6 @@ from builder.core.errors import (
     PublishError,
 )
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.docker.endpoint import Endpoint, config_dir, docker_config, find_endpoint
 from builder.docker.info import EngineInfo
 from builder.docker.sdk import Explain
@@ -30,8 +30,7 @@ _SILENCE_SECONDS = 900
 Amounts = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalImage:
+class LocalImage(Struct, frozen=True, kw_only=True):
     """An image in the engine. ``onbuild`` are its triggers, ``created`` is RFC 3339 text."""
 
     id: str
@@ -45,8 +44,7 @@ class LocalImage:
     architecture: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class Pushed(Struct, frozen=True, kw_only=True):
     """``uploaded`` counts the bytes of layers that went to the registry, before compression."""
 
     digest: str

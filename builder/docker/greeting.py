@@ -13,15 +13,15 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from builder.core.errors import EngineUnavailableError
-from builder.core.values import dataclass
 from builder.http.connection import Connection, HttpError
 
 _SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greeting:
+class Greeting(Struct, frozen=True, kw_only=True):
     """The answer to ``GET /info``, and the version of the API that the engine speaks."""
 
     info: Mapping[str, Any]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder.core.values import dataclass
+from msgspec import Struct
 
 # How the engine says that containerd keeps its images.
 _CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineInfo:
+class EngineInfo(Struct, frozen=True, kw_only=True):
     """What the engine says of itself."""
 
     version: str

@@ -7,12 +7,12 @@ import binascii
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
+
+from msgspec import Struct
 
 from builder.core.errors import EngineUnavailableError
 from builder.core.reference import HUB
-from builder.core.values import dataclass
 from builder.docker.endpoint import docker_config
 from builder.registry.faults import CredentialsError
 
@@ -24,13 +24,18 @@ _TOKEN_USER = "<token>"  # noqa: S105 - a name, no secret
 _NONE_FOUND = b"credentials not found"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
+class Login(Struct, frozen=True, kw_only=True):
     """Who we are at a registry: a user with a password, or an identity token."""
 
     username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
+    password: str = ""
+    identity_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Login(username={self.username!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("username", self.username)]
 
     @property
     def basic(self) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from msgspec import Struct
+
 from builder.core.errors import Bug, EngineUnavailableError, OcbuildError
-from builder.core.values import dataclass
 from builder.docker.endpoint import Endpoint
 from builder.engines.faults import is_transient, remedy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
+class Meaning(Struct, frozen=True, kw_only=True):
     """What an exception says; ``raises`` None stands for the error class of what was being done."""
 
     raises: type[OcbuildError] | None = None

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from builder.core.values import dataclass
+from msgspec import Struct
+
 from builder.docker.endpoint import config_dir, find_endpoint
 from builder.docker.wire import Wire
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptImage:
+class KeptImage(Struct, frozen=True, kw_only=True):
     """An image of the engine. ``own`` are the bytes of layers that no other image shares."""
 
     id: str

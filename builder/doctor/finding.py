@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
+from msgspec import Struct
+
 from builder.core.errors import (
     BuildError,
     DeployError,
@@ -13,7 +15,6 @@ from builder.core.errors import (
     OcbuildError,
     PublishError,
 )
-from builder.core.values import dataclass
 
 # The exit codes of failures, what comes first in a run first: who has no engine need not yet care
 # for what cannot be deployed.
@@ -34,8 +35,7 @@ class Level(Enum):
     FAILURE = "failure"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """``exit_code`` is the contract's for what cannot be done because of a failure, else 0."""
 
     area: str

@@ -11,11 +11,11 @@ import gzip
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import field
 from enum import Enum
 from pathlib import Path
 
-from builder.core.values import dataclass
+from msgspec import Struct, field
+
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 
 _KVM_GET_API_VERSION = 0xAE00
@@ -34,8 +34,7 @@ class Support(Enum):
         return self in (Support.YES, Support.MODULE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
+class Feature(Struct, frozen=True, kw_only=True):
     """A part of the kernel; ``link`` is the kind of interface by which it can be tried."""
 
     name: str
@@ -55,8 +54,7 @@ BRIDGE_NETFILTER = Feature(name="br_netfilter", symbol="BRIDGE_NETFILTER", modul
 OVERLAY_FS = Feature(name="overlay file systems", symbol="OVERLAY_FS", module="overlay")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
+class Kernel(Struct, frozen=True, kw_only=True):
     """``config`` is what it was built with, None where nobody kept that.
 
     ``loaded`` are modules in use, built-in ones among them as far as they show themselves;

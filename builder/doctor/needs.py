@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from msgspec import Struct
+
 from builder.config.deploy_sections import DeploySettings
 from builder.core.errors import DeployError
-from builder.core.values import dataclass
 from builder.doctor import kernel
 from builder.doctor.finding import Finding, failure, ok, warning
 from builder.doctor.kernel import Feature, Kernel, Support
@@ -14,8 +15,7 @@ from builder.doctor.kernel import Feature, Kernel, Support
 _OTHER = "another kernel"
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """Without the feature it is ``so``; ``fatal``: then the stacks of build.toml cannot run."""
 
     feature: Feature

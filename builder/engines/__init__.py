@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
+from msgspec import Struct, field
+
 from builder.core.dockerfile.model import Dockerfile
-from builder.core.values import dataclass
 from builder.tree.context import ReadContext
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretSource:
+class SecretSource(Struct, frozen=True, kw_only=True):
     """Where a build secret comes from: a file or an environment variable, never a value."""
 
     file: Path | None = None
     env: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
+class BuildRequest(Struct, frozen=True, kw_only=True):
     """One image to be built.
 
     ``dockerfile_label`` is how messages name the Dockerfile. ``contexts`` maps a name as the
@@ -53,12 +51,14 @@ class BuildRequest:
     timeout: float | None = None
     in_engine: bool = True
     published: bool = False
-    parsed: Dockerfile | None = field(default=None, repr=False)
-    read: ReadContext | None = field(default=None, repr=False)
+    parsed: Dockerfile | None = None
+    read: ReadContext | None = None
+
+    def __repr__(self) -> str:
+        return f"BuildRequest({self.image!r}, tags={self.tags!r})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
+class BuildResult(Struct, frozen=True, kw_only=True):
     """``image_id`` as the engine names it, ``size`` in bytes, ``cached``: no step had to run.
 
     ``size`` is None where only an engine could tell, and none has the image.
@@ -69,15 +69,13 @@ class BuildResult:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputLine:
+class OutputLine(Struct, frozen=True, kw_only=True):
     """A line that a step of the build printed, without newline."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentStep:
+class CurrentStep(Struct, frozen=True, kw_only=True):
     """The instruction that the engine is working on, e.g. "[2/5] RUN apt-get update"."""
 
     text: str

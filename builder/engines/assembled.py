@@ -7,10 +7,11 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, cast
+
+from msgspec import Struct, field
 
 from builder.core.assemble import Content, InContext, InLayer, Refused
 from builder.core.assemble.assemble import BaseManifest
@@ -22,7 +23,6 @@ from builder.core.dockerfile.model import ContextRead
 from builder.core.errors import InputError
 from builder.core.match.globs import clean, has_wildcard, printable
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.engines.indexes import Indexes
 from builder.engines.manifest_cache import Kept
 from builder.registry.client import Registry
@@ -43,8 +43,7 @@ class ChangedError(Exception):
         super().__init__(f'"{printable(path)}" has changed since this run read it')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class Base(Struct, frozen=True, kw_only=True):
     """An image that others are made of; ``reference`` is where the registry has its layers.
 
     ``indexes`` makes those of its layers, which may mean to read them through. ``fresh`` are the
@@ -55,9 +54,12 @@ class Base:
     reference: Reference
     manifest: Manifest
     config: ImageConfig
-    indexes: Callable[[], tuple[LayerIndex, ...]] = field(repr=False)
-    fresh: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    indexes: Callable[[], tuple[LayerIndex, ...]]
+    fresh: Mapping[str, bytes] = field(default_factory=dict)
     size: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Base({str(self.reference)!r}, {self.manifest!r})"
 
     @property
     def kept(self) -> BaseManifest:

@@ -11,8 +11,10 @@ import json
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.assemble import Refused
 from builder.core.assemble.assemble import Assembled
@@ -21,7 +23,6 @@ from builder.core.events import ASSEMBLER
 from builder.core.keys import key_tag
 from builder.core.labels import KEY
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.docker.daemon import Daemon, LocalImage
 from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
 from builder.engines.assembled import Base, ChangedError, for_platform, read_base
@@ -35,8 +36,7 @@ from builder.registry.content import Content, Manifest
 from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InRegistry:
+class InRegistry(Struct, frozen=True, kw_only=True):
     """An image that was stored without the engine; ``uploaded`` counts the bytes of its blobs."""
 
     manifest: Manifest

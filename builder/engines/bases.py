@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builder.config.load import BaseSettings, BootstrapSettings, Config
 from builder.core.errors import BuildError, OcbuildError
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.docker.daemon import LocalImage
 from builder.engines.bootstrapped import bootstrap_reference
 from builder.system import threads
@@ -25,8 +26,7 @@ IMAGE_SCHEME = "docker-image://"
 PULLS = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedBase:
+class ResolvedBase(Struct, frozen=True, kw_only=True):
     """What a name stands for in this run.
 
     ``context`` is what the engine is told to take for the name; ``reference`` the image behind it,
@@ -45,8 +45,7 @@ class ResolvedBase:
         return not self.context
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Pin(Struct, frozen=True, kw_only=True):
     """What a base has to be: the digest of a manifest, or, if ``local``, the id of an image."""
 
     digest: str
@@ -65,8 +64,7 @@ class Images(Protocol):
     def pull(self, reference: str, *, cancel: threading.Event) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(Struct, frozen=True, kw_only=True):
     """How a base that is not there can be had; ``tell`` says what is done for it."""
 
     images: Images

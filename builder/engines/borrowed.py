@@ -10,14 +10,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from msgspec import Struct
+
 from builder.core.errors import BuildError
-from builder.core.values import dataclass
 from builder.docker.daemon import Daemon, LocalImage
 from builder.engines.redirect import familiar, image_of
 
 
-@dataclass(slots=True)
-class _Loan:
+class _Loan(Struct):
     image_id: str
     users: int = 0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
-from builder.core.values import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
+
 from builder.engines import CurrentStep, OutputLine, Sink
 from builder.system.process import Lines
 
@@ -17,8 +18,7 @@ _STEP = re.compile(r"\[(?:[^\]]* )?\d+/\d+\] (?P<command>.*)", re.DOTALL)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vertex:
+class Vertex(Struct, frozen=True, kw_only=True):
     """The state of one step; it is told again and again, each time with what is new."""
 
     digest: str
@@ -29,23 +29,20 @@ class Vertex:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
+class Log(Struct, frozen=True, kw_only=True):
     """Bytes that a step printed; they may end anywhere, even inside a character."""
 
     vertex: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildWarning:
+class BuildWarning(Struct, frozen=True, kw_only=True):
     """What BuildKit thinks odd about the Dockerfile."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlainText:
+class PlainText(Struct, frozen=True, kw_only=True):
     """A line that is no status: a log line of the program, or its final ``ERROR:``."""
 
     text: str

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import IO
 
+from msgspec import Struct
+
 from builder.core.assemble import InContext, Refused
 from builder.core.assemble.assemble import Assembled, BaseManifest, World, assemble
 from builder.core.assemble.config import ImageConfig
@@ -21,7 +23,6 @@ from builder.core.dockerfile.model import Dockerfile
 from builder.core.dockerfile.parse import parse
 from builder.core.errors import InputError
 from builder.core.reference import BadReferenceError, Reference
-from builder.core.values import dataclass
 from builder.engines import BuildRequest
 from builder.engines.assembled import Base, Contents, context_sources, is_archive
 from builder.engines.redirect import familiar, image_of
@@ -35,8 +36,7 @@ _HEAD = 512
 _NUMBER = re.compile(r"[0-9]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """An image that was put together; ``base`` is None for one that starts from scratch."""
 
     assembled: Assembled

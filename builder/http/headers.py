@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timezone
 from urllib.parse import urljoin
 
-from builder.core.values import dataclass
+from msgspec import Struct
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for a word
 _GAP = re.compile(r"[\s,]*")
@@ -19,8 +19,7 @@ _LINK = re.compile(r"<([^>]*)>([^<]*)")
 _NEXT = re.compile(r';\s*rel\s*=\s*"?[^";]*\bnext\b', re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Challenge:
+class Challenge(Struct, frozen=True, kw_only=True):
     """One way in which a server lets us prove who we are; ``scheme`` is in lower case."""
 
     scheme: str

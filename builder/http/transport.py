@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from builder import __version__
-from builder.core.values import dataclass
 from builder.http.connection import HttpError, Reply
 from builder.http.pool import Connections
 from builder.http.proxies import proxy_for
@@ -24,8 +25,7 @@ READ_SECONDS = 60.0
 _BLOCK = 1 << 17
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class Traffic(Struct, frozen=True, kw_only=True):
     """What went over the wire so far; ``sent`` and ``received`` are bytes of bodies."""
 
     requests: int = 0
@@ -61,8 +61,7 @@ class Meter:
             self._received += received
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class Exchange(Struct, frozen=True, kw_only=True):
     """One HTTP request; ``what`` follows "cannot" in messages about it."""
 
     method: str

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from builder.core.errors import ConfigError
-from builder.core.values import dataclass
 
 if TYPE_CHECKING:
     import ssl
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class Trust(Struct, frozen=True, kw_only=True):
     """``plain_http`` holds host[:port] as references name them.
 
     ``authorities`` are files with CA certificates beyond those of the system. ``folders`` are laid

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from msgspec import Struct
+
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
 from builder.core.release import DEPLOYED
-from builder.core.values import dataclass
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.faults import (
@@ -34,8 +35,7 @@ _BAD = re.compile(r"[^A-Za-z0-9_.-]")
 _LONGEST = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brought:
+class Brought(Struct, frozen=True, kw_only=True):
     """One deployment of a stack: ``id`` tells it from all others, ``compose`` is its skeleton."""
 
     id: str
@@ -45,8 +45,7 @@ class Brought:
     compose: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """What is known of a stack on the host whose engine has this identity.
 
     ``now`` is None where it was taken down, ``at`` and ``by`` say when and by whom this was

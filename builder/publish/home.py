@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec import Struct
+
 from builder.config.load import Config, find_config
 from builder.core.errors import ConfigError, PublishError
 from builder.core.options import TreeOptions
 from builder.core.reference import Reference
 from builder.core.release import LATEST, Release
 from builder.core.retention import Shelved, moment
-from builder.core.values import dataclass
 from builder.publish.store import Releases
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
@@ -22,8 +23,7 @@ from builder.system.threads import each
 from builder.tree.read import LOCAL, load_config, registry_host
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Home:
+class Home(Struct, frozen=True, kw_only=True):
     """One namespace of one registry; ``config`` is None where no build.toml was needed."""
 
     registry: Registry

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.errors import PublishError
 from builder.core.packages.inventory import ARTIFACT_TYPE, Inventory
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest
@@ -24,8 +24,7 @@ BASE, HELD = "ocbuild.base", "ocbuild.held"
 _DIGITS = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """The inventory of one image, and what is known of that image besides.
 
     ``held`` maps the ids of packages to the versions that a refresh could not bring in.

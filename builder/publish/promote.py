@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field, replace
 from typing import IO, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builder.core.errors import PublishError
 from builder.core.keys import key_tag
 from builder.core.reference import Reference
 from builder.core.release import LATEST, Release, ReleasedImage
 from builder.core.retention import moment
-from builder.core.values import dataclass
 from builder.publish.home import Home
 from builder.publish.inventories import tag_for
 from builder.publish.store import Releases, artifact
@@ -29,8 +30,7 @@ _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class Whole(Struct, frozen=True, kw_only=True):
     """One image with all manifests that belong to it, each after those that it names."""
 
     source: Reference
@@ -43,8 +43,7 @@ class Whole:
         return {blob.digest: blob for manifest in self.manifests for blob in manifest.blobs}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
+class Transfer(Struct, frozen=True, kw_only=True):
     """One blob: where it is read, where it is wanted, and which repository there has it ("")."""
 
     blob: Descriptor
@@ -53,8 +52,7 @@ class Transfer:
     held: Reference | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cargo:
+class Cargo(Struct, frozen=True, kw_only=True):
     """All that has to be moved: ``present`` counts images that are there as a whole."""
 
     images: int
@@ -63,8 +61,7 @@ class Cargo:
     transfers: tuple[Transfer, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promoted:
+class Promoted(Struct, frozen=True, kw_only=True):
     """What was done: bytes of blobs that were sent, mounted, and found in their place."""
 
     release: Release
@@ -77,8 +74,7 @@ class Promoted:
     existed: int
 
 
-@dataclass
-class _Tally:
+class _Tally(Struct):
     """Bytes by the way they took; counted by many threads."""
 
     bytes: dict[Stored, int] = field(default_factory=lambda: dict.fromkeys(Stored, 0))

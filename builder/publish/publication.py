@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.difference import input_changes
 from builder.core.events import ImageResult, ImageStatus, Summary
@@ -14,7 +16,6 @@ from builder.core.image import Image
 from builder.core.plan import Action, Plan, Step
 from builder.core.reference import Reference
 from builder.core.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
-from builder.core.values import dataclass
 from builder.engines.bases import Pin
 from builder.publish.claim import Claim, RegistryMarks
 from builder.publish.published import Published, Wanted, look_up
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from builder.publish.recording import Files, Recorder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
+class Publication(Struct, frozen=True, kw_only=True):
     """The releases that a run goes on from.
 
     ``same`` is the one of this run's tag, if an earlier run has published it; ``last`` is the

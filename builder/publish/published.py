@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from builder.core.errors import PublishError
 from builder.core.image import Image
 from builder.core.keys import key_tag
 from builder.core.release import Release, ReleasedImage
-from builder.core.values import dataclass
 from builder.registry.client import Registry
 from builder.system import threads
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(Struct, frozen=True, kw_only=True):
     """An image that the registry has with the content that is wanted.
 
     ``tagged``: the tag of this run is known to name it already. ``of`` is the tag of the release
@@ -26,8 +26,7 @@ class Published:
     of: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """An image that is looked for: its key, the tag that it is to have, and its tests as a hash.
 
     Without ``by_key`` only the releases are asked: to make it is as quick as to look further.

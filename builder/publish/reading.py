@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
+
+from msgspec.structs import replace
 
 from builder.core.packages.inventory import Inventory, Source, installed
 from builder.engines.bootstrap.apt_sources import AptSource, parse_deb822, parse_one_line

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from builder.core.packages.inventory import Inventory, Package
 from builder.core.packages.versions import is_newer
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.publish.inventories import Inventories, Record
 from builder.publish.reading import PATHS, inventory_of
 
@@ -22,8 +22,7 @@ class Files(Protocol):
     ) -> Mapping[str, bytes]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Struct, frozen=True, kw_only=True):
     """``digest`` is that of the inventory; ``held`` are the packages that stayed old in vain.
 
     These are lines for people.
@@ -33,8 +32,7 @@ class Recorded:
     held: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorder:
+class Recorder(Struct, frozen=True, kw_only=True):
     """Makes inventories; ``hoped_for`` are the versions that a refresh makes images anew for.
 
     It maps an image to the ids of its packages, and these to versions.

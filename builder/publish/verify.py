@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from builder.core.keys import key_tag
 from builder.core.reference import Reference
 from builder.core.release import Release, ReleasedImage
-from builder.core.values import dataclass
 from builder.publish.home import Home
 from builder.registry.content import Descriptor, Manifest
 from builder.registry.faults import DigestMismatchError, NotFoundError
@@ -18,8 +19,7 @@ _BLOCK = 1 << 20
 _DOWNLOADS = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defect:
+class Defect(Struct, frozen=True, kw_only=True):
     """What is wrong with one image, in one line."""
 
     image: str
@@ -29,8 +29,7 @@ class Defect:
         return f"{self.image}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """``blobs`` and ``size`` count what was looked at, each blob once per repository.
 
     ``notes`` are no defects: nothing of the release is lost.
@@ -43,8 +42,7 @@ class Verdict:
     notes: tuple[Defect, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Looked:
+class _Looked(Struct, frozen=True, kw_only=True):
     """What was found of one image: its blobs by repository, and what is wrong so far."""
 
     image: str

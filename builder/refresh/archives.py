@@ -18,9 +18,10 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from msgspec import Struct
+
 from builder.core.packages.inventory import ALL, Source
 from builder.core.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
-from builder.core.values import dataclass
 from builder.refresh.download import ArchiveError, Downloads, Missing
 from builder.system.atomic import replace_file
 from builder.system.process import ProgramMissingError, run
@@ -38,8 +39,7 @@ KEEP_DAYS = 30
 _GPGV_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
+class Market(Struct, frozen=True, kw_only=True):
     """The indexes that could be read, by source and architecture, each with its priority.
 
     ``faults`` has a line for each source that could not be read. ``unverified`` are the suites
@@ -56,8 +56,7 @@ class Market:
         return Offers(indexes=tuple(index for index in found if index is not None))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Suite:
+class _Suite(Struct, frozen=True, kw_only=True):
     """One suite of one archive: ``place`` is the folder of its table of contents."""
 
     place: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.config.load import Config
 from builder.core.errors import OcbuildError
@@ -12,7 +13,6 @@ from builder.core.packages.inventory import Source
 from builder.core.reference import Reference
 from builder.core.release import Release, ReleasedImage
 from builder.core.stale import Facts, Verdict, judge
-from builder.core.values import dataclass
 from builder.engines.bases import IMAGE_SCHEME, Pin, wanted_reference
 from builder.publish.inventories import Inventories
 from builder.refresh.archives import Archives, Market
@@ -22,8 +22,7 @@ ASKED_AT_ONCE = 8
 NOTHING = Market(indexes={}, faults={})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """What a check found; ``now`` are the digests that the bases have now, or are locked to.
 
     ``unchecked`` has a line for each base and source that could not be asked. ``made_here`` are the

@@ -6,12 +6,13 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from builder.core.values import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
+
 from builder.docker.logins import Login
 from builder.http.headers import Challenge, retry_after
 from builder.http.transport import Exchange, Transport
@@ -38,8 +39,7 @@ _LIFETIME_SECONDS = 60.0
 _MARGIN = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(Struct, frozen=True, kw_only=True):
     """What is to be allowed at a registry; ``what`` follows "cannot" in messages."""
 
     host: str
@@ -51,10 +51,15 @@ class Need:
         return self.host, self.scopes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Token:
-    header: str = field(repr=False)
+class _Token(Struct, frozen=True, kw_only=True):
+    header: str
     until: float
+
+    def __repr__(self) -> str:
+        return f"_Token(until={self.until!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("until", self.until)]
 
 
 class Authoriser:

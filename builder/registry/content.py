@@ -7,11 +7,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import IO, Any
 
-from builder.core.values import dataclass
+from msgspec import Struct, field
+
 from builder.registry.faults import DigestMismatchError, ProtocolError
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -29,15 +29,17 @@ _VAGUE = ("", "application/json", "application/octet-stream", "text/plain")
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True, kw_only=True):
     """What a manifest says about a blob or another manifest; ``platform`` is os/arch[/variant]."""
 
     media_type: str
     digest: str
     size: int
     platform: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     @property
     def distributable(self) -> bool:
@@ -45,8 +47,7 @@ class Descriptor:
         return "nondistributable" not in self.media_type and ".foreign." not in self.media_type
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """A manifest or an index: ``body`` is what counts, the rest was read from it.
 
     ``config`` and ``layers`` are those of a manifest, ``manifests`` those of an index.
@@ -54,12 +55,18 @@ class Manifest:
 
     media_type: str
     digest: str
-    body: bytes = field(repr=False)
+    body: bytes
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
     manifests: tuple[Descriptor, ...] = ()
     artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Manifest({self.media_type!r}, {self.digest!r})"
 
     @classmethod
     def of(
@@ -105,8 +112,7 @@ class Manifest:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(Struct, frozen=True, kw_only=True):
     """The bytes of a blob; ``open`` gives them from the start, as often as a retry needs them."""
 
     digest: str

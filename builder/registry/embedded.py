@@ -20,8 +20,9 @@ from enum import Enum
 from http import HTTPStatus
 from pathlib import Path
 
+from msgspec import Struct
+
 from builder.core.errors import PublishError, UsageError
-from builder.core.values import dataclass
 from builder.http.connection import Connection, HttpError, open_socket
 from builder.registry import DEFAULT_ADDRESS
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
@@ -47,8 +48,7 @@ class Kind(str, Enum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Struct, frozen=True, kw_only=True):
     """``kind`` is None if no registry runs; where a foreign one has its data is not known."""
 
     running: bool
@@ -65,8 +65,7 @@ class _Answer(Enum):
     NOTHING = "nothing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddedRegistry:
+class EmbeddedRegistry(Struct, frozen=True, kw_only=True):
     """The registry for one loopback address, with all it keeps under ``state``/registry/PORT.
 
     ``program`` and ``image`` are what is run: the first that is there.

@@ -28,9 +28,10 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from builder.core.errors import PublishError
 from builder.core.reference import HUB
-from builder.core.values import dataclass
 from builder.http.connection import BadAddressError
 from builder.http.pool import ProxyFailedError
 
@@ -140,8 +141,7 @@ class CredentialsError(RegistryError):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
+class Complaint(Struct, frozen=True, kw_only=True):
     """What a registry said about a request that it did not grant."""
 
     codes: tuple[str, ...] = ()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import InterruptedRunError
 from builder.core.reference import HUB, Reference
-from builder.core.values import dataclass
 from builder.http.headers import challenges, retry_after
 from builder.http.transport import READ_SECONDS, Answer, Exchange, Traffic, Transport
 from builder.registry.auth import Authoriser, Logins, Need, Scopes
@@ -33,8 +34,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
+class Repository(Struct, frozen=True, kw_only=True):
     """Where a repository is: the registry as references name it, and the path within."""
 
     host: str
@@ -51,8 +51,7 @@ class Repository:
         return f"{self.host}/{self.path}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """``target`` is a path below the registry's /v2/, or a whole address that it gave us."""
 
     method: str
@@ -66,8 +65,7 @@ class Request:
     read_seconds: float = READ_SECONDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """A reply that was read to its end."""
 
     status: int

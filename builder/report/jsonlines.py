@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from enum import Enum
@@ -34,7 +33,7 @@ def event_json(event: Event) -> dict[str, object]:
 
 
 def _fields(value: Event | Outcome | StepId) -> dict[str, object]:
-    return {each.name: _json(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    return {name: _json(getattr(value, name)) for name in value.__struct_fields__}
 
 
 def _json(value: object) -> object:  # noqa: PLR0911 - one return for each kind of value

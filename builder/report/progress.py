@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builder.core.events import (
     Event,
@@ -17,22 +19,19 @@ from builder.core.events import (
     StepStarted,
 )
 from builder.core.plan import Action, Plan
-from builder.core.values import dataclass
 from builder.report.text import duration, size
 
 _MADE = (Action.BUILD, Action.ASSEMBLE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doing:
+class Doing(Struct, frozen=True, kw_only=True):
     """What a running step is at."""
 
     since: float
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """The state of a run. ``expected`` are the seconds that the build of each image should take."""
 
     expected: Mapping[str, float] = field(default_factory=dict)

@@ -9,15 +9,15 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from builder.core.values import dataclass
+from msgspec import Struct
+
 from builder.report.text import clean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """The cells of one line, and its style: "" or one of rich's.
 
     ``urgent`` ones are shown where not all can be.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import OcbuildError, PublishError
@@ -16,7 +18,6 @@ from builder.core.plan import Plan
 from builder.core.release import Inputs
 from builder.core.schedule import GATE, ScheduledStep
 from builder.core.steps import BUILD_POOL, PUSH_POOL
-from builder.core.values import dataclass
 from builder.publish.publication import Publication
 from builder.registry.content import Manifest
 from builder.report.json_report import write_report
@@ -31,8 +32,7 @@ from builder.tree.read import LAST_REPORT, Tree
 PUSHES = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """A plan that is ready to be carried out."""
 
     run_id: str

@@ -12,6 +12,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from msgspec import Struct
+
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import Bug
 from builder.core.events import (
@@ -25,7 +27,6 @@ from builder.core.events import (
     StepStarted,
 )
 from builder.core.schedule import Schedule, ScheduledStep
-from builder.core.values import dataclass
 from builder.run.workers import Ended, Work, Workers
 from builder.system.clock import Clock
 
@@ -40,8 +41,7 @@ _ROOM_SECONDS = 2.0
 _ROOMY_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class Results(Struct, frozen=True, kw_only=True):
     """How every step ended. ``interrupted``: the user stopped the run before all had ended.
 
     ``abandoned`` are steps whose work did not stop in time and may still go on in this process.

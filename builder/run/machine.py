@@ -6,13 +6,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from builder.config.load import BootstrapSettings
 from builder.core.errors import PublishError
 from builder.core.events import Note, Report
 from builder.core.image import Image
 from builder.core.labels import KEY
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.docker.daemon import Daemon
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
@@ -33,8 +34,7 @@ ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """What was found here: an engine that answers, and what can be done with it.
 
     ``platform`` is what the engine builds for by default, as OCI names it, e.g. linux/amd64.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
 from functools import partial
+
+from msgspec import Struct, field
 
 from builder.core.assemble.obstacles import obstacle
 from builder.core.events import ASSEMBLER
@@ -14,7 +15,6 @@ from builder.core.options import BuildOptions
 from builder.core.plan import Action, Plan, make_plan
 from builder.core.release import Inputs
 from builder.core.select import Selection
-from builder.core.values import dataclass
 from builder.engines import bases
 from builder.publish.publication import Publication
 from builder.publish.published import Published
@@ -26,8 +26,7 @@ from builder.tree.read import Tree
 Provide = Callable[[frozenset[str], Mapping[str, bases.Pin]], bases.Resolution]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """A plan, and what it was made from.
 
     ``existing`` says where the images are that are not built; ``inputs`` and ``contexts`` are empty
@@ -41,8 +40,7 @@ class Planned:
     contexts: Mapping[str, ReadContext]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planner:
+class Planner(Struct, frozen=True, kw_only=True):
     """Makes the plan of one run; ``machine`` is None where no engine answers.
 
     ``listings`` are the contexts as they were when the run began.

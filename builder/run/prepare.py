@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.config.load import Config
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
@@ -15,7 +17,6 @@ from builder.core.labels import oci_labels
 from builder.core.plan import Action, Known, Plan, Step
 from builder.core.reference import Reference
 from builder.core.release import Inputs, ReleasedImage
-from builder.core.values import dataclass
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.bases import Resolution, ResolvedBase
 from builder.engines.host import ca_bundle, proxy_args
@@ -27,8 +28,7 @@ from builder.tree.read import Tree, context_of
 CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Existing:
+class Existing(Struct, frozen=True, kw_only=True):
     """Where an image with a certain key is: ``reference`` for engines, ``place`` for people.
 
     ``image_id`` is set where the engine has the image, perhaps under another name.
@@ -42,8 +42,7 @@ class Existing:
 Find = Callable[[Image, str], Existing | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identities:
+class Identities(Struct, frozen=True, kw_only=True):
     """By image its key, "" where it is not known, and where it is what the key was made of.
 
     ``contexts`` are the contexts that were read for it.

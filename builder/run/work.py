@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.errors import Bug, BuildError, OcbuildError
 from builder.core.events import (
@@ -26,7 +28,6 @@ from builder.core.events import (
 from builder.core.keys import key_tag
 from builder.core.labels import BASE_DIGEST
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """All that the steps of one image need.
 
     ``request`` is None for an image that is only reused; ``reused`` then is the reference under

@@ -9,7 +9,8 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import Bug, InterruptedRunError, OcbuildError
@@ -23,7 +24,6 @@ from builder.core.events import (
     StepProgress,
     StepRetried,
 )
-from builder.core.values import dataclass
 from builder.engines.failure import BuildFailedError
 from builder.system.clock import Clock
 
@@ -32,8 +32,7 @@ _TAIL_LINES = 20
 Told = StepProgress | StepOutput | Note
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(Struct, frozen=True, kw_only=True):
     """What a work function is given besides its step.
 
     ``cancel`` is set when the work is to stop; it then raises InterruptedRunError. ``needed`` are
@@ -49,8 +48,7 @@ class Context:
 Work = Callable[[StepId, Context], Outcome]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     step: StepId
     outcome: Outcome
     crash: BaseException | None = None
@@ -65,8 +63,7 @@ def _held() -> threading.Lock:
     return lock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
+class _Task(Struct, frozen=True, kw_only=True):
     """``working`` is held until the work has ended; an Event takes longer to be made."""
 
     step: StepId

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from msgspec import Struct
+
 from builder.core.errors import EngineUnavailableError, OcbuildError
-from builder.core.values import dataclass
 
 Sink = Callable[[bytes], None]
 
@@ -52,8 +53,7 @@ class ProgramTimeoutError(EngineUnavailableError):
     """The program did not end in the time given to ``run``, and was killed with all it started."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamResult:
+class StreamResult(Struct, frozen=True, kw_only=True):
     """How a streamed program ended; ``returncode`` is ``-N`` where signal N ended it.
 
     At most one of ``timed_out`` and ``cancelled`` is True: the one that came first.
@@ -64,8 +64,7 @@ class StreamResult:
     cancelled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
+class Completed(Struct, frozen=True, kw_only=True):
     """What a program wrote and how it ended."""
 
     stdout: bytes
@@ -173,8 +172,7 @@ def stream(
     return StreamResult(returncode=returncode, timed_out=timed_out, cancelled=cancelled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialled:
+class Dialled(Struct, frozen=True, kw_only=True):
     """A program that passes on what is sent to ``socket``, and answers there."""
 
     socket: socket.socket

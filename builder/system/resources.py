@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.core.values import dataclass
+from msgspec import Struct
 
 MEBIBYTE = 2**20
 MEMORY_FLOOR = 384 * MEBIBYTE
 DISK_FLOOR = 1024 * MEBIBYTE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(Struct, frozen=True, kw_only=True):
     """Asked before each build; both functions give bytes, or None where nobody can say."""
 
     disk_free: Callable[[], int | None]

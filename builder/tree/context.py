@@ -11,8 +11,10 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import ContextError, InputError, did_you_mean, raise_all
@@ -24,7 +26,6 @@ from builder.core.match.globs import (
     printable,
 )
 from builder.core.match.ignore import Ignore
-from builder.core.values import dataclass
 from builder.tree.buildkit_patterns import Asked
 from builder.tree.folder import ContextFile, ContextTree, Followed, Narrow
 
@@ -33,8 +34,7 @@ _CHUNK = 1 << 20
 _MOST_NAMES = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextSource:
+class ContextSource(Struct, frozen=True, kw_only=True):
     """One file or folder that a source stands for.
 
     ``name`` is the name it has in a destination folder, ``path`` where it is ("" for the context),
@@ -53,8 +53,7 @@ class ContextSource:
         return (*self.links, *(() if self.file is None else (self.file,)), *self.below)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextListing:
+class ContextListing(Struct, frozen=True, kw_only=True):
     """``files`` are sorted by path, each once; ``sources`` tell for each read what it stands for.
 
     ``ignore_file`` is the ignore file in force, relative to the context.
@@ -65,8 +64,7 @@ class ContextListing:
     ignore_file: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadContext:
+class ReadContext(Struct, frozen=True, kw_only=True):
     """A context as a key was made of it.
 
     ``reads`` are what was asked for, ``contents`` the SHA-256 of each regular file by its path.
@@ -251,8 +249,7 @@ def _with_parents(
         yield taken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Struct, frozen=True, kw_only=True):
     name: str
     path: str
     links: tuple[ContextFile, ...]

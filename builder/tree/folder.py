@@ -11,16 +11,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec import Struct
+
 from builder.core.errors import ContextError
 from builder.core.match.globs import Glob, printable
 from builder.core.match.ignore import Ignore, Rule
-from builder.core.values import dataclass
 
 _MOST_LINKS = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextFile:
+class ContextFile(Struct, frozen=True, kw_only=True):
     """One entry of a context: ``kind`` is "file", "dir" or "link"; ``link`` is a link's target."""
 
     path: str
@@ -30,16 +30,14 @@ class ContextFile:
     link: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
+class Followed(Struct, frozen=True, kw_only=True):
     """Where a path leads once its symbolic links are followed, and the links on the way."""
 
     path: str
     links: tuple[ContextFile, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Narrow:
+class Narrow(Struct, frozen=True, kw_only=True):
     """``--parents`` and ``--exclude``: patterns on paths below ``base``; hits are of one folder."""
 
     base: str
@@ -78,8 +76,7 @@ class Narrow:
         return not any(rule.can_match_below(inner) for rule in self.include.rules)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextTree:
+class ContextTree(Struct, frozen=True, kw_only=True):
     """``shown`` is how messages name the folder; ``ignore_file`` is relative to the folder too."""
 
     root: Path

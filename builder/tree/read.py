@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from datetime import datetime, timezone
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from builder.config.load import Config, Group, find_config, inputs, load
 from builder.core.checks import Finding, warnings
@@ -17,7 +18,6 @@ from builder.core.intree import Names
 from builder.core.naming import render_tag, used_fields
 from builder.core.options import SelectOptions, TreeOptions
 from builder.core.select import Selection, needs_changes, select
-from builder.core.values import dataclass
 from builder.registry import DEFAULT_ADDRESS
 from builder.tree.context import ContextListing, read_context, unread_files
 from builder.tree.discover import discover
@@ -29,8 +29,7 @@ LAST_REPORT = Path(".ocbuild/last-report.json")
 FROM_GIT = frozenset({"commit", "date", "branch"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
+class Tree(Struct, frozen=True, kw_only=True):
     """All that was read. ``tags`` are the release tags, ``moving`` those that are set last."""
 
     config: Config
@@ -220,8 +219,7 @@ def context_of(image: Image) -> ContextListing:
 # --- checking -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(Struct, frozen=True, kw_only=True):
     """How many images were looked at, and what is not an error but probably not meant."""
 
     images: int = 0

@@ -15,9 +15,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from builder.core.errors import RevisionError, did_you_mean
 from builder.core.match.globs import printable
-from builder.core.values import dataclass
 
 if TYPE_CHECKING:
     from git import Repo
@@ -34,8 +35,7 @@ _DEFAULT_BRANCHES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
+class Revision(Struct, frozen=True, kw_only=True):
     """``branch`` is "" where none is checked out, ``committed_at`` is None for unknown commits."""
 
     commit: str

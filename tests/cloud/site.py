@@ -10,8 +10,9 @@ import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from builder.core.reference import Reference
 from builder.core.release import Inputs, Release, ReleasedImage
@@ -36,15 +37,13 @@ CHANGES = {
 }
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(Struct, frozen=True):
     code: int
     out: str
     err: str
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Struct, frozen=True):
     """A folder with build.toml and the tree's stacks, under names that nobody else has."""
 
     folder: Path

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from tests.cloud.client import Client
 from tests.cloud.site import HOST, NAMESPACE, Site, release
@@ -42,8 +42,7 @@ docker = "{compute}"
 """
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A site whose compute stack is on a host of its own, which is reached by ssh."""
 
     site: Site

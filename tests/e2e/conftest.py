@@ -11,11 +11,11 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from msgspec import Struct
 
 from tests.support.registry import LocalRegistry
 from tests.support.tree import Tree
@@ -28,8 +28,7 @@ ENV PATH=/bin
 """
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a run of the command ended."""
 
     code: int

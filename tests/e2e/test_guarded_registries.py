@@ -6,10 +6,10 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from builder.docker.logins import Login
 from tests.e2e.conftest import Ocbuild, docker
@@ -23,8 +23,7 @@ from tests.support.tree import Tree
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
 
-@dataclass(frozen=True)
-class Guarded:
+class Guarded(Struct, frozen=True):
     """Two registries, and the environment of a user whom both know."""
 
     tokens: str

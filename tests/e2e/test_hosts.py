@@ -9,10 +9,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from tests.e2e.conftest import Ended, Ocbuild
 from tests.support.certificates import make_authority
@@ -80,8 +80,7 @@ def wire() -> Iterator[Wire]:
         yield made
 
 
-@dataclass(frozen=True)
-class Cloud:
+class Cloud(Struct, frozen=True):
     """Two stacks, published to a registry that both hosts reach under one name."""
 
     ocbuild: Ocbuild
@@ -223,8 +222,7 @@ def test_stacks_on_two_hosts_reach_each_other_by_name(
     assert cloud("deploy", "--host", "node").err.count("unchanged") == 1
 
 
-@dataclass(frozen=True)
-class Guarded:
+class Guarded(Struct, frozen=True):
     """A registry that asks who one is: where we reach it, and where hosts do; and its servers."""
 
     here: str

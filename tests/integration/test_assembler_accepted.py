@@ -7,11 +7,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.reference import Reference
 from builder.engines import BuildRequest
@@ -36,8 +37,7 @@ KINDS = {"docker": DOCKER_MANIFEST, "oci": OCI_MANIFEST}
 CASES = [(kind, text) for kind in KINDS for text in TEXTS if (kind, text) != ("oci", "scratch")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """An image that the assembler has made and stored; ``says`` is what it prints when run."""
 
     reference: str

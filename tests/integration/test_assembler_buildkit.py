@@ -11,10 +11,11 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builder.core.assemble import Refused
 from builder.core.assemble.assemble import Assembled
@@ -58,8 +59,7 @@ PLATFORM = "linux/amd64"
 LABELS = {"given": "by the request", TEST_LABEL: OURS}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workshop:
+class Workshop(Struct, frozen=True, kw_only=True):
     """A registry with bases, a context, and what the assembler reads of them."""
 
     address: str

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import filecmp
 import json
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct, structs
 
 from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
@@ -33,8 +32,7 @@ BASE = Reference.parse(f"ocbuild-test/debian:{os.getpid()}")
 SETTINGS = BootstrapSettings(suite="trixie", variant="minbase")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     recipe: Recipe
     archive: Path
     image_id: str
@@ -134,7 +132,7 @@ def test_cancelling_leaves_neither_mounts_nor_files(tmp_path: Path) -> None:
         if "installing essential packages" in line:
             cancel.set()
 
-    recipe = read_recipe(BASE, dataclasses.replace(SETTINGS, variant="essential", slim=False))
+    recipe = read_recipe(BASE, structs.replace(SETTINGS, variant="essential", slim=False))
     with pytest.raises(InterruptedRunError, match="cancelled"):
         make_archive(recipe, tmp_path / "image.tar", on_line=on_line, cancel=cancel)
 
@@ -146,20 +144,20 @@ def test_cancelling_leaves_neither_mounts_nor_files(tmp_path: Path) -> None:
 
 def test_an_unknown_suite_is_named_before_anything_is_made() -> None:
     with pytest.raises(BuildError, match='no archive has the suite "nosuch"') as caught:
-        read_recipe(BASE, dataclasses.replace(SETTINGS, suite="nosuch"))
+        read_recipe(BASE, structs.replace(SETTINGS, suite="nosuch"))
 
     assert not caught.value.transient
 
 
 def test_a_mirror_that_does_not_answer_is_worth_another_attempt() -> None:
     with pytest.raises(BuildError, match="cannot be read") as caught:
-        read_recipe(BASE, dataclasses.replace(SETTINGS, mirror="http://127.0.0.1:9/debian"))
+        read_recipe(BASE, structs.replace(SETTINGS, mirror="http://127.0.0.1:9/debian"))
 
     assert caught.value.transient
 
 
 def test_what_apt_complains_of_is_the_message_and_not_tried_again() -> None:
-    settings = dataclasses.replace(SETTINGS, components=("no-such-component",))
+    settings = structs.replace(SETTINGS, components=("no-such-component",))
 
     with pytest.raises(BuildError, match="no-such-component") as caught:
         bootstrap(BASE, settings, on_line=ignore, cancel=threading.Event())

@@ -9,10 +9,10 @@ import re
 import subprocess
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import InputError, InputErrors, Location
@@ -38,8 +38,7 @@ class NotBuiltError(Exception):
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     root: Path
     dockerfile: Path
     reads: tuple[ContextRead, ...]

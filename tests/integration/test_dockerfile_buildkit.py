@@ -7,10 +7,10 @@ import random
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from builder.core.dockerfile.evaluate import evaluate
 from builder.core.dockerfile.model import Inherited, Needs
@@ -131,8 +131,7 @@ class Source:
         return "\n".join(text).encode()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Built:
+class Built(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     env: list[str]
     onbuild: list[str]

@@ -6,11 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.docker.daemon import Daemon

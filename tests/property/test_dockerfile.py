@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import string
-from dataclasses import replace
 
 from hypothesis import example, given, settings, strategies as st
+from msgspec.structs import replace
 
 from builder.core.dockerfile.evaluate import evaluate, from_names
 from builder.core.dockerfile.model import Dockerfile, Instruction, Needs

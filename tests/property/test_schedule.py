@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from hypothesis import given, strategies as st
+from msgspec import Struct, field
 
 from builder.core.events import Blocked, Built, Failed, Interrupted, Outcome, Phase, StepId
 from builder.core.schedule import Schedule, ScheduledStep, bound
@@ -35,8 +34,7 @@ def graphs(draw: st.DrawFn) -> list[ScheduledStep]:
     return draw(st.permutations(steps))
 
 
-@dataclass
-class Story:
+class Story(Struct):
     """What happened in one simulated run.
 
     ``started_after`` are the steps that were started when the schedule was cancelled already.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tests.support.registry import require
 
 _KEY = ("-newkey", "rsa:2048", "-nodes", "-days", "2")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
+class Certificate(Struct, frozen=True, kw_only=True):
     """A certificate and its private key, in PEM."""
 
     certificate: Path

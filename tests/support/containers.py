@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tests.support.engines import docker, soon
 
@@ -14,8 +15,7 @@ _QUICK = ("--health-interval=1s", "--health-start-period=0s", "--health-retries=
 HEALTHY_SECONDS = 240.0
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(Struct, frozen=True):
     """A running container; other containers of the test reach it by ``name``."""
 
     name: str

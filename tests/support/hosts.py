@@ -14,10 +14,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from tests.support.engines import soon
 from tests.support.registry import require
@@ -29,8 +29,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostEngine:
+class HostEngine(Struct, frozen=True, kw_only=True):
     """One host: the namespace of its network, its address on the wire, the URL of its engine."""
 
     name: str
@@ -76,8 +75,7 @@ class HostEngine:
         return int(lines[0].split()[0])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class Wire(Struct, frozen=True, kw_only=True):
     """Two hosts or more; ``gateway`` is the address of this machine on their wire."""
 
     gateway: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from builder.core.reference import Reference
 from builder.registry.client import Registry
@@ -27,8 +28,7 @@ LAYERS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """A manifest and the blobs that it names."""
 
     manifest: Manifest

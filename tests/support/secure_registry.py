@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tests.support.certificates import Certificate
 from tests.support.registry import LocalRegistry
 from tests.support.token_server import ISSUER, SERVICE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class Tokens(Struct, frozen=True, kw_only=True):
     """Where tokens are made, and the certificate of the key that signs them."""
 
     realm: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tests.support.engines import docker, soon
 from tests.support.hosts import HostEngine
@@ -24,8 +25,7 @@ Host *
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ssh:
+class Ssh(Struct, frozen=True, kw_only=True):
     """``url`` is the host's engine by ssh; ``path`` is a PATH on which ssh has our settings."""
 
     url: str

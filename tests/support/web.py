@@ -7,11 +7,12 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """One request as it came; the names of ``headers`` are in lower case."""
 
     method: str
@@ -37,8 +37,7 @@ class Asked:
         return parse_qs(urlsplit(self.target).query)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Say:
+class Say(Struct, frozen=True, kw_only=True):
     """A reply; ``cut`` ends the connection after so many bytes of the body, 0 before any."""
 
     status: int = 200

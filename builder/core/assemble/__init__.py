@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from builder.core.values import dataclass
+from msgspec import Struct
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -20,15 +20,13 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InContext:
+class InContext(Struct, frozen=True, kw_only=True):
     """The content of a file of the build context, by its path there."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InLayer:
+class InLayer(Struct, frozen=True, kw_only=True):
     """The content of a file that a layer holds under this path."""
 
     layer: str

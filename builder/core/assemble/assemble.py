@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from datetime import datetime, timezone
 from hashlib import sha256
 from typing import Any
+
+from msgspec import Struct
 
 from builder.core.assemble import Reader, Refused
 from builder.core.assemble.copy import Source, copy, make_workdir, sources_in
@@ -16,7 +17,6 @@ from builder.core.assemble.layer import Layer, make_layer
 from builder.core.assemble.owners import owner_of
 from builder.core.assemble.program import Copy, MakeWorkdir, Program
 from builder.core.assemble.unpack import Member, unpack
-from builder.core.values import dataclass
 
 _DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 _OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -32,8 +32,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class World(Struct, frozen=True, kw_only=True):
     """All that a program is run in.
 
     ``below`` gives the layers of an image that a FROM or a COPY --from names, ``members`` what ADD
@@ -47,22 +46,23 @@ class World:
     members: Callable[[Node], Sequence[Member] | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseManifest:
+class BaseManifest(Struct, frozen=True, kw_only=True):
     """What an image takes over from the manifest of its base: ``layers`` as they stand there."""
 
     media_type: str = _DOCKER
     layers: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assembled:
+class Assembled(Struct, frozen=True, kw_only=True):
     """An image: ``layer`` is the one on top of the base, None where nothing was added to it."""
 
     media_type: str
-    manifest: bytes = field(repr=False)
-    config: bytes = field(repr=False)
+    manifest: bytes
+    config: bytes
     layer: Layer | None = None
+
+    def __repr__(self) -> str:
+        return f"Assembled({self.config_digest!r}, layer={self.layer!r})"
 
     @property
     def config_digest(self) -> str:

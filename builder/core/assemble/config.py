@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builder.core.assemble import Refused
 from builder.core.dockerfile.model import Instruction
 from builder.core.dockerfile.scope import DEFAULT_PATH
-from builder.core.values import dataclass
 
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 _COMMENT = "ocbuild"
@@ -47,8 +48,7 @@ _UNITS = {
 _PART = re.compile(r"([0-9]+)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
 
 
-@dataclass(slots=True, kw_only=True)
-class ImageConfig:
+class ImageConfig(Struct, kw_only=True):
     """Grows with the instructions of a stage. ``command_set``: this stage has had a CMD."""
 
     top: dict[str, Any]

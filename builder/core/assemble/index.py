@@ -14,13 +14,13 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from functools import cached_property
 from typing import IO, NamedTuple, cast
 
+from msgspec import Struct, field
+
 from builder.core.assemble import Refused
 from builder.core.match.globs import clean
-from builder.core.values import dataclass
 
 VERSION = 1
 WHITEOUT = ".wh."
@@ -62,14 +62,16 @@ class Entry(NamedTuple):
     capability: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerIndex:
+class LayerIndex(Struct, frozen=True, kw_only=True, dict=True):
     """``removed`` are paths that a whiteout takes away, ``opaque`` folders that it empties."""
 
-    entries: Mapping[str, Entry] = field(repr=False)
+    entries: Mapping[str, Entry]
     removed: frozenset[str] = frozenset()
     opaque: frozenset[str] = frozenset()
     accounts: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"LayerIndex({len(self.entries)} entries, {len(self.removed)} removed)"
 
     @cached_property
     def implied(self) -> frozenset[str]:

@@ -6,13 +6,13 @@ import gzip
 import io
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from hashlib import sha256
+
+from msgspec import Struct
 
 from builder.core.assemble import InLayer, Reader, Refused
 from builder.core.assemble.files import Files, Node
 from builder.core.assemble.index import ACCOUNTS, CAPABILITY, CAPABLE, Entry, LayerIndex
-from builder.core.values import dataclass
 
 # More is better left to an engine, which need not hold the layer in memory.
 MOST_BYTES = 256 << 20
@@ -24,18 +24,20 @@ _TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTY
 _BLOCK = tarfile.BLOCKSIZE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Struct, frozen=True, kw_only=True):
     """``data`` is compressed; ``diff_id`` is the digest of what it was before.
 
     ``size`` are the bytes of all its files.
     """
 
     size: int
-    data: bytes = field(repr=False)
+    data: bytes
     digest: str
     diff_id: str
-    index: LayerIndex = field(repr=False)
+    index: LayerIndex
+
+    def __repr__(self) -> str:
+        return f"Layer({self.digest!r}, size={self.size})"
 
 
 def make_layer(files: Files, reader: Reader, *, at: int) -> Layer | None:

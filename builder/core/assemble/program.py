@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.assemble import Refused
 from builder.core.assemble.config import ImageConfig
@@ -27,7 +28,6 @@ from builder.core.dockerfile.stage_graph import StageGraph
 from builder.core.dockerfile.stages import SCRATCH, GlobalArgs, bases_of, global_args
 from builder.core.errors import DockerfileError
 from builder.core.match.globs import clean
-from builder.core.values import dataclass
 
 _MODE = re.compile(r"[0-7]{1,4}")
 # Flags of COPY and ADD whose effect is known here exactly; what --link does is looked at later.
@@ -35,14 +35,12 @@ _FLAGS = ("chown", "chmod", "link", "from")
 _MAY_CHANGE_FILES = ("ADD", "COPY", "WORKDIR")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeWorkdir:
+class MakeWorkdir(Struct, frozen=True, kw_only=True):
     path: str
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
+class Copy(Struct, frozen=True, kw_only=True):
     """``origin`` is a stage, an image, or None for the context, of which ``read`` counts the reads;
     ``documents`` are here-documents by name.
     """
@@ -61,8 +59,7 @@ class Copy:
 Change = MakeWorkdir | Copy
 
 
-@dataclass(slots=True, kw_only=True)
-class StageProgram:
+class StageProgram(Struct, kw_only=True):
     """``base``: an earlier stage, an image, or None for scratch."""
 
     base: int | str | None
@@ -70,8 +67,7 @@ class StageProgram:
     changes: list[Change] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class Program(Struct, frozen=True, kw_only=True):
     """``stages`` are those that are needed, in order; ``reads`` what they read of the context."""
 
     target: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from builder.core.dockerfile import heredocs, sources
 from builder.core.dockerfile.blame import placed
@@ -14,7 +15,6 @@ from builder.core.dockerfile.scope import Scope, Value
 from builder.core.dockerfile.stage_graph import Step
 from builder.core.dockerfile.stages import SCRATCH, StageNames
 from builder.core.errors import DockerfileError, Location
-from builder.core.values import dataclass
 
 _FEATURE_FLAGS = {
     "RUN": ("mount", "network", "security", "device"),
@@ -24,8 +24,7 @@ _FEATURE_FLAGS = {
 _EXPANDED_FLAGS = ("chown", "chmod", "checksum")
 
 
-@dataclass(slots=True, kw_only=True)
-class Findings:
+class Findings(Struct, kw_only=True):
     """What the stages of one target ask for, gathered in order of appearance."""
 
     bases: dict[tuple[str, Via, int], BaseUse] = field(default_factory=dict)
@@ -40,8 +39,7 @@ class Findings:
             self.bases.setdefault((text, via, stage), use)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What all stages of one evaluation share."""
 
     path: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from builder.core.dockerfile import arguments, heredocs
 from builder.core.dockerfile.arguments import Arguments, Command
@@ -13,7 +14,6 @@ from builder.core.dockerfile.model import Flag, Instruction
 from builder.core.dockerfile.mounts import origin_of
 from builder.core.dockerfile.words import WordError, expand
 from builder.core.errors import DockerfileError, did_you_mean
-from builder.core.values import dataclass
 
 
 class Kind(Enum):
@@ -24,8 +24,7 @@ class Kind(Enum):
     VALUES = "a value each time"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """``check`` looks at the finished instruction and is given the escape character."""
 
     read: Callable[[str, str], Arguments]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
+from msgspec import Struct
+
 from builder.core.errors import Location
-from builder.core.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heredoc:
+class Heredoc(Struct, frozen=True, kw_only=True):
     """One ``<<NAME`` document of an instruction.
 
     ``expand`` is False where the delimiter was quoted; ``strip_tabs`` is True for ``<<-``, whose
@@ -23,16 +23,14 @@ class Heredoc:
     strip_tabs: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flag:
+class Flag(Struct, frozen=True, kw_only=True):
     """``--name=value``; value is None for a bare ``--name``."""
 
     name: str
     value: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
+class Instruction(Struct, frozen=True, kw_only=True):
     """One instruction as written; nothing is expanded.
 
     ``arguments``: the words as BuildKit's parser splits them (one string for shell form of RUN,
@@ -55,8 +53,7 @@ class Instruction:
     trigger: Instruction | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """``FROM base AS name`` and what follows; ``base`` and ``platform`` are as written."""
 
     index: int
@@ -67,8 +64,7 @@ class Stage:
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dockerfile:
+class Dockerfile(Struct, frozen=True, kw_only=True):
     """A parsed file: ``path`` is how messages name it; ``args`` are the ARGs before any FROM."""
 
     path: str
@@ -88,8 +84,7 @@ class Via(str, Enum):
     RUN = "RUN"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseUse:
+class BaseUse(Struct, frozen=True, kw_only=True):
     """A name from outside this Dockerfile that a needed stage uses; ``text`` is expanded.
 
     Never "scratch", never a stage of the same file.
@@ -101,8 +96,7 @@ class BaseUse:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextRead:
+class ContextRead(Struct, frozen=True, kw_only=True):
     """What one instruction reads from the build context; ``sources`` are expanded, ``ADD`` URLs and
     heredocs left out.
 
@@ -118,8 +112,7 @@ class ContextRead:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inherited:
+class Inherited(Struct, frozen=True, kw_only=True):
     """What a stage takes over from its base image.
 
     ``complete``: ``env`` and ``unknown`` name every variable that is set; False where an external
@@ -134,8 +127,7 @@ class Inherited:
     unknown: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(Struct, frozen=True, kw_only=True):
     """All that building one target of a Dockerfile asks for and yields.
 
     ``stages``: indices of the stages that are really built, ascending. ``base``: what the target

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from builder.core.errors import DockerfileError, did_you_mean
-from builder.core.values import dataclass
 
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(?:,|\Z)')
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
@@ -29,8 +30,7 @@ _WITH_OWNER = ("secret", "ssh", "cache")
 _WITH_REQUIRED = ("secret", "ssh")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Struct, frozen=True, kw_only=True):
     """What a mount reads; ``origin`` is its ``from``, "" for the build context."""
 
     kind: str

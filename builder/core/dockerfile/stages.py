@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from builder.core.dockerfile.blame import placed
 from builder.core.dockerfile.model import Dockerfile, Stage
 from builder.core.dockerfile.platforms import parse_platform, platform_args
 from builder.core.dockerfile.words import Expansion, WordError, expand
 from builder.core.errors import DockerfileError, Location, did_you_mean
-from builder.core.values import dataclass
 
 SCRATCH = "scratch"
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlobalArgs:
+class GlobalArgs(Struct, frozen=True, kw_only=True):
     """The ARGs before the first FROM with BuildKit's own.
 
     ``reads``: for each declared one the args that its default names.
@@ -27,8 +27,7 @@ class GlobalArgs:
     reads: Mapping[str, frozenset[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class Base(Struct, frozen=True, kw_only=True):
     """What a stage starts from: an earlier stage, ``scratch`` (no stage, no text), or an image.
 
     ``args``: the global args that the line names, directly or through their defaults.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from builder.core.dockerfile import patterns
 from builder.core.dockerfile.text import SPACES, printable
-from builder.core.values import dataclass
 
 BACKSLASH = "\\"
 _NONE: frozenset[str] = frozenset()
@@ -38,8 +39,7 @@ class WordError(Exception):
         self.depends = depends
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expansion:
+class Expansion(Struct, frozen=True, kw_only=True):
     """An expanded text.
 
     ``read``: all variables that it names. ``unset``: those of them without a value. ``blank``:
@@ -53,8 +53,7 @@ class Expansion:
     blank: frozenset[str] = _NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WordExpansion:
+class WordExpansion(Struct, frozen=True, kw_only=True):
     """An expanded text, split into words at unquoted white space; names as in ``Expansion``."""
 
     words: tuple[str, ...]
@@ -117,8 +116,7 @@ def words_of_delimiter(text: str, *, raw_quotes: bool) -> list[str]:
     return _Lexer(text, {}, BACKSLASH, _Style(raw_quotes=raw_quotes, keep_unset=True)).words()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Style:
+class _Style(Struct, frozen=True, kw_only=True):
     """How much is left as written."""
 
     quotes: bool = True

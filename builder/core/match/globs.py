@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from msgspec import Struct
+
 from builder.core.errors import ContextError, Location
-from builder.core.values import dataclass
 
 Match = Callable[[str], object]
 
@@ -32,8 +33,7 @@ class BadPatternError(ContextError):
     """The pattern is malformed, for Go's matcher or for its regular expressions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Glob:
+class Glob(Struct, frozen=True, kw_only=True):
     """A compiled ``filepath.Match`` pattern; ``depth`` is the number of folders that a matching
     path can have above it, None where a class like ``[^a]`` may match a slash.
     """

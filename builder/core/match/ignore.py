@@ -12,17 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from builder.core.errors import ContextError, InputError, Location, raise_all
 from builder.core.match.globs import BadPatternError, Match, clean, compile_pattern, fixed_parts
-from builder.core.values import dataclass
 
 # What Go's strings.TrimSpace takes off; Python's str.strip would take off more.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501
 _LONGEST_LINE = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """One pattern; ``exception`` is True where it had a "!", ``line`` counts from 1."""
 
     pattern: str
@@ -41,8 +41,7 @@ class Rule:
         return not self.literal or len(self.fixed) > len(parts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ignore:
+class Ignore(Struct, frozen=True, kw_only=True):
     """Rules in order; paths are relative to the context, with slashes, and clean.
 
     A verdict is the set of rules that matched, as bits; the one that matched last decides.

@@ -12,17 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from builder.core.errors import PublishError
 from builder.core.packages.stanzas import paragraphs
-from builder.core.values import dataclass
 
 SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.inventory.v1+json"
 ALL = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Package:
+class Package(Struct, frozen=True, kw_only=True, order=True):
     """One installed package; the source is what it was built from, at the version of that."""
 
     name: str
@@ -37,8 +37,7 @@ class Package:
         return f"{self.name}:{self.architecture}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True, order=True):
     """One place where apt looks for packages; without a component it is a flat repository.
 
     The address is without name and password: an inventory is published, and they are secrets.
@@ -53,8 +52,7 @@ class Source:
         return " ".join(word for word in (self.uri, self.suite, self.component) if word)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
+class Inventory(Struct, frozen=True, kw_only=True):
     """The packages and sources of an image; ``dpkg`` is False where it has no packages at all.
 
     ``pinned`` says that its apt has preferences, which may hold a package at an older version.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from builder.core.packages import versions
 from builder.core.packages.stanzas import paragraphs, unsigned
-from builder.core.values import dataclass
 
 # What apt gives a version that nothing else is said about, and those of archives that ask for less.
 DEFAULT, INSTALLED, UPGRADES_ONLY, NEVER = 500, 100, 100, 1
@@ -19,8 +20,7 @@ _FIELDS = re.compile(rb"^(?:Package|Version): *(\S+)", re.MULTILINE)
 _PACKAGE = b"Package:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseFile:
+class ReleaseFile(Struct, frozen=True, kw_only=True):
     """A suite's table of contents: ``indexes`` maps each file to its SHA-256.
 
     ``priority`` is what apt gives its packages. ``by_hash`` says that a file can be had under its
@@ -80,8 +80,7 @@ def read_packages(data: bytes) -> dict[str, tuple[str, ...]]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offers:
+class Offers(Struct, frozen=True, kw_only=True):
     """All that one set of sources offers for one architecture, each source with its priority."""
 
     indexes: tuple[tuple[int, Versions], ...] = ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from builder.core.values import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
 
 _ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?!cdrom:)(?P<uri>[a-z][a-z0-9+]*:\S*)\s+(?P<rest>\S.*)"
@@ -18,8 +18,7 @@ _POCKETS = ("", "-updates", "-security")
 _ROLLING = ("sid", "unstable")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AptSource:
+class AptSource(Struct, frozen=True, kw_only=True):
     """One enabled ``deb`` entry; ``signed_by`` is a path, several paths, or an inline key."""
 
     uris: tuple[str, ...]

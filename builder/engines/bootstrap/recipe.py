@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -11,10 +10,12 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct, structs
+
 from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.engines.bootstrap import hooks
 from builder.engines.bootstrap.apt_sources import (
     AptSource,
@@ -33,8 +34,7 @@ _FETCH_SECONDS = 120.0
 _HINT_MIRROR = 'set "mirror" in the bootstrap table of this base to an archive that can be reached'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(Struct, frozen=True, kw_only=True):
     """All that decides what is in a base image.
 
     ``reference`` is the substitute's name; ``epoch`` is when the archives last changed, in seconds;
@@ -50,7 +50,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """The hash of it all: an image that was made by this key need not be made again."""
-        facts = [dataclasses.asdict(self), self.before, self.after]
+        facts = [msgspec.to_builtins(self), self.before, self.after]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -138,7 +138,7 @@ def is_network_fault(text: str) -> bool:
 def _signed(source: AptSource, keyring: Path) -> AptSource:
     if source.signed_by or source.trusted or not keyring.exists():
         return source
-    return dataclasses.replace(source, signed_by=str(keyring))
+    return structs.replace(source, signed_by=str(keyring))
 
 
 def _as_of_now(base: Reference, settings: BootstrapSettings) -> tuple[tuple[AptSource, ...], int]:

@@ -14,10 +14,11 @@ from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
+from msgspec import Struct
+
 from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
-from builder.core.values import dataclass
 from builder.engines.bootstrap.apt_sources import render_deb822
 from builder.engines.bootstrap.recipe import Recipe, is_network_fault, read_recipe
 from builder.system.process import Lines, ProgramMissingError, run, stream
@@ -36,8 +37,7 @@ _OCI_ARCHITECTURES = {
 _LOAD_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BootstrappedBase:
+class BootstrappedBase(Struct, frozen=True, kw_only=True):
     """A base image that the engine now has; ``image_id`` is the digest of its configuration."""
 
     reference: Reference

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from builder.core.difference import difference, input_changes
 from builder.core.release import Inputs, Release, ReleasedImage

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from builder.core.errors import PublishError
 from builder.core.packages.inventory import Inventory, Package, Source, installed
@@ -82,7 +81,7 @@ def test_an_inventory_comes_back_as_it_was_written() -> None:
 
 
 def test_equal_inventories_have_equal_bytes_whatever_their_order() -> None:
-    turned = dataclasses.replace(INVENTORY, packages=INVENTORY.packages[::-1])
+    turned = structs.replace(INVENTORY, packages=INVENTORY.packages[::-1])
     assert turned.as_bytes() == INVENTORY.as_bytes()
 
 
@@ -102,7 +101,7 @@ def test_own_packages_are_those_that_the_parent_lacks_at_that_version() -> None:
 def test_the_architecture_is_that_of_most_packages() -> None:
     assert INVENTORY.architecture == "amd64"
     mixed = (package("x", architecture="i386"), *INVENTORY.packages)
-    found = dataclasses.replace(INVENTORY, packages=mixed)
+    found = structs.replace(INVENTORY, packages=mixed)
     assert found.architecture == "amd64"
     assert found.architectures == ("amd64", "i386")
     assert Inventory(dpkg=True, packages=(package("x", architecture="all"),)).architecture == ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from msgspec.structs import replace
 
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, moment, sweep

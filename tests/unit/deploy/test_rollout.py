@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct, field
 
 from builder.config.deploy_sections import Host
 from builder.deploy.compose import Container
@@ -27,8 +27,7 @@ def compose(image: str = GOOD, **more: Any) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Pretend:
+class Pretend(Struct):
     """An engine in which the image BAD never gets healthy."""
 
     pulls: bool = True

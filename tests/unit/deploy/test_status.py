@@ -6,11 +6,12 @@ import io
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct, field
+from msgspec.structs import replace
 from rich.console import Console
 
 from builder.commands.status import Told, survey, watch
@@ -68,8 +69,7 @@ def document(
 DONE = {"Status": "exited", "Health": None, "FinishedAt": AT, "StartedAt": ""}
 
 
-@dataclass
-class Pretend:
+class Pretend(Struct):
     """An engine that has these containers, and counts what it is asked."""
 
     documents: Sequence[dict[str, Any]] = ()

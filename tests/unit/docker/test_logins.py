@@ -134,6 +134,7 @@ def test_a_config_that_is_no_json_or_holds_a_broken_login_is_an_error(tmp_path: 
 
 
 def test_secrets_do_not_show() -> None:
-    shown = repr(Login(username="alice", password="s3cret", identity_token="t0ken"))
+    login = Login(username="alice", password="s3cret", identity_token="t0ken")
+    shown = f"{login} {login.__rich_repr__()}"
     assert "s3cret" not in shown
     assert "t0ken" not in shown

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InputError
@@ -293,11 +293,11 @@ RECIPE = Recipe(
 @pytest.mark.parametrize(
     "other",
     [
-        dataclasses.replace(RECIPE, epoch=RECIPE.epoch + 1),
-        dataclasses.replace(RECIPE, architecture="arm64"),
-        dataclasses.replace(RECIPE, sources=(source("http://b", "trixie"),)),
-        dataclasses.replace(RECIPE, settings=dataclasses.replace(settings(), slim=False)),
-        dataclasses.replace(RECIPE, settings=dataclasses.replace(settings(), include=("curl",))),
+        structs.replace(RECIPE, epoch=RECIPE.epoch + 1),
+        structs.replace(RECIPE, architecture="arm64"),
+        structs.replace(RECIPE, sources=(source("http://b", "trixie"),)),
+        structs.replace(RECIPE, settings=structs.replace(settings(), slim=False)),
+        structs.replace(RECIPE, settings=structs.replace(settings(), include=("curl",))),
     ],
 )
 def test_whatever_decides_the_content_is_in_the_key(other: Recipe) -> None:
@@ -305,11 +305,11 @@ def test_whatever_decides_the_content_is_in_the_key(other: Recipe) -> None:
 
 
 def test_the_same_recipe_has_the_same_key() -> None:
-    assert dataclasses.replace(RECIPE).key == RECIPE.key
+    assert structs.replace(RECIPE).key == RECIPE.key
 
 
 def test_certificates_are_included_for_https_archives_only() -> None:
-    secure = dataclasses.replace(RECIPE, sources=(source("https://a", "trixie"),))
+    secure = structs.replace(RECIPE, sources=(source("https://a", "trixie"),))
 
     assert RECIPE.include == ()
     assert secure.include == ("ca-certificates",)

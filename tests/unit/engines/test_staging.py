@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
+from msgspec import Struct, field
 
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
@@ -21,8 +21,7 @@ THEIRS = "sha256:theirs"
 RELEASE = {"registry.example:5000/team/app:1": THEIRS}
 
 
-@dataclass
-class FakeEngine:
+class FakeEngine(Struct):
     """Names and pushes; ``others`` is what other runs do, a move before and a move after a push."""
 
     others: Iterator[Callable[[FakeEngine], None]] = field(default_factory=lambda: iter(()))

@@ -6,11 +6,11 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from queue import SimpleQueue
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
+from msgspec import Struct
 
 from builder.core.errors import InterruptedRunError, PublishError
 from builder.publish.claim import ABANDONED_SECONDS, ASKED, CLAIM, HELD, Claim
@@ -82,8 +82,7 @@ class World:
         return answer[0]
 
 
-@dataclass
-class Process:
+class Process(Struct):
     """One run: claims, publishes for a while, and gives the claim back."""
 
     world: World

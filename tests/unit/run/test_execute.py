@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
+from msgspec import Struct, field
 
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import Bug, BuildError, InterruptedRunError, Location, PublishError
@@ -46,8 +46,7 @@ def step(image: str, *parents: str) -> ScheduledStep:
     )
 
 
-@dataclass
-class Run:
+class Run(Struct):
     """One execution and all that it told; ``on_event`` is called by the owner."""
 
     clock: FakeClock = field(default_factory=FakeClock)

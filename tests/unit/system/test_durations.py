@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from builder.core.events import ImageResult, ImageStatus, Summary
 from builder.system.durations import expected, load, record

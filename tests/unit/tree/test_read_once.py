@@ -6,12 +6,12 @@ import io
 import tarfile
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 import builder.engines.assembled
 import builder.tree.read
