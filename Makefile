@@ -10,7 +10,7 @@ export OCBUILD_REQUIRE_ENGINE := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-dev engine test-tools registry images check unit integration e2e test-images \
-	cloud test bench-graph bench-reuse bench-assembler clean
+	cloud test bench-graph bench-reuse bench-assembler shape clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ bench-reuse: venv-dev engine ## a release that changes nothing, beside docker bu
 
 bench-assembler: venv-dev ## how long changed leaves take to the registry, beside buildx bake
 	@$(PYTHON) benchmarks/assembler.py
+
+shape: venv-dev ## the figures of the house: modules, lines, imports; FOLDER=... for another checkout
+	@$(PYTHON) scripts/shape.py $(FOLDER)
 
 clean: ## remove what these targets made in this folder; images and registry stay
 	@$(STEP) "remove .venv and caches" rm -rf .venv .ocbuild .mypy_cache .ruff_cache .pytest_cache \

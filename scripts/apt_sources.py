@@ -1,7 +1,5 @@
 """Prints this machine's own apt archives as they are for another suite: apt_sources.py SUITE."""
 
-# ruff: noqa: INP001 - scripts are run, not imported
-
 import sys
 from pathlib import Path
 

@@ -4,8 +4,6 @@ What a Dockerfile says (process, port, user, base, packages) is read from it. Th
 image is prose and stays as it is; sizes are asked of the engine, by ``--sizes`` alone.
 """
 
-# ruff: noqa: INP001 - scripts are run, not imported
-
 from __future__ import annotations
 
 import argparse
@@ -163,7 +161,7 @@ def _shortened(names: list[str]) -> str:
 
 
 def _small(amount: float) -> str:
-    return f"{amount:.0f}" if amount >= 10 else f"{amount:.1f}"  # noqa: PLR2004 - two digits
+    return f"{amount:.0f}" if amount >= 10 else f"{amount:.1f}"
 
 
 def _base(image: Image) -> str:
