@@ -1,6 +1,20 @@
 """What git knows of a tree: its commit, whether it is dirty, and what changed since another commit.
 
-GitPython is imported where it is used: that alone takes longer than most commands.
+GitPython reads what git keeps as objects and references: HEAD, branches, where two of them parted,
+the commits of one. It is imported where those are asked for, for that takes 45 ms, ten times as
+long as the program `git` needs for an answer. What every run asks is asked of the program:
+
+- the state of the working tree: ignore rules, filters of contents, and the index in all its forms
+  (version 4, split, sparse, file system monitor) are git's own; GitPython reads versions 2 and 3,
+  and of paths only those that are UTF-8. HEAD and its branch come with that answer;
+- a commit that the user names, for GitPython knows only a part of gitrevisions(7);
+- the time of a commit, which is one line.
+
+Repositories that GitPython cannot read (ids of SHA-256, references in a reftable) are read as far
+as the program goes; the rest is an error.
+
+https://git-scm.com/docs/git-status#_porcelain_format_version_2
+https://git-scm.com/docs/gitrepository-layout
 """
 
 from __future__ import annotations
@@ -8,9 +22,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +32,7 @@ from msgspec import Struct
 
 from builder.core.errors import RevisionError, did_you_mean
 from builder.core.match.globs import printable
+from builder.system import process
 
 if TYPE_CHECKING:
     from git import Repo
@@ -26,6 +40,7 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _SHORT = 7
 _GIVE_COMMIT = "name the commit yourself: --commit SHA, or OCBUILD_COMMIT=SHA"
+_GIVE_REF = "name what to compare with: --since REF"
 _DEFAULT_BRANCHES = (
     "refs/remotes/origin/HEAD",
     "refs/heads/main",
@@ -33,6 +48,16 @@ _DEFAULT_BRANCHES = (
     "refs/remotes/origin/main",
     "refs/remotes/origin/master",
 )
+# Paths are no patterns, looking must not take the lock that a commit needs, and what git says of a
+# fault is looked into.
+_ENVIRONMENT = {
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "LANGUAGE": "C",
+    "LC_ALL": "C",
+}
+# By the key of "extensions" in its config, what a repository may have that GitPython cannot read.
+_EXTENSIONS = {"objectformat": "ids of SHA-256", "refstorage": "a reftable"}
 
 
 class Revision(Struct, frozen=True, kw_only=True):
@@ -52,6 +77,10 @@ class _NoGitError(RevisionError):
     """There is no repository, or no program to ask it: a commit has to be given."""
 
 
+class _CommandError(RevisionError):
+    """git ran and said no."""
+
+
 def read_revision(root: Path, inputs: Sequence[Path], *, commit: str | None) -> Revision:
     """The commit of the repository that holds ``root``, or the one that is given.
 
@@ -62,10 +91,9 @@ def read_revision(root: Path, inputs: Sequence[Path], *, commit: str | None) -> 
         RevisionError: where git cannot tell, or ``commit`` is none.
 
     """
-    given = None if commit is None else _given(commit)
+    given = None if commit is None else _checked(commit)
     try:
-        with _repository(root) as repo:
-            return _read(repo, root, inputs, given)
+        return _read(_top(root), root, inputs, given)
     except _NoGitError:
         if given is None:
             raise
@@ -82,17 +110,17 @@ def changed_paths(root: Path, since: str | None, inputs: Sequence[Path]) -> froz
         RevisionError: where git does not know the commit, or cannot tell.
 
     """
-    with _repository(root) as repo:
-        base = _fork(repo) if since is None else _commit(repo, since)
-        wanted = _pathspecs(repo, root, inputs)
-        if not wanted:
-            return frozenset()
-        options = ("--name-only", "--no-renames", "--ignore-submodules=none", "-z")
-        differing = _names(repo, "diff", *options, base, "--", *wanted)
-        untracked = _names(repo, "ls-files", "--others", "--exclude-standard", "-z", "--", *wanted)
-        start = _inside(repo, root)
-        paths = _with_submodules(repo, [*differing, *untracked])
-        return frozenset(posixpath.relpath(path, start) for path in paths)
+    top = _top(root)
+    base = _fork(top) if since is None else _commit(top, since)
+    wanted = _pathspecs(top, root, inputs)
+    if not wanted:
+        return frozenset()
+    options = ("--name-only", "--no-renames", "--ignore-submodules=none", "-z")
+    differing = _items(top, "diff", *options, base, "--", *wanted)
+    untracked = _items(top, "ls-files", "--others", "--exclude-standard", "-z", "--", *wanted)
+    start = os.path.relpath(root.resolve(), top).replace(os.sep, "/")
+    paths = _with_submodules(top, [*differing, *untracked])
+    return frozenset(posixpath.relpath(path, start) for path in paths)
 
 
 def branch_commits(root: Path, branch: str) -> frozenset[str]:
@@ -103,51 +131,49 @@ def branch_commits(root: Path, branch: str) -> frozenset[str]:
 
     """
     try:
-        with _repository(root) as repo:
+        with _repository(_top(root)) as repo:
             for name in (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"):
-                if _resolve(repo, name) is not None:
-                    return frozenset(_run(repo, "rev-list", name).decode().split())
+                if _is_reference(repo, name):
+                    return frozenset(commit.hexsha for commit in repo.iter_commits(name))
     except _NoGitError:
         pass
     return frozenset()
 
 
-def _given(commit: str) -> str:
-    found = commit.strip().lower()
-    if not _COMMIT.fullmatch(found):
+def _checked(commit: str) -> str:
+    text = commit.strip().lower()
+    if not _COMMIT.fullmatch(text):
         raise RevisionError(
             f'"{printable(commit)}" is no commit', hint="a commit is 7 to 40 hexadecimal digits"
         )
-    return found
+    return text
 
 
-def _read(repo: Repo, root: Path, inputs: Sequence[Path], given: str | None) -> Revision:
-    wanted = _pathspecs(repo, root, inputs)
+def _read(top: Path, root: Path, inputs: Sequence[Path], given: str | None) -> Revision:
+    wanted = _pathspecs(top, root, inputs)
     options = ("--porcelain=v2", "--branch", "--no-ahead-behind", "-z")
     always = ("--untracked-files=normal", "--ignore-submodules=none")
     # Without a path git would look at everything; the repository's own folder has no changes.
-    lines = _names(repo, "status", *options, *always, "--", *(wanted or [".git"]))
+    lines = _items(top, "status", *options, *always, "--", *(wanted or [".git"]))
     facts = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
     dirty = any(not line.startswith("#") for line in lines)
     branch = facts.get("branch.head", "")
     head = facts.get("branch.oid", "(initial)")
     commit = given or head
     if commit == "(initial)":
-        raise RevisionError(
-            f"the git repository {_top(repo)} has no commit yet",
-            hint=f"commit something, or {_GIVE_COMMIT}",
-        )
+        error = _no_commit(top)
+        raise RevisionError(error.message, hint=f"commit something, or {_GIVE_COMMIT}")
     return Revision(
         commit=commit,
         branch="" if branch == "(detached)" else branch,
-        committed_at=_committed_at(repo, commit, known=given is None),
+        committed_at=_committed_at(top, commit, known=given is None),
         dirty=dirty,
     )
 
 
-def _committed_at(repo: Repo, commit: str, *, known: bool) -> datetime | None:
+def _committed_at(top: Path, commit: str, *, known: bool) -> datetime | None:
     try:
-        seconds = _run(repo, "show", "--no-patch", "--format=%ct", f"{commit}^{{commit}}")
+        seconds = _run(top, "show", "--no-patch", "--format=%ct", f"{commit}^{{commit}}")
     except RevisionError:
         if known:
             raise
@@ -158,42 +184,51 @@ def _committed_at(repo: Repo, commit: str, *, known: bool) -> datetime | None:
 # -- commits ------------------------------------------------------------------------------------
 
 
-def _commit(repo: Repo, name: str) -> str:
-    found = None if name.startswith("-") else _resolve(repo, name)
-    if found is not None:
-        return found
-    names = _names(repo, "for-each-ref", "--format=%(refname:short)%00")
-    hint = did_you_mean(name, [other.strip() for other in names])
-    raise RevisionError(f'git knows no commit "{name}"', hint=hint or _fetch_hint(repo))
+def _commit(top: Path, name: str) -> str:
+    """The id of a commit that the user names, in any way that git knows."""
+    if not name.startswith("-"):
+        try:
+            expression = f"{name}^{{commit}}"
+            return _run(top, "rev-parse", "--verify", "--quiet", expression).decode().strip()
+        except _CommandError:
+            pass
+    hint = None
+    with suppress(RevisionError), _repository(top) as repo:
+        names = [reference.name for reference in repo.references]
+        hint = did_you_mean(name, names) or _fetch_hint(repo)
+    raise RevisionError(f'git knows no commit "{name}"', hint=hint)
 
 
-def _fork(repo: Repo) -> str:
-    if _resolve(repo, "HEAD") is None:
-        raise RevisionError(f"the git repository {_top(repo)} has no commit yet")
-    branch = next((name for name in _DEFAULT_BRANCHES if _resolve(repo, name)), None)
-    if branch is None:
-        raise RevisionError(
-            f"the git repository {_top(repo)} has no default branch (origin/HEAD, main, master)",
-            hint="name what to compare with: --since REF",
-        )
-    try:
-        return _run(repo, "merge-base", "HEAD", branch).decode().strip()
-    except RevisionError as error:
-        raise RevisionError(
-            f"HEAD and {branch} have no commit in common",
-            hint=_fetch_hint(repo) or "name what to compare with: --since REF",
-        ) from error
+def _fork(top: Path) -> str:
+    """Where HEAD left the default branch."""
+    with _repository(top) as repo:
+        if not repo.head.is_valid():
+            raise _no_commit(top)
+        branch = next((name for name in _DEFAULT_BRANCHES if _is_reference(repo, name)), None)
+        if branch is None:
+            raise RevisionError(
+                f"the git repository {top} has no default branch (origin/HEAD, main, master)",
+                hint=_GIVE_REF,
+            )
+        commits = repo.merge_base("HEAD", branch)
+        if not commits:
+            raise RevisionError(
+                f"HEAD and {branch} have no commit in common", hint=_fetch_hint(repo) or _GIVE_REF
+            )
+        return commits[0].hexsha
 
 
-def _resolve(repo: Repo, name: str) -> str | None:
-    try:
-        return _run(repo, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
-    except _CommandError:
-        return None
+def _is_reference(repo: Repo, name: str) -> bool:
+    """Whether there is such a reference, and what it names is there."""
+    from git import Reference  # noqa: PLC0415 - imported already
+
+    with suppress(ValueError):  # what git allows for no name
+        return Reference(repo, name).is_valid()
+    return False
 
 
 def _fetch_hint(repo: Repo) -> str | None:
-    if _run(repo, "rev-parse", "--is-shallow-repository").strip() == b"true":
+    if Path(repo.common_dir, "shallow").exists():
         return "this clone is shallow: git fetch --unshallow brings the rest of the history"
     return None
 
@@ -201,124 +236,118 @@ def _fetch_hint(repo: Repo) -> str | None:
 # -- paths --------------------------------------------------------------------------------------
 
 
-def _top(repo: Repo) -> Path:
-    return Path(str(repo.working_tree_dir)).resolve()
+def _top(root: Path) -> Path:
+    """The top of the working tree that holds ``root``."""
+    folder = root.resolve()
+    try:
+        for place in (folder, *folder.parents):
+            head = place / ".git/HEAD"
+            if head.exists() or head.is_symlink() or head.parent.is_file():
+                return place
+            if (place / "HEAD").exists() and (place / "objects").is_dir():
+                raise _bare(place)
+    except OSError:  # a folder above that we may not look into
+        pass
+    raise _NoGitError(f"{root} is in no git repository", hint=_GIVE_COMMIT)
 
 
-def _inside(repo: Repo, path: Path) -> str:
-    """The path relative to the top of the repository."""
-    return os.path.relpath(path.resolve(), _top(repo)).replace(os.sep, "/")
-
-
-def _pathspecs(repo: Repo, root: Path, inputs: Iterable[Path]) -> list[str]:
+def _pathspecs(top: Path, root: Path, inputs: Iterable[Path]) -> list[str]:
     """The inputs as git wants them; one in a submodule stands for the submodule, whose own changes
     git reports there. What is outside the repository git cannot tell of.
     """
-    top = _top(repo)
-    found = set()
+    wanted = set()
     for path in inputs:
-        there = root / path
+        full = root / path
         # A link counts itself, as git keeps it, and so does what it leads to.
-        for place in (there.parent.resolve() / there.name, there.resolve()):
+        for place in (full.parent.resolve() / full.name, full.resolve()):
             if place == top or top in place.parents:
                 above = [folder for folder in reversed(place.parents) if top in folder.parents]
                 submodule = next((folder for folder in above if (folder / ".git").exists()), place)
-                found.add(submodule.relative_to(top).as_posix())
-    return sorted(found)
+                wanted.add(submodule.relative_to(top).as_posix())
+    return sorted(wanted)
 
 
-def _with_submodules(repo: Repo, paths: Iterable[str]) -> Iterator[str]:
+def _with_submodules(top: Path, paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        folder = _top(repo) / path
+        folder = top / path
         if not folder.is_dir() or folder.is_symlink():
             yield path
             continue
-        with _repository(folder) as submodule:
-            options = ("--cached", "--others", "--exclude-standard", "-z")
-            for name in _names(submodule, "ls-files", *options):
-                yield posixpath.normpath(f"{path}/{name}")
+        options = ("--cached", "--others", "--exclude-standard", "-z")
+        for name in _items(_top(folder), "ls-files", *options):
+            yield posixpath.normpath(f"{path}/{name}")
 
 
 # -- git ----------------------------------------------------------------------------------------
 
 
-class _CommandError(RevisionError):
-    """git ran and said no."""
-
-
 @contextmanager
-def _repository(root: Path) -> Iterator[Repo]:
-    if not _may_be_in_repository(root):
-        raise _no_repository(root)
+def _repository(top: Path) -> Iterator[Repo]:
+    """The repository as GitPython reads it, once git itself has said that it trusts its owner."""
+    _run(top, "rev-parse", "--git-dir")
+    import git  # noqa: PLC0415 - 45 ms, see the module's docstring
+
     try:
-        import git  # noqa: PLC0415 - see the module's docstring
-    except ImportError as error:  # GitPython looks for the program when it is imported
-        if shutil.which("git") is not None:
-            raise
-        raise _missing_program() from error
-    try:
-        repo = git.Repo(root.resolve(), search_parent_directories=True)
+        with git.Repo(top, expand_vars=False) as repo:
+            repo.git.update_environment(**_ENVIRONMENT)
+            _require_readable(repo, top)
+            yield repo
     except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
-        raise _no_repository(root) from error
-    with repo:
-        if repo.working_tree_dir is None:
-            raise _NoGitError(
-                f"{root} is in a bare git repository, which has no files",
-                hint=f"run in a checkout, or {_GIVE_COMMIT}",
-            )
-        # Paths are no patterns, and looking must not take the lock that a commit needs.
-        repo.git.update_environment(GIT_LITERAL_PATHSPECS="1", GIT_OPTIONAL_LOCKS="0")
-        yield repo
-
-
-def _may_be_in_repository(root: Path) -> bool:
-    """Whether git could find one; that it cannot is sooner seen than GitPython imported."""
-    folder = root.resolve()
-    if "GIT_DIR" in os.environ:
-        return True
-    try:
-        return any(
-            (each / name).exists()
-            for each in (folder, *folder.parents)
-            for name in (".git", "HEAD")  # the latter is what a bare one has
-        )
-    except OSError:  # a folder above that we may not look into
-        return True
-
-
-def _names(repo: Repo, *arguments: str) -> list[str]:
-    """The output of a command that ends each item with a NUL byte."""
-    return [os.fsdecode(item) for item in _run(repo, *arguments).split(b"\0") if item.strip()]
-
-
-def _run(repo: Repo, *arguments: str) -> bytes:
-    import git  # noqa: PLC0415 - see the module's docstring
-
-    try:
-        output = repo.git.execute(["git", *arguments], stdout_as_string=False)
-    except git.GitCommandNotFound as error:
-        raise _missing_program() from error
+        raise _NoGitError(f"{top} is no git repository", hint=_GIVE_COMMIT) from error
     except git.GitCommandError as error:
-        raise _failed(repo, arguments[0], str(error.stderr)) from error
-    assert isinstance(output, bytes)  # noqa: S101 - what stdout_as_string=False promises
-    return output
+        raise _failed(top, error.command[1], str(error.stderr)) from error
 
 
-def _no_repository(root: Path) -> RevisionError:
-    return _NoGitError(f"{root} is in no git repository", hint=_GIVE_COMMIT)
+def _require_readable(repo: Repo, top: Path) -> None:
+    with repo.config_reader("repository") as config:
+        for key, what in _EXTENSIONS.items():
+            value = str(config.get_value("extensions", key, default=""))
+            if value.lower() not in ("", "sha1", "files"):
+                raise RevisionError(
+                    f"the git repository {top} has {what}, which GitPython cannot read",
+                    hint=_GIVE_REF,
+                )
+
+
+def _items(top: Path, *arguments: str) -> list[str]:
+    """The output of a command that ends each item with a NUL byte."""
+    return [os.fsdecode(item) for item in _run(top, *arguments).split(b"\0") if item.strip()]
+
+
+def _run(top: Path, *arguments: str) -> bytes:
+    """What the program `git` answers in the working tree."""
+    try:
+        done = process.run(["git", *arguments], cwd=top, env={**os.environ, **_ENVIRONMENT})
+    except process.ProgramMissingError as error:
+        raise _missing_program() from error
+    if done.returncode != 0:
+        raise _failed(top, arguments[0], done.stderr.decode("utf-8", "replace"))
+    return done.stdout
+
+
+def _no_commit(top: Path) -> RevisionError:
+    return RevisionError(f"the git repository {top} has no commit yet")
+
+
+def _bare(place: Path) -> RevisionError:
+    return _NoGitError(
+        f"{place} is in a bare git repository, which has no files",
+        hint=f"run in a checkout, or {_GIVE_COMMIT}",
+    )
 
 
 def _missing_program() -> RevisionError:
     return _NoGitError("git is not installed", hint=f"install git, or {_GIVE_COMMIT}")
 
 
-def _failed(repo: Repo, command: str, stderr: str) -> RevisionError:
+def _failed(top: Path, command: str, stderr: str) -> RevisionError:
     if "dubious ownership" in stderr:
-        top = _top(repo)
         return RevisionError(
             f"git does not trust the repository {top}: it belongs to another user",
             hint=f"git config --global --add safe.directory {top}",
         )
-    said = next((line for line in stderr.splitlines() if "fatal:" in line), stderr.strip())
-    reason = said.partition("fatal:")[2].strip(" '") or said.strip(" '") or "it failed"
+    if "must be run in a work tree" in stderr:
+        return _bare(top)
+    fatal = next((line for line in stderr.splitlines() if "fatal:" in line), stderr.strip())
+    reason = fatal.partition("fatal:")[2].strip(" '") or fatal.strip(" '") or "it failed"
     return _CommandError(f"git {command}: {reason}")

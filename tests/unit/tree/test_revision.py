@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import RevisionError
-from builder.tree.revision import changed_paths, read_revision
+from builder.tree.revision import branch_commits, changed_paths, read_revision
 
 AT = datetime(2016, 8, 25, 12, 0, tzinfo=timezone.utc)
 INPUTS = (Path("openstack"), Path("contrail"), Path("build.toml"))
@@ -278,6 +278,34 @@ def test_a_renamed_file_is_two_changes(tree: Path) -> None:
     }
 
 
+def test_a_file_that_a_commit_renamed_is_two_changes(tree: Path) -> None:
+    first = git(tree, "rev-parse", "HEAD")
+    git(tree, "config", "diff.renames", "copies")
+    git(tree, "mv", "openstack/nova/Dockerfile", "contrail/Dockerfile")
+    commit(tree)
+    assert changed_paths(tree, first, INPUTS) == {
+        "openstack/nova/Dockerfile",
+        "contrail/Dockerfile",
+    }
+
+
+def test_a_commit_that_is_undone_by_an_edit_is_no_change(tree: Path) -> None:
+    first = git(tree, "rev-parse", "HEAD")
+    write(tree, "openstack/nova/Dockerfile", text="other")
+    commit(tree)
+    write(tree, "openstack/nova/Dockerfile")
+    assert changed_paths(tree, first, INPUTS) == frozenset()
+    assert dirty(tree)
+
+
+def test_committed_names_that_are_no_utf8_are_kept(tree: Path) -> None:
+    first = git(tree, "rev-parse", "HEAD")
+    names = [os.fsdecode(name) for name in (b"openstack/caf\xe9", b"contrail/:a\nb\n")]
+    write(tree, *names)
+    commit(tree)
+    assert changed_paths(tree, first, INPUTS) == set(names)
+
+
 def test_names_that_are_no_utf8_are_kept(tree: Path) -> None:
     name = os.fsdecode(b"openstack/caf\xe9")
     write(tree, name)
@@ -294,6 +322,28 @@ def test_by_default_changes_count_from_where_head_left_main(tree: Path) -> None:
     assert changed_paths(tree, None, INPUTS) == frozenset()
     git(tree, "checkout", "--quiet", "side")
     assert changed_paths(tree, None, INPUTS) == {"openstack/side"}
+
+
+def test_the_fork_is_found_from_a_worktree_a_detached_head_and_packed_references(
+    tree: Path, tmp_path: Path
+) -> None:
+    git(tree, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "worktree"))
+    worktree = tmp_path / "worktree"
+    write(worktree, "openstack/side")
+    commit(worktree)
+    git(tree, "pack-refs", "--all")
+    assert changed_paths(worktree, None, INPUTS) == {"openstack/side"}
+    git(worktree, "checkout", "--quiet", "--detach")
+    assert changed_paths(worktree, None, INPUTS) == {"openstack/side"}
+    assert changed_paths(worktree, "side", INPUTS) == frozenset()
+
+
+def test_whatever_names_a_commit_to_git_names_it_here(tree: Path) -> None:
+    git(tree, "tag", "--annotate", "--message", "a tag", "v1")
+    write(tree, "openstack/new")
+    commit(tree, "a second one")
+    for name in ("v1", "HEAD~1", "main^", "HEAD@{1}", "main~1^{commit}"):
+        assert changed_paths(tree, name, INPUTS) == {"openstack/new"}
 
 
 def test_the_default_branch_of_origin_comes_first(tree: Path, tmp_path: Path) -> None:
@@ -335,6 +385,56 @@ def test_an_unknown_commit_is_refused(tree: Path, name: str) -> None:
 
 def test_the_nearest_branch_is_suggested(tree: Path) -> None:
     assert 'did you mean "main"?' in refusal(lambda: changed_paths(tree, "mian", INPUTS))
+
+
+# -- branches ---------------------------------------------------------------------------------
+
+
+def test_the_commits_of_a_branch_are_those_here_or_at_origin(tree: Path, tmp_path: Path) -> None:
+    first = git(tree, "rev-parse", "HEAD")
+    git(tree, "checkout", "--quiet", "-b", "side")
+    write(tree, "openstack/side")
+    second = commit(tree)
+    git(tmp_path, "clone", "--quiet", "--branch=main", tree.as_uri(), "clone")
+    for root in (tree, tmp_path / "clone"):
+        assert branch_commits(root, "main") == {first}
+        assert branch_commits(root, "side") == {first, second}
+
+
+@pytest.mark.parametrize("name", ["mian", "a b", "../HEAD", "", "--all", "x..y"])
+def test_a_branch_that_git_does_not_know_has_no_commits(tree: Path, name: str) -> None:
+    assert branch_commits(tree, name) == frozenset()
+
+
+def test_a_branch_of_no_repository_has_no_commits(tmp_path: Path) -> None:
+    assert branch_commits(tmp_path, "main") == frozenset()
+
+
+# -- forms of repositories --------------------------------------------------------------------
+
+
+def test_every_form_of_the_index_is_read(tree: Path) -> None:
+    for option in ("--index-version=4", "--split-index", "--untracked-cache"):
+        git(tree, "update-index", option)
+        assert not dirty(tree)
+        write(tree, "openstack/nova/Dockerfile", text=option)
+        assert dirty(tree)
+        assert changed_paths(tree, None, INPUTS) == {"openstack/nova/Dockerfile"}
+        git(tree, "checkout", "--quiet", "--", ".")
+
+
+def test_of_a_repository_with_sha256_all_is_read_but_its_branches(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", "--object-format=sha256")
+    write(tmp_path, "build.toml")
+    head = commit(tmp_path)
+    revision = read_revision(tmp_path, INPUTS, commit=None)
+    assert (revision.commit, revision.committed_at, revision.dirty) == (head, AT, False)
+    write(tmp_path, "build.toml", text="changed")
+    assert changed_paths(tmp_path, "main", INPUTS) == {"build.toml"}
+    told = refusal(lambda: changed_paths(tmp_path, None, INPUTS))
+    assert "has ids of SHA-256, which GitPython cannot read" in told
+    assert "--since REF" in told
+    assert 'git knows no commit "mian"' in refusal(lambda: changed_paths(tmp_path, "mian", INPUTS))
 
 
 # -- what git refuses -------------------------------------------------------------------------
@@ -397,6 +497,8 @@ def test_a_repository_of_another_user_is_told_with_the_remedy(
         told = refusal(partial(read_revision, tree, INPUTS, commit=given))
         assert "belongs to another user" in told
         assert f"git config --global --add safe.directory {tree}" in told
+    for since in (None, "main"):
+        assert "belongs to another user" in refusal(partial(changed_paths, tree, since, INPUTS))
 
 
 def test_a_damaged_repository_is_told_in_one_line(tree: Path) -> None:
@@ -428,6 +530,10 @@ except RevisionError as error:
     assert done.stdout.startswith("e24cc66\ngit is not installed\n\nhint: install git, or name")
 
 
-def test_importing_the_module_does_not_import_gitpython() -> None:
-    script = "import sys, builder.tree.revision; sys.exit('git' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+def test_what_every_run_asks_does_not_import_gitpython(tree: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from builder.tree.revision import read_revision\n"
+        "read_revision(Path(sys.argv[1]), [Path('openstack')], commit=None)\n"
+        "sys.exit('git' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tree)], check=True)
