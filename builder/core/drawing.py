@@ -72,7 +72,10 @@ def _branches(
 
 
 def as_dot(graph: ImageGraph, names: Sequence[str]) -> str:
-    """Graphviz source: one cluster per group, dashed boxes for external bases."""
+    """Graphviz source: one cluster per group, dashed boxes for external bases.
+
+    Dotted arrows, which do not shape the picture, are those that others imply.
+    """
     lines = ["digraph images {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif"];']
     groups = sorted({graph[name].group for name in names})
     for number, group in enumerate(groups):
@@ -82,19 +85,26 @@ def as_dot(graph: ImageGraph, names: Sequence[str]) -> str:
         lines.append("  }")
     externals = sorted({text for name in names for text in graph[name].external})
     lines.extend(f"  {_quoted(text)} [style=dashed];" for text in externals)
-    lines.extend(f"  {_quoted(base)} -> {_quoted(name)};" for base, name in _edges(graph, names))
+    edges = list(_edges(graph, names))
+    implied = _implied(edges)
+    for base, name in edges:
+        style = " [style=dotted, constraint=false]" if (base, name) in implied else ""
+        lines.append(f"  {_quoted(base)} -> {_quoted(name)}{style};")
     lines.append("}")
     return "\n".join(lines) + "\n"
 
 
 def as_mermaid(graph: ImageGraph, names: Sequence[str]) -> str:
-    """A Mermaid flow chart, as GitHub and GitLab render it in Markdown."""
+    """A Mermaid flow chart, as GitHub and GitLab render it in Markdown; dotted arrows as in DOT."""
     edges = list(_edges(graph, names))
+    implied = _implied(edges)
     nodes = sorted({*names, *(base for base, _ in edges)})
     ids = {node: f"n{number}" for number, node in enumerate(nodes)}
     lines = ["graph LR"]
     lines.extend(f'  {ids[node]}["{node}"]' for node in nodes)
-    lines.extend(f"  {ids[base]} --> {ids[name]}" for base, name in edges)
+    for base, name in edges:
+        arrow = "-.->" if (base, name) in implied else "-->"
+        lines.append(f"  {ids[base]} {arrow} {ids[name]}")
     return "\n".join(lines) + "\n"
 
 
@@ -103,6 +113,14 @@ def _edges(graph: ImageGraph, names: Sequence[str]) -> Iterator[tuple[str, str]]
         image = graph[name]
         for base in (*image.parents, *image.external):
             yield base, name
+
+
+def _implied(edges: Sequence[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """The edges that a longer way says as well: all that a transitive reduction takes out."""
+    import networkx as nx  # noqa: PLC0415 - 90 ms that only a drawing should pay
+
+    graph: nx.DiGraph[str] = nx.DiGraph(edges)
+    return frozenset(edges) - frozenset(nx.transitive_reduction(graph).edges)
 
 
 def _quoted(text: str) -> str:

@@ -96,3 +96,25 @@ def test_mermaid_has_a_node_per_name_and_an_edge_per_base(graph: ImageGraph) -> 
     assert mermaid.startswith("graph LR\n")
     assert mermaid.count("-->") == 6
     assert '["busybox:1"]' in mermaid
+
+
+def test_an_arrow_that_others_imply_is_dotted(tmp_path: Path) -> None:
+    tree = Tree(
+        tmp_path,
+        {
+            "base": "FROM debian:12",
+            "app": "FROM base",
+            "api": "FROM app\nCOPY --from=base /x /x\nCOPY --from=debian:12 /y /y",
+        },
+    )
+    graph = ImageGraph.of(
+        discover(load(tree.root / "build.toml", [])), Names(namespace="acme", registry="r.io:5000")
+    )
+    dot = as_dot(graph, graph.order)
+    assert [line for line in dot.splitlines() if "dotted" in line] == [
+        '  "base" -> "api" [style=dotted, constraint=false];',
+        '  "debian:12" -> "api" [style=dotted, constraint=false];',
+    ]
+    assert dot.count("->") == 5
+    mermaid = as_mermaid(graph, graph.order)
+    assert (mermaid.count("-.->"), mermaid.count("-->")) == (2, 3)
