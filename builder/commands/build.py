@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from builder.commands import refresh_apply as apply
 from builder.config.lock import Lock
+from builder.core.bases import Pin, Resolution
 from builder.core.errors import (
     EngineUnavailableError,
     InterruptedRunError,
@@ -108,15 +109,15 @@ def build(
                 registry, tree, renewal, holder=_holder(run_id), clock=clock, cancel=cancel
             )
 
-        def provide(texts: frozenset[str], pins: Mapping[str, bases.Pin]) -> bases.Resolution:
-            means = bases.Means(
+        def provide(texts: frozenset[str], pins: Mapping[str, Pin]) -> Resolution:
+            providers = bases.BaseProviders(
                 images=machine.daemon,
                 bootstrap=machine.bootstrap,
                 tell=lambda text: report(Note(text=text)),
                 cancel=cancel,
                 pins=pins,
             )
-            found = bases.provide(texts, tree.config, means)
+            found = bases.provide(texts, tree.config, providers)
             if cancel.is_set():
                 raise InterruptedRunError("interrupted before anything was built")
             return found
@@ -189,7 +190,7 @@ def plan(
                 registry, tree, None, holder="", clock=clock, cancel=never
             )
         planner = _planner(tree, selection, options, machine, listings, publication=publication)
-        resolution: bases.Resolution = {}
+        resolution: Resolution = {}
         wanted = _locked_externals(tree, selection, lock)
         if machine is not None:
             resolution = bases.look_up(wanted, tree.config, machine.daemon, lock.pins)

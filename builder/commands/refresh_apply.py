@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from builder.core.bases import Pin
 from builder.core.plan import Plan
 from builder.core.release import NIGHTLY
 from builder.core.select import Selection
-from builder.engines.bases import Pin
 from builder.tree.read import Tree
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builder.core.bases import Pin
 from builder.core.difference import input_changes
 from builder.core.events import ImageResult, ImageStatus, Summary
 from builder.core.image import Image
 from builder.core.plan import Action, Plan, Step
 from builder.core.reference import Reference
 from builder.core.release import LATEST, NIGHTLY, Inputs, Release, ReleasedImage
-from builder.engines.bases import Pin
 from builder.publish.claim import Claim, RegistryMarks
 from builder.publish.published import Published, Wanted, look_up
 from builder.publish.store import Releases

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct, field
 
 from builder.config.load import Config
+from builder.core.bases import IMAGE_SCHEME, Pin
 from builder.core.errors import OcbuildError
 from builder.core.packages.inventory import Source
 from builder.core.reference import Reference
 from builder.core.release import Release, ReleasedImage
 from builder.core.stale import Facts, Verdict, judge
-from builder.engines.bases import IMAGE_SCHEME, Pin, wanted_reference
+from builder.engines.bases import wanted_reference
 from builder.publish.inventories import Inventories
 from builder.refresh.archives import Archives, Market
 from builder.registry.client import Registry

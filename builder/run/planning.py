@@ -8,6 +8,7 @@ from functools import partial
 from msgspec import Struct, field
 
 from builder.core.assemble.obstacles import obstacle
+from builder.core.bases import Pin, Resolution, ResolvedBase
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
 from builder.core.image import Image
@@ -23,7 +24,7 @@ from builder.run.prepare import Existing, Identities, identify, known_images
 from builder.tree.context import ContextListing, ReadContext
 from builder.tree.read import Tree
 
-Provide = Callable[[frozenset[str], Mapping[str, bases.Pin]], bases.Resolution]
+Provide = Callable[[frozenset[str], Mapping[str, Pin]], Resolution]
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -35,7 +36,7 @@ class Planned(Struct, frozen=True, kw_only=True):
 
     plan: Plan
     existing: Mapping[str, Existing]
-    resolution: bases.Resolution
+    resolution: Resolution
     inputs: Mapping[str, Inputs]
     contexts: Mapping[str, ReadContext]
 
@@ -54,9 +55,7 @@ class Planner(Struct, frozen=True, kw_only=True):
     generations: Mapping[str, int] | None = None
     listings: Mapping[str, ContextListing] = field(default_factory=dict)
 
-    def plan(
-        self, texts: frozenset[str], pins: Mapping[str, bases.Pin], provide: Provide
-    ) -> Planned:
+    def plan(self, texts: frozenset[str], pins: Mapping[str, Pin], provide: Provide) -> Planned:
         """The plan.
 
         ``texts`` are the external bases and ``pins`` what they are locked to. A base that only the
@@ -77,11 +76,11 @@ class Planner(Struct, frozen=True, kw_only=True):
             resolution = {**resolution, **self._fetched(wanted, provide)}
             listings = {}
 
-    def look_ahead(self, resolution: bases.Resolution, texts: frozenset[str]) -> Planned:
+    def look_ahead(self, resolution: Resolution, texts: frozenset[str]) -> Planned:
         """The plan with what is known now; nothing is fetched for it."""
         return self._with({**resolution, **self._remembered(texts)}, self.listings)
 
-    def _remembered(self, texts: frozenset[str]) -> bases.Resolution:
+    def _remembered(self, texts: frozenset[str]) -> Resolution:
         # A lock that is written has what the bases are now, not what they were.
         if self.publication is None or self.machine is None or self._anew or self.options.lock:
             return {}
@@ -97,28 +96,24 @@ class Planner(Struct, frozen=True, kw_only=True):
         """Whether what is published is to be passed over."""
         return self.options.no_reuse or self.options.no_cache
 
-    def _promised(self, planned: Planned) -> dict[str, bases.Pin]:
-        found: dict[str, bases.Pin] = {}
+    def _promised(self, planned: Planned) -> dict[str, Pin]:
+        found: dict[str, Pin] = {}
         for step in planned.plan.steps:
             if step.action in (Action.BUILD, Action.ASSEMBLE):
                 for text in self.tree.graph[step.image].external:
                     base = planned.resolution[text]
-                    if isinstance(base, bases.ResolvedBase) and base.promised:
-                        found[text] = bases.Pin(digest=base.digest)
+                    if isinstance(base, ResolvedBase) and base.digest_only:
+                        found[text] = Pin(digest=base.digest)
         return found
 
     @staticmethod
-    def _fetched(wanted: Mapping[str, bases.Pin], provide: Provide) -> bases.Resolution:
+    def _fetched(wanted: Mapping[str, Pin], provide: Provide) -> Resolution:
         """By digest where some registry still has it, else as a first run would do."""
         exact = provide(frozenset(wanted), wanted)
-        lost = frozenset(
-            text for text, base in exact.items() if not isinstance(base, bases.ResolvedBase)
-        )
+        lost = frozenset(text for text, base in exact.items() if not isinstance(base, ResolvedBase))
         return {**exact, **provide(lost, {})} if lost else exact
 
-    def _with(
-        self, resolution: bases.Resolution, listings: Mapping[str, ContextListing]
-    ) -> Planned:
+    def _with(self, resolution: Resolution, listings: Mapping[str, ContextListing]) -> Planned:
         tree, selection, options = self.tree, self.selection, self.options
         graph = tree.graph
         names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
@@ -178,9 +173,7 @@ class Planner(Struct, frozen=True, kw_only=True):
             return None
         return self.machine.existing(image, key, self.tree.refs(image.name)[0])
 
-    def _obstacles(
-        self, names: Iterable[str], resolution: bases.Resolution
-    ) -> dict[str, str] | None:
+    def _obstacles(self, names: Iterable[str], resolution: Resolution) -> dict[str, str] | None:
         """Why the assembler cannot make an image, "" where it can; None where it must not."""
         if self._forced not in (None, ASSEMBLER):
             return None
@@ -204,7 +197,7 @@ class Planner(Struct, frozen=True, kw_only=True):
     def _identities(
         self,
         names: tuple[str, ...],
-        resolution: bases.Resolution,
+        resolution: Resolution,
         listings: Mapping[str, ContextListing],
     ) -> Identities:
         if self.machine is None:
@@ -220,13 +213,13 @@ class Planner(Struct, frozen=True, kw_only=True):
         )
 
 
-def _outside(texts: Iterable[str], resolution: bases.Resolution) -> str:
+def _outside(texts: Iterable[str], resolution: Resolution) -> str:
     """Why the assembler cannot read an external base; "" where a registry has it by its digest."""
     for text in texts:
         base = resolution.get(text)
-        if not isinstance(base, bases.ResolvedBase):
+        if not isinstance(base, ResolvedBase):
             return f"{text} has still to be fetched"
-        if base.promised:
+        if base.digest_only:
             continue  # by a digest that a registry has named
         if not base.reference:
             return f"{text} is redirected to what is no image"

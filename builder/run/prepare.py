@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.config.load import Config
+from builder.core.bases import Resolution, ResolvedBase
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image
 from builder.core.keys import FileIdentity, content_key, inputs_of, key_tag
@@ -18,7 +19,6 @@ from builder.core.plan import Action, Known, Plan, Step
 from builder.core.reference import Reference
 from builder.core.release import Inputs, ReleasedImage
 from builder.engines import BuildRequest, SecretSource
-from builder.engines.bases import Resolution, ResolvedBase
 from builder.engines.host import ca_bundle, proxy_args
 from builder.publish.published import Published
 from builder.run.work import Job

@@ -4,6 +4,7 @@ mmdebstrap unpacks the packages. What comes out is laid out like the distributio
 and is the same to the byte for the same state of the archives, so that its id says if a base moved.
 """
 
+from builder.core.bases import bootstrap_reference
 from builder.engines.bootstrap.recipe import (
     Recipe,
     read_recipe,
@@ -16,7 +17,6 @@ from builder.engines.bootstrap.rootfs import (
     load_with_docker,
     make_archive,
 )
-from builder.engines.bootstrapped import bootstrap_reference
 
 __all__ = [
     "KEY_LABEL",

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from builder.config.load import BootstrapSettings
+from builder.core.bases import bootstrap_reference
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
 from builder.engines.bootstrap import hooks
@@ -23,7 +24,6 @@ from builder.engines.bootstrap.apt_sources import (
     parse_one_line,
     read_apt_sources,
 )
-from builder.engines.bootstrapped import bootstrap_reference
 from builder.system.process import ProgramMissingError, run
 
 _NETWORK_FAULTS = re.compile(

@@ -8,9 +8,9 @@ import pytest
 
 from builder.config.load import Config, load
 from builder.config.lock import Lock, as_text, from_text
+from builder.core.bases import Pin, ResolvedBase
 from builder.core.errors import BuildError, ConfigError, InputErrors
 from builder.core.options import BuildOptions
-from builder.engines.bases import Pin, ResolvedBase
 from tests.support.tree import BUILD_TOML, Tree
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

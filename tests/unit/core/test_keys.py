@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.bases import ResolvedBase
 from builder.core.options import TreeOptions
-from builder.engines.bases import ResolvedBase
 from builder.run.prepare import identify
 from builder.tree.read import Tree as ReadTree, read_tree
 from tests.support.tree import Tree

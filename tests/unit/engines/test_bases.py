@@ -6,10 +6,11 @@ import threading
 from pathlib import Path
 
 from builder.config.load import BootstrapSettings, Config, load
+from builder.core.bases import Pin, ResolvedBase
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
 from builder.docker.daemon import LocalImage
-from builder.engines.bases import Means, Pin, ResolvedBase, look_up, provide, remembered
+from builder.engines.bases import BaseProviders, look_up, provide, remembered
 from tests.support.tree import BUILD_TOML, Tree
 
 DIGEST = "sha256:" + "d" * 64
@@ -50,14 +51,14 @@ def config(tmp_path: Path, extra: str = "") -> Config:
 def provided(
     images: Images, settings: Config, text: str = BASE, *, pin: Pin | None = None
 ) -> object:
-    means = Means(
+    providers = BaseProviders(
         pins={} if pin is None else {text: pin},
         images=images,
         bootstrap=images.bootstrap,
         tell=images.told.append,
         cancel=threading.Event(),
     )
-    return provide([text], settings, means)[text]
+    return provide([text], settings, providers)[text]
 
 
 PULLED = LocalImage(id="sha256:id", repo_digests=(f"debian@{DIGEST}",))
@@ -202,9 +203,9 @@ def test_a_remembered_base_is_the_engines_if_that_is_the_same_and_else_a_promise
     settings = config(tmp_path)
     same = remembered({BASE: Pin(digest=DIGEST)}, settings, images)[BASE]
     assert isinstance(same, ResolvedBase)
-    assert (same.digest, same.promised) == (DIGEST, False)
+    assert (same.digest, same.digest_only) == (DIGEST, False)
     older = "sha256:" + "e" * 64
     promise = remembered({BASE: Pin(digest=older)}, settings, images)[BASE]
     assert isinstance(promise, ResolvedBase)
-    assert (promise.digest, promise.promised) == (older, True)
+    assert (promise.digest, promise.digest_only) == (older, True)
     assert images.pulled == []

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 import builder.engines.assembled
 import builder.tree.read
+from builder.core.bases import Pin, Resolution, ResolvedBase
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, Engine, bases
+from builder.engines import BuildRequest, Engine
 from builder.engines.assembled import ChangedError
 from builder.engines.assembler import Assembler
-from builder.engines.bases import ResolvedBase
 from builder.engines.choose import choose
 from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
@@ -102,7 +102,7 @@ def keys(planned: Planned) -> dict[str, str]:
     return {step.image: step.key for step in planned.plan.steps}
 
 
-def nothing(texts: frozenset[str], _pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+def nothing(texts: frozenset[str], _pins: Mapping[str, Pin]) -> Resolution:
     assert not texts
     return {}
 
@@ -184,7 +184,7 @@ def test_what_is_missing_is_said_before_anything_else(tree: Tree) -> None:
 def test_what_is_edited_while_a_base_is_fetched_is_in_the_key(tree: Tree) -> None:
     whole = read(tree)
 
-    def provide(texts: frozenset[str], _pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+    def provide(texts: frozenset[str], _pins: Mapping[str, Pin]) -> Resolution:
         assert texts == {"debian:12"}
         tree.write("images/base/lib/b", "new")
         return {"debian:12": BASE}
@@ -199,7 +199,7 @@ def test_what_is_edited_while_a_promised_base_is_fetched_is_in_the_key(tree: Tre
     whole = read(tree)
     passes = 0
 
-    def provide(_texts: frozenset[str], _pins: Mapping[str, bases.Pin]) -> bases.Resolution:
+    def provide(_texts: frozenset[str], _pins: Mapping[str, Pin]) -> Resolution:
         nonlocal passes
         passes += 1
         (tree.root / "images/base/run").chmod(0o600 + passes)

@@ -1,0 +1,131 @@
+"""External bases as values: what a name stands for, what it must be, and what to say where not.
+
+The order for ``debian:trixie-slim``: what [contexts] says instead; the mirror of [bases]; what the
+engine has; a pull; a bootstrap. A bootstrapped base never takes the Hub's name in the engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from builder.core.errors import BuildError, InputError, OcbuildError
+from builder.core.reference import HUB, Reference
+
+IMAGE_SCHEME = "docker-image://"
+BOOTSTRAP_NAMESPACE = "ocbuild-bootstrap"
+
+
+class ResolvedBase(Struct, frozen=True, kw_only=True):
+    """What a name stands for in this run.
+
+    ``context`` is what the engine is told to take for the name; ``reference`` the image behind it,
+    "" where it is no image. ``digest`` identifies the content: a manifest digest where a registry
+    knows the image, else the engine's image id, else a hash of a folder or of the address.
+    """
+
+    text: str
+    context: str
+    reference: str
+    digest: str
+
+    @property
+    def digest_only(self) -> bool:
+        """Whether only its digest is known: enough for keys, but nothing can be built on it."""
+        return not self.context
+
+
+class Pin(Struct, frozen=True, kw_only=True):
+    """What a base has to be: the digest of a manifest, or, if ``local``, the id of an image."""
+
+    digest: str
+    local: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "engine" if self.local else "registry"
+
+
+Resolution = Mapping[str, "ResolvedBase | OcbuildError"]
+"""By name of a base what it stands for, or why it cannot be had."""
+
+
+def as_image(text: str, reference: str, digest: str) -> ResolvedBase:
+    """The base ``text`` as an image of the engine."""
+    return ResolvedBase(
+        text=text, context=IMAGE_SCHEME + reference, reference=reference, digest=digest
+    )
+
+
+def as_local_image(
+    text: str, reference: str, image_id: str, repo_digests: Iterable[str]
+) -> ResolvedBase:
+    """By digest where the engine knows one, so that nobody can move the tag during the run."""
+    repository = Reference.parse(reference).repository
+    for pinned in repo_digests:
+        if Reference.parse(pinned).repository == repository:
+            return as_image(text, pinned, pinned.partition("@")[2])
+    return as_image(text, reference, image_id)
+
+
+def as_promise(text: str, digest: str) -> ResolvedBase:
+    """The base by its digest alone."""
+    return ResolvedBase(text=text, context="", reference="", digest=digest)
+
+
+def as_address(text: str, address: str) -> ResolvedBase:
+    """What [contexts] fetches from an address, known by the address."""
+    digest = "address:" + hashlib.sha256(address.encode()).hexdigest()
+    return ResolvedBase(text=text, context=address, reference="", digest=digest)
+
+
+def reference_behind(text: str, redirect: str | None, mirror: str) -> str:
+    """The reference to look for: what [contexts] says, else the mirror of [bases], else itself."""
+    return mirror or text if redirect is None else redirect.removeprefix(IMAGE_SCHEME)
+
+
+def bootstrap_reference(base: Reference) -> Reference:
+    """The name under which the engine keeps the substitute; it never shadows the original's.
+
+    Raises:
+        InputError: for a base that is pinned by digest; no substitute has that digest.
+
+    """
+    if base.digest:
+        raise InputError(
+            f'"{base}" is pinned by digest and cannot be put together from packages',
+            hint="name the base by tag, or take it from a mirror",
+        )
+    full = Reference.parse(base.canonical)
+    if full.registry == HUB:
+        path = full.path.removeprefix("library/")
+    else:
+        path = f"{re.sub('[^a-z0-9.]+', '-', full.registry.lower()).strip('-')}/{full.path}"
+    return Reference(path=f"{BOOTSTRAP_NAMESPACE}/{path.replace('/', '-')}", tag=full.tag)
+
+
+def not_in_engine(text: str) -> BuildError:
+    return BuildError(
+        f"{text} is not in the engine yet", hint="a build pulls it, or makes it with mmdebstrap"
+    )
+
+
+def locked_to_another(text: str, pin: Pin) -> BuildError:
+    return BuildError(
+        f"the base {text} is locked to the image {pin.digest}, which this engine does not have",
+        hint="no registry knows that image, so each machine makes its own: remove the line"
+        " from build.lock, or give the base a `mirror` and lock that",
+    )
+
+
+def unobtainable(text: str, reference: str, error: OcbuildError) -> BuildError:
+    asked = text if reference == text else f"{text} (from {reference})"
+    return BuildError(
+        f"the base {asked} cannot be pulled: {error.message}",
+        hint=f'give [bases."{text}"] a `mirror` or, for Debian, a `bootstrap` in build.toml;'
+        " docs/build-toml.md shows both",
+        transient=error.transient,
+    )
