@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from builder.core.errors import BuildError, InputError, OcbuildError
 from builder.core.reference import HUB, Reference
+from builder.core.release import ReleasedImage
 
 IMAGE_SCHEME = "docker-image://"
 BOOTSTRAP_NAMESPACE = "ocbuild-bootstrap"
@@ -129,3 +130,43 @@ def unobtainable(text: str, reference: str, error: OcbuildError) -> BuildError:
         " docs/build-toml.md shows both",
         transient=error.transient,
     )
+
+
+def released_pins(images: Iterable[ReleasedImage], redirects: Mapping[str, str]) -> dict[str, Pin]:
+    """The external bases of a release: a refresh moves them, and nothing else does.
+
+    ``redirects`` are those of [contexts] now: a name that they point elsewhere, or that they did
+    then, stands for something else.
+    """
+    return {
+        text: Pin(digest=digest)
+        for image in images
+        for text, digest in image.inputs.bases.items()
+        if image.inputs.redirects.get(text, "") == redirects.get(text, "")
+    }
+
+
+def digests(texts: Iterable[str], resolution: Resolution) -> dict[str, str] | None:
+    """The digest of each of these bases; None where one of them cannot be had, or not yet."""
+    known: dict[str, str] = {}
+    for text in texts:
+        base = resolution.get(text)
+        if not isinstance(base, ResolvedBase):
+            return None
+        known[text] = base.digest
+    return known
+
+
+def unreadable(texts: Iterable[str], resolution: Resolution) -> str:
+    """Why no registry can be read for one of these bases; "" where it can, for all."""
+    for text in texts:
+        base = resolution.get(text)
+        if not isinstance(base, ResolvedBase):
+            return f"{text} has still to be fetched"
+        if base.digest_only:
+            continue  # by a digest that a registry has named
+        if not base.reference:
+            return f"{text} is redirected to what is no image"
+        if "@" not in base.reference:
+            return f"{text} is only in the engine, as far as is known"
+    return ""

@@ -7,6 +7,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from builder.core import reasons
 from builder.core.graph import ImageGraph
 from builder.core.remarks import remarks_on
 from builder.core.select import Selection
@@ -142,12 +143,12 @@ def make_plan(
         there = _is_there(facts, selected=selected)
         because = selection.because.get(name, ())
         obstacle = made.obstacle(name)
-        reasons = _reasons(facts, because, made.children(name), no_reuse=no_reuse)
+        why = _reasons(facts, because, made.children(name), no_reuse=no_reuse)
         steps.append(
             Step(
                 image=name,
                 action=made.action(name),
-                reasons=(*reasons, f"needs an engine: {obstacle}") if obstacle else reasons,
+                reasons=(*why, reasons.needs_engine(obstacle)) if obstacle else why,
                 key=facts.key,
                 refs=facts.refs,
                 parents=tuple(p for p in graph[name].parents if p in names and not there),
@@ -227,12 +228,11 @@ class _Made:
         built = self._built_parents(name)
         if self._own[name] or not built:
             return self._own[name]
-        because = f"an engine builds {built[0]} in this run"
         if not self._push:
-            return because
+            return reasons.stands_on_build(built[0])
         # A build that stood on this image would have to wait until the parent is pushed.
         child = self._engine_child[name]
-        return f"{because}, and {child} on this image" if child else ""
+        return reasons.stands_on_build(built[0], child) if child else ""
 
     def _engine_children(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Of each image one that an engine builds and that is built on it, directly or not."""
@@ -258,23 +258,7 @@ def _reasons(
 ) -> tuple[str, ...]:
     """``because`` are the targets that selected it, ``children`` what needs it otherwise."""
     if not because:
-        return (f"needed by {', '.join(children)}", _availability(facts, no_reuse=no_reuse))
+        return reasons.needed(children, place=facts.existing, key=facts.key, no_reuse=no_reuse)
     if facts.digest:
-        return (_publication(facts),)
-    return facts.reasons or tuple(f'selected by "{target}"' for target in because)
-
-
-def _publication(facts: Known) -> str:
-    if facts.tagged:
-        return "published already, with this content and this tag"
-    return f"the registry has its key{f', of {facts.of}' if facts.of else ''}"
-
-
-def _availability(facts: Known, *, no_reuse: bool) -> str:
-    if no_reuse:
-        return "--no-reuse makes it anew"
-    if facts.existing:
-        return f"{facts.existing} has its key"
-    if not facts.key:
-        return "its base has still to be fetched, so its key is not known"
-    return "neither the engine nor the registry has its key"
+        return reasons.published(facts.of, tagged=facts.tagged)
+    return facts.reasons or reasons.selected(because)

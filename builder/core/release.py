@@ -141,6 +141,35 @@ class Release(Struct, frozen=True, kw_only=True):
             raise PublishError(f"{where} is no whole release: {error!r}") from error
 
 
+class EarlierReleases(Struct, frozen=True, kw_only=True):
+    """The releases that a run goes on from.
+
+    ``same`` is the one of this run's tag, if an earlier run has published it, were it in part;
+    ``last`` is the newest one.
+    """
+
+    same: Release | None = None
+    last: Release | None = None
+
+    @property
+    def before(self) -> Release | None:
+        """What the release of this run goes on from."""
+        return self.same or self.last
+
+    @property
+    def images(self) -> Mapping[str, ReleasedImage]:
+        """The images of that one."""
+        return self.before.images if self.before else {}
+
+    def having(self, name: str, key: str) -> Release | None:
+        """The release that has the image with this key, the one of this run's tag before others."""
+        for release in (self.same, self.last):
+            image = release.images.get(name) if release else None
+            if image is not None and image.key == key:
+                return release
+        return None
+
+
 def _image_json(image: ReleasedImage) -> dict[str, object]:
     inputs = image.inputs
     return {

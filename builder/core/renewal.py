@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
-from builder.core.stale import Staleness, Verdict
-
-_SHOWN = 3
+from builder.core import reasons
+from builder.core.stale import Verdict
 
 
 class Renewal(Struct, frozen=True, kw_only=True):
@@ -44,11 +43,8 @@ def renewal(
 ) -> Renewal:
     """What follows from what a check found; ``generations`` are those of the last release."""
     return Renewal(
-        stale={name: tuple(_reasons(found)) for name, found in verdict.stale.items()},
-        above={
-            name: (f"{', '.join(causes)} {'is' if len(causes) == 1 else 'are'} made anew",)
-            for name, causes in verdict.above.items()
-        },
+        stale={name: reasons.stale(found) for name, found in verdict.stale.items()},
+        above={name: reasons.stands_on_stale(causes) for name, causes in verdict.above.items()},
         suffix=suffix,
         bases=now,
         generations={name: count + (name in verdict.stale) for name, count in generations.items()},
@@ -69,14 +65,3 @@ def next_suffix(day: str, taken: Iterable[str]) -> str:
     while (suffix := day if count == 1 else f"{day}.{count}") in suffixes:
         count += 1
     return suffix
-
-
-def _reasons(found: Staleness) -> Iterable[str]:
-    for moved in found.moved:
-        yield f"base {moved.name} moved from {moved.built_on} to {moved.now}"
-    if found.outdated:
-        shown = [
-            f"{one.package.name} {one.package.version} -> {one.candidate}" for one in found.outdated
-        ]
-        more = len(shown) - _SHOWN
-        yield ", ".join(shown[:_SHOWN]) + (f", and {more} more" if more > 0 else "")

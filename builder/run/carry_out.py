@@ -18,10 +18,11 @@ from builder.core.plan import Plan
 from builder.core.release import Inputs
 from builder.core.schedule import GATE, ScheduledStep
 from builder.core.steps import BUILD_POOL, PUSH_POOL
+from builder.core.summary import summarise
 from builder.publish.publication import Publication
 from builder.registry.content import Manifest
 from builder.report.json_report import write_report
-from builder.report.summary import summarise
+from builder.report.logs import log_path
 from builder.run.execute import Results, StepCrashedError, execute
 from builder.run.machine import Machine
 from builder.run.work import Job, Worker
@@ -139,7 +140,7 @@ class Run(Struct, frozen=True, kw_only=True):
             started=self.started,
             seconds=seconds,
             interrupted=results.interrupted,
-            log_dir=self.log_dir,
+            log_of=lambda image: str(log_path(self.log_dir, image)),
         )
 
     @staticmethod

@@ -8,17 +8,17 @@ from functools import partial
 from msgspec import Struct, field
 
 from builder.core.assemble.obstacles import obstacle
-from builder.core.bases import Pin, Resolution, ResolvedBase
+from builder.core.bases import Pin, Resolution, ResolvedBase, unreadable
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
 from builder.core.image import Image
 from builder.core.options import BuildOptions
 from builder.core.plan import Action, Plan, make_plan
+from builder.core.published import Published
 from builder.core.release import Inputs
 from builder.core.select import Selection
 from builder.engines import bases
 from builder.publish.publication import Publication
-from builder.publish.published import Published
 from builder.run.machine import Machine
 from builder.run.prepare import Existing, Identities, identify, known_images
 from builder.tree.context import ContextListing, ReadContext
@@ -191,7 +191,7 @@ class Planner(Struct, frozen=True, kw_only=True):
                 platform=image.source.platform or machine,
                 build_platform=machine,
             )
-            found[name] = own or _outside(image.external, resolution)
+            found[name] = own or unreadable(image.external, resolution)
         return found
 
     def _identities(
@@ -211,21 +211,6 @@ class Planner(Struct, frozen=True, kw_only=True):
             generations=self.generations,
             listings=listings,
         )
-
-
-def _outside(texts: Iterable[str], resolution: Resolution) -> str:
-    """Why the assembler cannot read an external base; "" where a registry has it by its digest."""
-    for text in texts:
-        base = resolution.get(text)
-        if not isinstance(base, ResolvedBase):
-            return f"{text} has still to be fetched"
-        if base.digest_only:
-            continue  # by a digest that a registry has named
-        if not base.reference:
-            return f"{text} is redirected to what is no image"
-        if "@" not in base.reference:
-            return f"{text} is only in the engine, as far as is known"
-    return ""
 
 
 def _quick(tree: Tree, obstacles: Mapping[str, str]) -> frozenset[str]:

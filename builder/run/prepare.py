@@ -10,17 +10,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.config.load import Config
-from builder.core.bases import Resolution, ResolvedBase
+from builder.core.bases import Resolution, ResolvedBase, digests
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image
 from builder.core.keys import FileIdentity, content_key, inputs_of, key_tag
 from builder.core.labels import oci_labels
 from builder.core.plan import Action, Known, Plan, Step
+from builder.core.published import Published
 from builder.core.reference import Reference
 from builder.core.release import Inputs, ReleasedImage
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
-from builder.publish.published import Published
 from builder.run.work import Job
 from builder.tree.context import ContextListing, ReadContext, with_contents
 from builder.tree.read import Tree, context_of
@@ -74,7 +74,7 @@ def identify(
     contexts: dict[str, ReadContext] = {}
     for name in names:
         image = tree.graph[name]
-        externals = _digests(image, bases)
+        externals = digests(image.external, bases)
         if externals is None or not all(keys.get(parent) for parent in image.parents):
             keys[name] = ""
             continue
@@ -100,16 +100,6 @@ def identify(
             redirects=tree.config.contexts,
         )
     return Identities(keys=keys, inputs=inputs, contexts=contexts)
-
-
-def _digests(image: Image, bases: Resolution) -> dict[str, str] | None:
-    digests: dict[str, str] = {}
-    for text in image.external:
-        base = bases.get(text)
-        if not isinstance(base, ResolvedBase):
-            return None
-        digests[text] = base.digest
-    return digests
 
 
 def _read(image: Image, listing: ContextListing | None) -> ReadContext:

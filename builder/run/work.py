@@ -27,12 +27,12 @@ from builder.core.events import (
 )
 from builder.core.keys import key_tag
 from builder.core.labels import BASE_DIGEST
+from builder.core.published import other_content
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, CurrentStep, Engine, Output
 from builder.engines.choose import choose
 from builder.publish.claim import Claim
-from builder.publish.published import other_content
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.run.workers import Context

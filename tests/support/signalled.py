@@ -10,16 +10,15 @@ import json
 import sys
 import threading
 import time
-from pathlib import Path
 
 from builder.core.errors import InterruptedRunError
 from builder.core.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
 from builder.core.plan import Action, Plan, Step
 from builder.core.steps import BUILD_POOL, connect
+from builder.core.summary import summarise
 from builder.report.fanout import fanout
 from builder.report.json_report import as_json
 from builder.report.plain import PlainReport
-from builder.report.summary import summarise
 from builder.run.execute import execute, signals
 from builder.run.workers import Context
 from builder.system.clock import SystemClock
@@ -76,7 +75,7 @@ def main(mode: str) -> int:
         started=clock.now(),
         seconds=0.0,
         interrupted=results.interrupted,
-        log_dir=Path("logs"),
+        log_of=lambda name: f"logs/{name}.log",
     )
     report(RunFinished(summary=summary, at=clock.now()))
     sys.stdout.write(json.dumps(as_json(summary)) + "\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from builder.core.errors import Location
 from builder.core.events import (
     Blocked,
@@ -28,7 +26,7 @@ from builder.core.events import (
 from builder.core.plan import Action, Plan, Step
 from builder.core.schedule import GATE
 from builder.core.steps import connect
-from builder.report.summary import summarise
+from builder.core.summary import summarise
 
 START = 1_700_000_000.0
 BUILD, TEST, PUSH, TAG = Phase.BUILD, Phase.TEST, Phase.PUSH, Phase.TAG
@@ -136,6 +134,6 @@ SUMMARY: Summary = summarise(
     jobs=2,
     started=START,
     seconds=54.0,
-    log_dir=Path("logs"),
+    log_of=lambda name: f"logs/{name}.log",
 )
 EVENTS: tuple[Event, ...] = (*_TOLD, RunFinished(summary=SUMMARY, at=START + 54))

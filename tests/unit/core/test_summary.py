@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +24,7 @@ from builder.core.events import (
 )
 from builder.core.plan import Action, Plan, Step
 from builder.core.steps import connect
-from builder.report.summary import summarise
+from builder.core.summary import summarise
 from tests.support.story import BUILD, PUSH, TAG, TEST, image
 
 PHASES = (BUILD, TEST, PUSH, TAG)
@@ -62,7 +61,7 @@ def summary_of(
         started=100.0,
         seconds=12.0,
         interrupted=interrupted,
-        log_dir=Path("logs"),
+        log_of=lambda name: f"logs/{name}.log",
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from builder.core.errors import Bug, BuildError, InterruptedRunError, PublishError
 from builder.core.events import (
@@ -27,7 +26,6 @@ from builder.core.events import (
 from builder.core.plan import Action, Plan, Step
 from builder.core.reference import Reference
 from builder.core.schedule import ScheduledStep, bound
-from builder.report.logs import log_path
 
 _MAKING = (Phase.BUILD, Phase.TEST)
 # What is done for all images together, once all are published: that one of them missed it is the
@@ -45,17 +43,19 @@ def summarise(
     started: float,
     seconds: float,
     interrupted: bool = False,
-    log_dir: Path | None = None,
+    log_of: Callable[[str], str] | None = None,
     release: str | None = None,
 ) -> Summary:
     """Sum up a run; steps that are missing in ``finished`` count as interrupted.
+
+    ``log_of`` says where the log of an image is, if there is one.
 
     An image that was made, but was not tagged because another one is missing, is ok and has no
     refs. Where there was nothing to publish, its refs are the names that the engine gave it.
     """
     ends = _by_image(steps, finished)
     images = {
-        step.image: _image_result(step, ends.get(step.image, {}), log_dir) for step in plan.steps
+        step.image: _image_result(step, ends.get(step.image, {}), log_of) for step in plan.steps
     }
     exit_code = _exit_code(plan, ends, interrupted=interrupted)
     spent = {id_: end.seconds for id_, end in finished.items()}
@@ -88,7 +88,7 @@ def _by_image(
     return ends
 
 
-def _image_result(step: Step, ends: _Ends, log_dir: Path | None) -> ImageResult:
+def _image_result(step: Step, ends: _Ends, log_of: Callable[[str], str] | None) -> ImageResult:
     outcomes = [end.outcome for end in ends.values()]
     status, error, blocked_by = _fate(step, ends)
     built = next((o for o in outcomes if isinstance(o, Built)), None)
@@ -106,7 +106,7 @@ def _image_result(step: Step, ends: _Ends, log_dir: Path | None) -> ImageResult:
         seconds=sum(end.seconds for phase, end in ends.items() if phase in _MAKING),
         size=built.size if built else None,
         pushed_bytes=pushed.uploaded if pushed else None,
-        log=str(log_path(log_dir, step.image)) if log_dir is not None and ran else None,
+        log=log_of(step.image) if log_of is not None and ran else None,
         error=error,
         blocked_by=blocked_by,
         optional=step.optional,

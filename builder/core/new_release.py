@@ -1,0 +1,175 @@
+"""What the release of a run holds: what it has made, and of the release before what still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from builder.core.events import ImageResult, ImageStatus, Summary
+from builder.core.image import Image
+from builder.core.plan import Action, Plan, Step
+from builder.core.release import (
+    LATEST,
+    NIGHTLY,
+    EarlierReleases,
+    Inputs,
+    Release,
+    ReleasedImage,
+)
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """What a release says of its tree and run, beside its images.
+
+    ``tags`` are the release tags of all images that the tree has; ``refresh``: the run makes stale
+    images anew, and takes over the others.
+    """
+
+    tag: str
+    project: str
+    namespace: str
+    commit: str = ""
+    branch: str = ""
+    dirty: bool = False
+    refresh: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class ImageRecord(Struct, frozen=True, kw_only=True):
+    """What the manifest of a new image tells, and the digest of its inventory."""
+
+    digest: str
+    media_type: str
+    size: int
+    inventory: str = ""
+
+
+def nothing_to_do(plan: Plan, earlier: EarlierReleases) -> bool:
+    """Whether the release of this run is there, and every image of the plan is as it has it."""
+    return earlier.same is not None and all(step.action is Action.REUSE for step in plan.steps)
+
+
+def published(plan: Plan, summary: Summary) -> list[ImageResult]:
+    """The images that have got their release tag."""
+    results = [(step, summary.images[step.image]) for step in plan.steps]
+    return [result for step, result in results if _is_published(step, result)]
+
+
+def _is_published(step: Step, result: ImageResult) -> bool:
+    """An ancestor that was only built upon has no release tag."""
+    if result.status is not ImageStatus.OK or not result.digest:
+        return False
+    return step.selected or step.action is not Action.REUSE
+
+
+def known(
+    result: ImageResult, inputs: Inputs, earlier: EarlierReleases, frame: Frame
+) -> ReleasedImage | None:
+    """The image as an earlier release has it, under the tag of this one; None for a new one."""
+    for release in (earlier.same, earlier.last):
+        image = release.images.get(result.image) if release else None
+        if image is not None and (image.digest, image.key) == (result.digest, result.key):
+            return replace(image, tag=frame.tags[result.image], inputs=inputs)
+    return None
+
+
+def new(
+    image: Image,
+    result: ImageResult,
+    inputs: Inputs,
+    record: ImageRecord,
+    *,
+    tag: str,
+    generation: int,
+) -> ReleasedImage:
+    """An image that no release has."""
+    return ReleasedImage(
+        name=image.name,
+        path=image.repository.path,
+        tag=tag,
+        digest=record.digest,
+        key=result.key,
+        group=image.group,
+        size=record.size,
+        media_type=record.media_type,
+        generation=generation,
+        inventory=record.inventory,
+        labels=dict(image.needs.labels),
+        base=image.links.get(image.base or "", "") if result.assembled else "",
+        inputs=inputs,
+    )
+
+
+def missing(summary: Summary) -> dict[str, str]:
+    """The optional images that failed, each with the reason in one line."""
+    return {
+        name: result.error.message.partition("\n")[0]
+        if result.error
+        else f"{result.blocked_by} failed"
+        for name, result in summary.images.items()
+        if result.optional and result.status is not ImageStatus.OK
+    }
+
+
+def kept(
+    earlier: EarlierReleases, made: Iterable[str], lost: Iterable[str], frame: Frame
+) -> dict[str, ReleasedImage]:
+    """What the release before has and this run has left alone; a refresh gives it new names."""
+    others = frame.tags.keys() - set(made) - set(lost)
+    images = {name: image for name, image in earlier.images.items() if name in others}
+    if not frame.refresh:
+        return images
+    return {name: replace(image, tag=frame.tags[name]) for name, image in images.items()}
+
+
+def compose(
+    frame: Frame,
+    earlier: EarlierReleases,
+    *,
+    made: Mapping[str, ReleasedImage],
+    missing: Mapping[str, str],
+    now: float,
+) -> Release:
+    """The release; the earlier one of the same tag where that says the same already.
+
+    ``missing`` are the images that this run was to make and could not, with the reasons; what the
+    release before lacked stays missing until it is made. ``now`` in seconds since the epoch.
+    """
+    before, same = earlier.before, earlier.same
+    lacked = {
+        name: why
+        for name, why in (before.missing if before else {}).items()
+        if name not in made and name in frame.tags
+    }
+    images = {**kept(earlier, made, missing, frame), **made}
+    release = Release(
+        tag=frame.tag,
+        project=frame.project,
+        namespace=frame.namespace,
+        commit=frame.commit,
+        created=datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds"),
+        branch=frame.branch,
+        dirty=frame.dirty,
+        previous=same.previous if same else earlier.last.tag if earlier.last else "",
+        images=dict(sorted(images.items())),
+        missing={**lacked, **missing},
+    )
+    return same if same and replace(release, created=same.created) == same else release
+
+
+def moving_tags(frame: Frame) -> tuple[str, ...]:
+    """What is set last; a tree with edits has no commit behind it, so it moves nothing."""
+    if frame.dirty:
+        return ()
+    return (NIGHTLY, LATEST) if frame.refresh else (LATEST,)
+
+
+def release_tag(short: str, *, suffix: str = "", dirty: bool = False) -> str:
+    """The tag of a release: the short commit, with what is odd about the run behind it."""
+    tag = short or "none"
+    if suffix:
+        tag = f"{tag}.{suffix}"
+    return f"{tag}-dirty" if dirty else tag
