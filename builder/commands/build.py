@@ -20,11 +20,11 @@ from builder.core.errors import (
     InterruptedRunError,
     RevisionError,
 )
-from builder.core.events import Note, Phase
+from builder.core.events import Note
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
-from builder.core.plan import Action, Plan
+from builder.core.plan import Action, Plan, Reuse
 from builder.core.select import Selection
-from builder.core.steps import connect
+from builder.core.tasks import connect, phases
 from builder.engines import bases
 from builder.publish.publication import Publication
 from builder.registry.client import Registry
@@ -36,7 +36,6 @@ from builder.run.execute import signals
 from builder.run.machine import Machine
 from builder.run.planning import Planner, all_externals, externals
 from builder.run.prepare import default_jobs, make_jobs
-from builder.run.work import Job
 from builder.system import durations
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
@@ -127,32 +126,37 @@ def build(
         )
         locked = {**lock.pins, **apply.pins(renewal)}
         planned = planner.plan(_locked_externals(tree, selection, lock), locked, provide)
-        plan, existing, resolution = planned.plan, planned.existing, planned.resolution
+        plan, resolution = planned.plan, planned.resolution
         if lock.record(resolution, all_externals(tree)) and options.push:
             raise RevisionError(
                 f"{tree.config.lock_path.name} has changed, so no commit has what is published",
                 hint="commit it, and run the same again",
             )
-        if publication is not None and any(step.action is not Action.REUSE for step in plan.steps):
+        if publication is not None and not all(isinstance(step, Reuse) for step in plan.steps):
             publication.check_access()
-        if renewal is not None:
-            plan = apply.explained(plan, renewal)
         jobs = make_jobs(
             tree,
             plan,
             bases=resolution,
-            existing=existing,
             environ=environ,
             no_cache=options.no_cache or frozenset(renewal.stale if renewal else ()),
             push=options.push,
-            released=publication.released if publication else {},
             contexts=planned.contexts,
         )
         run = Run(
             run_id=run_id,
             plan=plan,
             jobs=jobs,
-            steps=connect(plan, _phases(jobs, push=options.push), expected),
+            steps=connect(
+                plan,
+                phases(
+                    plan,
+                    tested=[name for name, job in jobs.items() if job.tests],
+                    moving=[name for name, job in jobs.items() if job.moving],
+                    push=options.push,
+                ),
+                expected,
+            ),
             parallel=default_jobs(tree.config, options.jobs),
             started=clock.now(),
             log_dir=log_dir,
@@ -220,6 +224,7 @@ def _planner(
         options=options,
         machine=machine,
         publication=publication,
+        renewal=renewal,
         generations=known_by.generations if known_by else {},
         listings=listings,
     )
@@ -271,30 +276,6 @@ def _refuse_dirt(tree: Tree, options: BuildOptions) -> None:
 def _locked_externals(tree: Tree, selection: Selection, lock: Lock) -> frozenset[str]:
     """Those that the run needs; a lock that is written has all of the tree."""
     return all_externals(tree) if lock.write else externals(tree, selection)
-
-
-def _phases(jobs: Mapping[str, Job], *, push: bool) -> dict[str, list[Phase]]:
-    """What is done for each image; what is only reused is neither tested nor published anew."""
-    phases: dict[str, list[Phase]] = {}
-    for name, job in jobs.items():
-        phases[name] = [Phase.BUILD]
-        if job.reused is not None:
-            if job.digest:
-                phases[name] = [] if job.tagged else _tagging(job)
-            continue
-        if job.tests:
-            phases[name].append(Phase.TEST)
-        if push:
-            phases[name] += [Phase.PUSH, *_tagging(job)]
-    # One claim is for all; an image that may fail must not be the one that takes it.
-    first = next((n for n, of in phases.items() if Phase.TAG in of and not jobs[n].optional), None)
-    if first is not None:
-        phases[first].append(Phase.CLAIM)
-    return phases
-
-
-def _tagging(job: Job) -> list[Phase]:
-    return [Phase.TAG, Phase.MOVE] if job.moving else [Phase.TAG]
 
 
 def _progress_stream(options: BuildOptions) -> TextIO:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from builder.core.bases import Pin
-from builder.core.plan import Plan
 from builder.core.release import NIGHTLY
 from builder.core.select import Selection
 from builder.tree.read import Tree
@@ -31,15 +30,6 @@ def selection(tree: Tree, renewal: Renewal) -> Selection:
     """The images that are made anew."""
     names = tree.graph.in_order(renewal.images)
     return Selection(images=names, because={name: renewal.reasons(name) for name in names})
-
-
-def explained(plan: Plan, renewal: Renewal) -> Plan:
-    """The plan with the reasons of the refresh, for nobody selected its images."""
-    steps = tuple(
-        replace(step, reasons=renewal.reasons(step.image)) if step.image in renewal.images else step
-        for step in plan.steps
-    )
-    return replace(plan, steps=steps)
 
 
 def pins(renewal: Renewal | None) -> Mapping[str, Pin]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from builder.core.events import ImageResult, ImageStatus, Summary
 from builder.core.image import Image
-from builder.core.plan import Action, Plan, Step
+from builder.core.plan import Decision, Plan, Reuse
 from builder.core.release import (
     LATEST,
     NIGHTLY,
@@ -49,7 +49,7 @@ class ImageRecord(Struct, frozen=True, kw_only=True):
 
 def nothing_to_do(plan: Plan, earlier: EarlierReleases) -> bool:
     """Whether the release of this run is there, and every image of the plan is as it has it."""
-    return earlier.same is not None and all(step.action is Action.REUSE for step in plan.steps)
+    return earlier.same is not None and all(isinstance(step, Reuse) for step in plan.steps)
 
 
 def published(plan: Plan, summary: Summary) -> list[ImageResult]:
@@ -58,11 +58,11 @@ def published(plan: Plan, summary: Summary) -> list[ImageResult]:
     return [result for step, result in results if _is_published(step, result)]
 
 
-def _is_published(step: Step, result: ImageResult) -> bool:
+def _is_published(step: Decision, result: ImageResult) -> bool:
     """An ancestor that was only built upon has no release tag."""
     if result.status is not ImageStatus.OK or not result.digest:
         return False
-    return step.selected or step.action is not Action.REUSE
+    return step.selected or not isinstance(step, Reuse)
 
 
 def known(

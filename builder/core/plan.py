@@ -1,20 +1,23 @@
-"""What will be done for each image and why: a pure function of graph, selection and what exists."""
+"""What happens to each image of a run, and why: facts in, one decision per image out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from builder.core import reasons
 from builder.core.graph import ImageGraph
+from builder.core.published import Published
+from builder.core.reference import Reference
+from builder.core.release import ReleasedImage
 from builder.core.remarks import remarks_on
 from builder.core.select import Selection
 
 
 class Action(str, Enum):
-    """What happens to one image of the plan."""
+    """The kinds of decision, as JSON names them."""
 
     REUSE = "reuse"
     RETAG = "retag"
@@ -23,39 +26,91 @@ class Action(str, Enum):
     BLOCKED = "blocked"
 
 
-class Step(Struct, frozen=True, kw_only=True):
-    """One image of the plan.
+class Decision(Struct, frozen=True, kw_only=True, tag_field="action"):
+    """What happens to one image; each kind of decision adds the fields that it needs.
 
     ``key`` is "" where it cannot be known yet, because a base has still to be fetched. ``refs`` are
-    the full references that the image gets, release tag first. ``digest`` is that of an image that
-    the registry has already, "" for all others. ``parents`` are the in-tree images
-    of the plan that have to be made first; ``pushed`` are those of them that have to be in the
-    registry first, because an engine makes them and the assembler reads them there. ``selected`` is
-    False for an ancestor that is only there because a selected image is built on it.
+    the full references that the image gets, release tag first. ``selected`` is False for an
+    ancestor that is only there because a selected image is built on it.
     """
 
     image: str
-    action: Action
     reasons: tuple[str, ...]
     key: str
     refs: tuple[str, ...]
-    parents: tuple[str, ...] = ()
-    pushed: tuple[str, ...] = ()
     selected: bool = True
     optional: bool = False
-    blocked_by: str | None = None
+
+    @property
+    def action(self) -> Action:
+        return Action(self.__struct_config__.tag)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The in-tree images of the plan that have to be made first."""
+        return ()
+
+
+class Reuse(Decision, frozen=True, kw_only=True, tag=Action.REUSE.value):
+    """Nothing is made: ``reference`` is where its children find the image.
+
+    ``digest`` is set where the registry has a selected image under its very tag. ``image_id`` is
+    the Docker Engine's image that still has to be given the name, if that is who has it.
+    """
+
+    reference: str
+    image_id: str = ""
     digest: str = ""
 
 
+class Retag(Decision, frozen=True, kw_only=True, tag=Action.RETAG.value):
+    """The registry has the image as ``digest``, and only tags are missing."""
+
+    reference: str
+    digest: str
+
+
+class _Made(Decision, frozen=True, kw_only=True):
+    above: tuple[str, ...] = ()
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        return self.above
+
+
+class Assemble(_Made, frozen=True, kw_only=True, tag=Action.ASSEMBLE.value):
+    """The image is put together in process.
+
+    ``pushed`` are the parents that an engine makes: they have to be in the registry first, where
+    they are read. ``in_engine`` is False where nobody asks the Docker Engine for the image.
+    ``bare``: its repository has the layers of its base, as far as is known, and nobody looks for
+    its key, so that it needs no other name there than its tags.
+    """
+
+    pushed: tuple[str, ...] = ()
+    in_engine: bool = True
+    bare: bool = False
+
+
+class Build(_Made, frozen=True, kw_only=True, tag=Action.BUILD.value):
+    """An engine builds the image."""
+
+
+class Block(Decision, frozen=True, kw_only=True, tag=Action.BLOCKED.value):
+    """The image cannot be made, because ``by`` cannot."""
+
+    by: str
+
+
 class Plan(Struct, frozen=True, kw_only=True):
-    """The steps in build order; ``commit`` is "" where no revision is known.
+    """The decisions in build order; ``commit`` is "" where no revision is known.
 
     ``remarks``: what whoever uses these images should know of them, a line each.
     """
 
     commit: str
     dirty: bool
-    steps: tuple[Step, ...]
+    steps: tuple[Decision, ...]
     remarks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
@@ -70,165 +125,245 @@ class Plan(Struct, frozen=True, kw_only=True):
                     "reasons": list(step.reasons),
                     "key": step.key or None,
                     "refs": list(step.refs),
-                    "blocked_by": step.blocked_by,
+                    "blocked_by": step.by if isinstance(step, Block) else None,
                 }
                 for step in self.steps
             ],
         }
 
 
-class Known(Struct, frozen=True, kw_only=True):
+class AvailableImage(Struct, frozen=True, kw_only=True):
+    """Where an image with a certain key is: ``reference`` for engines, ``place`` for people.
+
+    ``image_id`` is set where the Docker Engine has the image, perhaps under another name.
+    """
+
+    reference: str
+    place: str
+    image_id: str = ""
+
+
+class ImageFacts(Struct, frozen=True, kw_only=True):
     """What is known of one image before anything is done.
 
-    ``key`` is "" where it is not known; ``existing`` says where the key was found, as a person
-    would read it ("the engine"), or is "". ``refs`` are what the image would be called.
-
-    ``digest`` is set where the registry has a selected image that is to be published: ``tagged``,
-    it even has its release tag; ``of`` is the release that it was found in. ``reasons`` are why it
-    has to be built otherwise.
+    ``key`` is "" where it is not known; ``refs`` are what the image would be called; ``tested``: it
+    has tests to pass. ``available`` is where an image of this key is, and ``published`` what the
+    registry has of a selected image that is to be published; ``changes`` are why it has not.
     """
 
     key: str
     refs: tuple[str, ...]
-    existing: str = ""
     optional: bool = False
-    digest: str = ""
-    tagged: bool = False
-    of: str = ""
-    reasons: tuple[str, ...] = ()
+    tested: bool = False
+    available: AvailableImage | None = None
+    published: Published | None = None
+    changes: tuple[str, ...] = ()
 
 
-def wanted(graph: ImageGraph, selection: Selection, known: Mapping[str, Known]) -> tuple[str, ...]:
+class RunFacts(Struct, frozen=True, kw_only=True):
+    """All that the plan of a run follows from.
+
+    ``obstacles`` say of each image why it cannot be assembled, "" where it can as far as its
+    Dockerfile goes; None where another engine was asked for. With ``push`` the images come to the
+    registry one by one, each as soon as it is made and tested. ``refresh`` are the reasons of the
+    images that a refresh makes anew; ``released`` the images of the release that this one goes on
+    from.
+    """
+
+    graph: ImageGraph
+    selection: Selection
+    images: Mapping[str, ImageFacts]
+    commit: str = ""
+    dirty: bool = False
+    no_reuse: bool = False
+    push: bool = False
+    obstacles: Mapping[str, str] | None = None
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    refresh: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    released: Mapping[str, ReleasedImage] = field(default_factory=dict)
+
+    def is_there(self, name: str) -> bool:
+        """Whether nothing has to be made: what is selected counts only where it is published."""
+        facts = self.images[name]
+        if name in self.selection.because:
+            return facts.published is not None
+        return facts.available is not None
+
+
+def decide(facts: RunFacts) -> Plan:
+    """Decide for every selected image, and for every ancestor that one of them needs."""
+    names = wanted(facts)
+    making = _Making(facts, names)
+    return Plan(
+        commit=facts.commit,
+        dirty=facts.dirty,
+        steps=tuple(_decision(facts, making, name) for name in names),
+        remarks=remarks_on(facts.graph, names, facts.remarks),
+    )
+
+
+def wanted(facts: RunFacts) -> tuple[str, ...]:
     """The selected images and the ancestors that they need, in build order.
 
     An ancestor that exists already needs nothing above it, and no more does what is published.
     """
-    found = set(selection.images)
-    todo = list(found)
+    names = set(facts.selection.images)
+    todo = list(names)
     while todo:
         name = todo.pop()
-        if _is_there(known[name], selected=name in selection.because):
+        if facts.is_there(name):
             continue
-        for parent in graph[name].parents:
-            if parent not in found:
-                found.add(parent)
+        for parent in facts.graph[name].parents:
+            if parent not in names:
+                names.add(parent)
                 todo.append(parent)
-    return graph.in_order(found)
+    return facts.graph.in_order(names)
 
 
-def make_plan(
-    graph: ImageGraph,
-    selection: Selection,
-    known: Mapping[str, Known],
-    *,
-    commit: str,
-    dirty: bool,
-    no_reuse: bool = False,
-    remarks: Mapping[str, str] | None = None,
-    assembler: Mapping[str, str] | None = None,
-    push: bool = False,
-) -> Plan:
-    """Decide for every selected image, and for every ancestor that one of them needs.
-
-    ``assembler`` says of each image why the assembler cannot make it, "" where it can as far as its
-    Dockerfile goes; it is None where another engine was asked for. With ``push`` the images come
-    to the registry one by one, each as soon as it is made and tested.
-    """
-    names = wanted(graph, selection, known)
-    made = _Made(graph, selection, known, names, assembler, push=push)
-    steps: list[Step] = []
-    for name in names:
-        facts = known[name]
-        selected = name in selection.because
-        there = _is_there(facts, selected=selected)
-        because = selection.because.get(name, ())
-        obstacle = made.obstacle(name)
-        why = _reasons(facts, because, made.children(name), no_reuse=no_reuse)
-        steps.append(
-            Step(
+def _decision(facts: RunFacts, making: _Making, name: str) -> Decision:
+    image, selected = facts.images[name], name in facts.selection.because
+    optional, key, refs = image.optional, image.key, image.refs
+    because = _reasons(facts, making, name)
+    if facts.is_there(name):
+        digest = image.published.digest if image.published else ""
+        reference = _reference(facts, name)
+        if selected and image.published and not image.published.tagged:
+            return Retag(
                 image=name,
-                action=made.action(name),
-                reasons=(*why, reasons.needs_engine(obstacle)) if obstacle else why,
-                key=facts.key,
-                refs=facts.refs,
-                parents=tuple(p for p in graph[name].parents if p in names and not there),
-                pushed=made.pushed(name),
-                selected=selected,
-                optional=facts.optional,
-                digest=facts.digest,
+                reasons=because,
+                key=key,
+                refs=refs,
+                optional=optional,
+                reference=reference,
+                digest=digest,
             )
+        return Reuse(
+            image=name,
+            reasons=because,
+            key=key,
+            refs=refs,
+            selected=selected,
+            optional=optional,
+            reference=reference,
+            image_id=image.available.image_id if image.available and not digest else "",
+            digest=digest,
         )
-    return Plan(
-        commit=commit,
-        dirty=dirty,
-        steps=tuple(steps),
-        remarks=remarks_on(graph, names, remarks or {}),
+    parents = making.parents(name)
+    if making.is_assembled(name):
+        in_engine = not facts.push or making.is_needed(name) or image.tested
+        return Assemble(
+            image=name,
+            reasons=because,
+            key=key,
+            refs=refs,
+            selected=selected,
+            optional=optional,
+            above=parents,
+            pushed=making.built_parents(name),
+            in_engine=in_engine,
+            bare=not in_engine and not facts.graph.children(name) and _has_layers(facts, name),
+        )
+    return Build(
+        image=name,
+        reasons=because,
+        key=key,
+        refs=refs,
+        selected=selected,
+        optional=optional,
+        above=parents,
     )
 
 
-class _Made:
-    """How each image of a plan is made: by the assembler, by an engine, or not at all."""
+def _reference(facts: RunFacts, name: str) -> str:
+    """Where the children of an image that is there find it."""
+    image = facts.images[name]
+    if image.published is not None:
+        return str(facts.graph[name].repository.at(image.published.digest))
+    return image.available.reference if image.available else ""
 
-    def __init__(
-        self,
-        graph: ImageGraph,
-        selection: Selection,
-        known: Mapping[str, Known],
-        names: Sequence[str],
-        assembler: Mapping[str, str] | None,
-        *,
-        push: bool,
-    ) -> None:
-        self._graph = graph
-        self._known = known
-        self._selected = frozenset(selection.because)
+
+def _has_layers(facts: RunFacts, name: str) -> bool:
+    """Whether the release has this image on its base as that is now, so with the same layers."""
+    image = facts.graph[name]
+    base = image.links.get(image.base or "", "")
+    below, before = facts.released.get(base), facts.released.get(name)
+    if below is None or before is None or not (reference := _reference(facts, base)):
+        return False
+    same_base = Reference.parse(reference).digest == below.digest
+    return same_base and before.base == base and before.path == image.repository.path
+
+
+def _reasons(facts: RunFacts, making: _Making, name: str) -> tuple[str, ...]:
+    if name in facts.refresh:
+        return facts.refresh[name]  # nobody selected it
+    image, targets = facts.images[name], facts.selection.because.get(name)
+    if not targets:
+        place = image.available.place if image.available else ""
+        children = making.children(name)
+        why = reasons.needed(children, place=place, key=image.key, no_reuse=facts.no_reuse)
+    elif image.published is not None:
+        why = reasons.published(image.published.of, tagged=image.published.tagged)
+    else:
+        why = image.changes or reasons.selected(targets)
+    obstacle = making.obstacle(name)
+    return (*why, reasons.needs_engine(obstacle)) if obstacle else why
+
+
+class _Making:
+    """How each image of a plan is made: put together here, by an engine, or not at all."""
+
+    def __init__(self, facts: RunFacts, names: Sequence[str]) -> None:
+        self._facts = facts
         self._names = frozenset(names)
-        self._own = assembler
-        self._push = push
+        self._needed = frozenset(parent for name in names for parent in self.parents(name))
         self._engine_child = dict(self._engine_children(names))
         self._obstacles: dict[str, str] = {}
         for name in names:
             self._obstacles[name] = self._find_obstacle(name)
 
     def children(self, name: str) -> list[str]:
-        return [child for child in self._graph.children(name) if child in self._names]
+        return [child for child in self._facts.graph.children(name) if child in self._names]
+
+    def parents(self, name: str) -> tuple[str, ...]:
+        """The images of the plan that have to be made first."""
+        if self._facts.is_there(name):
+            return ()
+        return tuple(p for p in self._facts.graph[name].parents if p in self._names)
+
+    def is_needed(self, name: str) -> bool:
+        """Whether another image of the plan is made on it."""
+        return name in self._needed
 
     def obstacle(self, name: str) -> str:
         """Why an engine makes the image; "" where none does, or was asked for."""
         return self._obstacles[name]
 
-    def action(self, name: str) -> Action:
-        if self._is_there(name):
-            facts = self._known[name]
-            tagged = facts.tagged or name not in self._selected
-            return Action.REUSE if tagged else Action.RETAG
-        assembled = self._own is not None and not self._obstacles[name]
-        return Action.ASSEMBLE if assembled else Action.BUILD
+    def is_assembled(self, name: str) -> bool:
+        return (
+            self._facts.obstacles is not None
+            and not self._facts.is_there(name)
+            and not self._obstacles[name]
+        )
 
-    def pushed(self, name: str) -> tuple[str, ...]:
-        """The parents that have to be in the registry before the image can be assembled."""
-        if self.action(name) is not Action.ASSEMBLE:
-            return ()
-        return self._built_parents(name)
-
-    def _is_there(self, name: str) -> bool:
-        return _is_there(self._known[name], selected=name in self._selected)
-
-    def _built_parents(self, name: str) -> tuple[str, ...]:
+    def built_parents(self, name: str) -> tuple[str, ...]:
+        """The parents that an engine builds in this run."""
         return tuple(
             parent
-            for parent in self._graph[name].parents
-            if parent in self._names and self.action(parent) is Action.BUILD
+            for parent in self._facts.graph[name].parents
+            if parent in self._names
+            and not self._facts.is_there(parent)
+            and not self.is_assembled(parent)
         )
 
     def _find_obstacle(self, name: str) -> str:
         """Parents first, for it depends on what makes them."""
-        if self._own is None or self._is_there(name):
+        obstacles = self._facts.obstacles
+        if obstacles is None or self._facts.is_there(name):
             return ""
-        built = self._built_parents(name)
-        if self._own[name] or not built:
-            return self._own[name]
-        if not self._push:
+        built = self.built_parents(name)
+        if obstacles[name] or not built:
+            return obstacles[name]
+        if not self._facts.push:
             return reasons.stands_on_build(built[0])
         # A build that stood on this image would have to wait until the parent is pushed.
         child = self._engine_child[name]
@@ -236,29 +371,14 @@ class _Made:
 
     def _engine_children(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Of each image one that an engine builds and that is built on it, directly or not."""
-        found: dict[str, str] = {}
+        obstacles = self._facts.obstacles
+        known: dict[str, str] = {}
         for name in reversed(names):
             for child in self.children(name):
-                if self._is_there(child) or self._own is None:
+                if self._facts.is_there(child) or obstacles is None:
                     continue
-                below = child if self._own[child] else found[child]
+                below = child if obstacles[child] else known[child]
                 if below:
-                    found[name] = below
+                    known[name] = below
                     break
-            yield name, found.setdefault(name, "")
-
-
-def _is_there(facts: Known, *, selected: bool) -> bool:
-    """Whether nothing has to be made: what is selected counts only where it is published."""
-    return bool(facts.digest if selected else facts.existing)
-
-
-def _reasons(
-    facts: Known, because: Sequence[str], children: Sequence[str], *, no_reuse: bool
-) -> tuple[str, ...]:
-    """``because`` are the targets that selected it, ``children`` what needs it otherwise."""
-    if not because:
-        return reasons.needed(children, place=facts.existing, key=facts.key, no_reuse=no_reuse)
-    if facts.digest:
-        return reasons.published(facts.of, tagged=facts.tagged)
-    return facts.reasons or reasons.selected(because)
+            yield name, known.setdefault(name, "")

@@ -1,7 +1,7 @@
-"""Which step may start next, and what the end of one means for the others: a state machine.
+"""Which task may start next, and what the end of one means for the others: a state machine.
 
-It has no threads, no clock and no I/O. A step is waiting, ready, running or settled; ``finish``
-settles a running step together with all that can no longer be done because of it.
+It has no threads, no clock and no I/O. ``finish`` settles a running task together with all that can
+no longer be done because of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import graphlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 
 from msgspec import Struct
 
@@ -20,7 +21,16 @@ Unstarted = Blocked | Interrupted
 Settled = tuple[StepId, Unstarted]
 
 
-class ScheduledStep(Struct, frozen=True, kw_only=True):
+class State(Enum):
+    """Where a task is; it only ever goes on to a later one of these."""
+
+    WAITING = "something that has to come before it has not ended"
+    READY = "it starts as soon as its pool has room"
+    RUNNING = "it was started, and has not ended"
+    SETTLED = "it has an outcome, be it that it will never start"
+
+
+class Task(Struct, frozen=True, kw_only=True):
     """One step and what has to happen before it.
 
     All of ``needs`` must have ended well; those of ``after`` must merely have ended. ``pool`` names
@@ -55,7 +65,7 @@ class Schedule:
 
     def __init__(
         self,
-        steps: Iterable[ScheduledStep],
+        steps: Iterable[Task],
         limits: Mapping[str, int],
         *,
         keep_going: bool = True,
@@ -101,8 +111,15 @@ class Schedule:
     def outcomes(self) -> Mapping[StepId, Outcome]:
         return self._outcomes
 
-    def step(self, id_: StepId) -> ScheduledStep:
+    def step(self, id_: StepId) -> Task:
         return self._steps[id_]
+
+    def state(self, id_: StepId) -> State:
+        if id_ in self._outcomes:
+            return State.SETTLED
+        if id_ in self._running:
+            return State.RUNNING
+        return State.WAITING if self._waiting_for[id_] else State.READY
 
     def start_ready(self, may_start: Callable[[StepId], bool] | None = None) -> list[StepId]:
         """Start all that can start, longest remaining path first, and say what that was.
@@ -127,8 +144,8 @@ class Schedule:
 
         ``outcome`` may itself be ``Blocked``: its dependents then are blocked by the same image.
         """
-        if id_ not in self._running:
-            raise Bug(f"{id_} ended, but it was not running")
+        if (state := self.state(id_)) is not State.RUNNING:
+            raise Bug(f"{id_} ended, but it was not running: {state.value}")
         self._running.remove(id_)
         self._free[self._steps[id_].pool] += 1
         settled = self._settle(id_, outcome)
@@ -142,7 +159,7 @@ class Schedule:
         self._cancelled = True
         for ready in self._ready.values():
             ready.clear()
-        rest = [i for i in self._steps if i not in self._outcomes and i not in self._running]
+        rest = [i for i in self._steps if self.state(i) in (State.WAITING, State.READY)]
         rest.sort(key=self._urgency.__getitem__)
         outcome = Interrupted()
         self._outcomes.update((id_, outcome) for id_ in rest)
@@ -181,7 +198,7 @@ class Schedule:
         heapq.heappush(self._ready[self._steps[id_].pool], (self._urgency[id_], id_))
 
 
-def bound(steps: Iterable[ScheduledStep], jobs: int, seconds: Mapping[StepId, float]) -> float:
+def bound(steps: Iterable[Task], jobs: int, seconds: Mapping[StepId, float]) -> float:
     """The least time in which ``jobs`` at once could have built and tested all of this."""
     making = {step.id: step for step in steps if step.id.phase in (Phase.BUILD, Phase.TEST)}
     path: dict[StepId, float] = {}
@@ -205,8 +222,8 @@ def _fate_of_dependents(id_: StepId, outcome: Outcome) -> Unstarted | None:
     return None
 
 
-def _by_id(steps: Iterable[ScheduledStep]) -> dict[StepId, ScheduledStep]:
-    known: dict[StepId, ScheduledStep] = {}
+def _by_id(steps: Iterable[Task]) -> dict[StepId, Task]:
+    known: dict[StepId, Task] = {}
     for step in steps:
         if step.id in known:
             raise Bug(f"{step.id} is scheduled twice")
@@ -217,7 +234,7 @@ def _by_id(steps: Iterable[ScheduledStep]) -> dict[StepId, ScheduledStep]:
     return known
 
 
-def _check_pools(steps: Iterable[ScheduledStep], limits: Mapping[str, int]) -> None:
+def _check_pools(steps: Iterable[Task], limits: Mapping[str, int]) -> None:
     for pool, limit in limits.items():
         if limit < 1:
             raise Bug(f'pool "{pool}" has a limit of {limit}, so its steps would never run')
@@ -226,7 +243,7 @@ def _check_pools(steps: Iterable[ScheduledStep], limits: Mapping[str, int]) -> N
             raise Bug(f'{step.id} is in pool "{step.pool}", which has no limit')
 
 
-def _in_order(steps: Mapping[StepId, ScheduledStep]) -> list[StepId]:
+def _in_order(steps: Mapping[StepId, Task]) -> list[StepId]:
     """Every step after those that come before it; steps that are not given are passed over."""
     before = {id_: [i for i in step.before if i in steps] for id_, step in steps.items()}
     try:
@@ -236,7 +253,7 @@ def _in_order(steps: Mapping[StepId, ScheduledStep]) -> list[StepId]:
         raise Bug(f"these steps wait for each other: {path}") from error
 
 
-def _dependents(steps: Mapping[StepId, ScheduledStep]) -> dict[StepId, list[StepId]]:
+def _dependents(steps: Mapping[StepId, Task]) -> dict[StepId, list[StepId]]:
     dependents: dict[StepId, list[StepId]] = {id_: [] for id_ in steps}
     for step in steps.values():
         for before in step.before:
@@ -245,7 +262,7 @@ def _dependents(steps: Mapping[StepId, ScheduledStep]) -> dict[StepId, list[Step
 
 
 def _urgency(
-    steps: Mapping[StepId, ScheduledStep],
+    steps: Mapping[StepId, Task],
     order: list[StepId],
     dependents: Mapping[StepId, list[StepId]],
 ) -> dict[StepId, _Urgency]:

@@ -23,9 +23,9 @@ from builder.core.events import (
     Summary,
     Tagged,
 )
-from builder.core.plan import Action, Plan, Step
+from builder.core.plan import Block, Decision, Plan, Retag, Reuse
 from builder.core.reference import Reference
-from builder.core.schedule import ScheduledStep, bound
+from builder.core.schedule import Task, bound
 
 _MAKING = (Phase.BUILD, Phase.TEST)
 # What is done for all images together, once all are published: that one of them missed it is the
@@ -38,7 +38,7 @@ def summarise(
     finished: Mapping[StepId, StepFinished],
     *,
     run_id: str,
-    steps: Sequence[ScheduledStep],
+    steps: Sequence[Task],
     jobs: int,
     started: float,
     seconds: float,
@@ -78,7 +78,7 @@ _Ends = Mapping[Phase, StepFinished]
 
 
 def _by_image(
-    steps: Sequence[ScheduledStep], finished: Mapping[StepId, StepFinished]
+    steps: Sequence[Task], finished: Mapping[StepId, StepFinished]
 ) -> dict[str, dict[Phase, StepFinished]]:
     ends: dict[str, dict[Phase, StepFinished]] = {}
     order = tuple(Phase)
@@ -88,7 +88,7 @@ def _by_image(
     return ends
 
 
-def _image_result(step: Step, ends: _Ends, log_of: Callable[[str], str] | None) -> ImageResult:
+def _image_result(step: Decision, ends: _Ends, log_of: Callable[[str], str] | None) -> ImageResult:
     outcomes = [end.outcome for end in ends.values()]
     status, error, blocked_by = _fate(step, ends)
     built = next((o for o in outcomes if isinstance(o, Built)), None)
@@ -101,7 +101,7 @@ def _image_result(step: Step, ends: _Ends, log_of: Callable[[str], str] | None) 
         status=status,
         reasons=step.reasons,
         key=step.key,
-        digest=_digest(outcomes) or step.digest or None,
+        digest=_digest(outcomes) or _published(step) or None,
         refs=_refs(step, ends, status),
         seconds=sum(end.seconds for phase, end in ends.items() if phase in _MAKING),
         size=built.size if built else None,
@@ -119,7 +119,7 @@ def _was_started(outcome: Outcome) -> bool:
     return not isinstance(outcome, Blocked | Interrupted)
 
 
-def _fate(step: Step, ends: _Ends) -> tuple[ImageStatus, Failed | None, str | None]:
+def _fate(step: Decision, ends: _Ends) -> tuple[ImageStatus, Failed | None, str | None]:
     """Status, error and the image to blame; a failure outweighs all else."""
     for end in ends.values():
         if isinstance(end.outcome, Failed):
@@ -130,9 +130,9 @@ def _fate(step: Step, ends: _Ends) -> tuple[ImageStatus, Failed | None, str | No
             return ImageStatus.BLOCKED, None, outcome.by
     if any(isinstance(outcome, Interrupted) for outcome in own):
         return ImageStatus.INTERRUPTED, None, None
-    if step.action is Action.BLOCKED:
-        return ImageStatus.BLOCKED, None, step.blocked_by
-    if not own and step.action is not Action.REUSE:
+    if isinstance(step, Block):
+        return ImageStatus.BLOCKED, None, step.by
+    if not own and not isinstance(step, Reuse):
         return _fate_of_retag(ends), None, None
     return ImageStatus.OK, None, None
 
@@ -147,11 +147,16 @@ def _fate_of_retag(ends: _Ends) -> ImageStatus:
     return ImageStatus.SKIPPED
 
 
-def _refs(step: Step, ends: _Ends, status: ImageStatus) -> tuple[str, ...]:
+def _refs(step: Decision, ends: _Ends, status: ImageStatus) -> tuple[str, ...]:
     if any(phase not in _MAKING for phase in ends):
         tagged = (end.outcome for end in ends.values() if isinstance(end.outcome, Tagged))
         return tuple(reference for outcome in tagged for reference in outcome.references)
     return step.refs if status is ImageStatus.OK else ()
+
+
+def _published(step: Decision) -> str:
+    """The digest that the registry had before the run."""
+    return step.digest if isinstance(step, Reuse | Retag) else ""
 
 
 def _digest(outcomes: Sequence[Outcome]) -> str | None:
@@ -170,7 +175,7 @@ def _exit_code(plan: Plan, ends: Mapping[str, _Ends], *, interrupted: bool) -> i
         for step in plan.steps
         for phase, end in ends.get(step.image, {}).items()
     }
-    if any(step.action is Action.BLOCKED and not step.optional for step in plan.steps):
+    if any(isinstance(step, Block) and not step.optional for step in plan.steps):
         codes.add(BuildError.exit_code)
     stopped = InterruptedRunError.exit_code
     if interrupted and Bug.exit_code not in codes:
@@ -180,7 +185,7 @@ def _exit_code(plan: Plan, ends: Mapping[str, _Ends], *, interrupted: bool) -> i
     return next((code for code in order if code in codes), 0)
 
 
-def _code(step: Step, phase: Phase, outcome: Outcome) -> int:
+def _code(step: Decision, phase: Phase, outcome: Outcome) -> int:
     """What one outcome makes of the whole run."""
     if isinstance(outcome, Failed) and outcome.exit_code == Bug.exit_code:
         return Bug.exit_code

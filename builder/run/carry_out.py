@@ -16,9 +16,9 @@ from builder.core.events import Report, RunFinished, RunStarted, Summary
 from builder.core.options import BuildOptions
 from builder.core.plan import Plan
 from builder.core.release import Inputs
-from builder.core.schedule import GATE, ScheduledStep
-from builder.core.steps import BUILD_POOL, PUSH_POOL
+from builder.core.schedule import GATE, Task
 from builder.core.summary import summarise
+from builder.core.tasks import BUILD_POOL, PUSH_POOL
 from builder.publish.publication import Publication
 from builder.registry.content import Manifest
 from builder.report.json_report import write_report
@@ -39,7 +39,7 @@ class Run(Struct, frozen=True, kw_only=True):
     run_id: str
     plan: Plan
     jobs: Mapping[str, Job]
-    steps: tuple[ScheduledStep, ...]
+    steps: tuple[Task, ...]
     parallel: int
     started: float
     log_dir: Path

@@ -26,7 +26,7 @@ from builder.core.events import (
     StepId,
     StepStarted,
 )
-from builder.core.schedule import Schedule, ScheduledStep
+from builder.core.schedule import Schedule, Task
 from builder.run.workers import Ended, Work, Workers
 from builder.system.clock import Clock
 
@@ -67,7 +67,7 @@ class StepCrashedError(Bug):
 
 
 def execute(
-    steps: Iterable[ScheduledStep],
+    steps: Iterable[Task],
     work: Work,
     *,
     limits: Mapping[str, int],

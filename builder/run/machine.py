@@ -13,11 +13,12 @@ from builder.core.errors import PublishError
 from builder.core.events import Note, Report
 from builder.core.image import Image
 from builder.core.labels import KEY
+from builder.core.plan import AvailableImage
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
-from builder.run.prepare import Existing, staged_reference
+from builder.run.prepare import staged_reference
 from builder.system.state_folder import state_dir
 from builder.tree.read import LOCAL, Tree
 
@@ -74,21 +75,21 @@ class Machine(Struct, frozen=True, kw_only=True):
         """Engines of one class make the same image of the same input."""
         return "classic" if forced == "classic" else "buildkit"
 
-    def existing(self, image: Image, key: str, release: str) -> Existing | None:
+    def existing(self, image: Image, key: str, release: str) -> AvailableImage | None:
         """The image of this key, in the engine or else in the registry."""
         # An engine with many images takes long to look through them all.
         local = self.daemon.inspect(release)
         if local is None or local.labels.get(KEY) != key:
             local = self.daemon.find_labelled(KEY, key)
         if local is not None:
-            return Existing(reference=release, place="the engine", image_id=local.id)
+            return AvailableImage(reference=release, place="the engine", image_id=local.id)
         try:
             digest = self.daemon.remote_digest(staged_reference(image, key))
         except PublishError:
             return None  # a registry that does not answer has nothing to offer; it is no duty here
         if digest is None:
             return None
-        return Existing(reference=str(image.repository.at(digest)), place="the registry")
+        return AvailableImage(reference=str(image.repository.at(digest)), place="the registry")
 
     def start_registry(self, tree: Tree, report: Report) -> None:
         """Start the embedded registry, if that is the one to publish to.

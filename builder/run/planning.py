@@ -7,20 +7,28 @@ from functools import partial
 
 from msgspec import Struct, field
 
-from builder.core.assemble.obstacles import obstacle
+from builder.core.assemble.obstacles import all_assembled, obstacle, quick_to_make
 from builder.core.bases import Pin, Resolution, ResolvedBase, unreadable
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
 from builder.core.image import Image
 from builder.core.options import BuildOptions
-from builder.core.plan import Action, Plan, make_plan
+from builder.core.plan import (
+    Assemble,
+    AvailableImage,
+    Build,
+    Plan,
+    RunFacts,
+    decide,
+)
 from builder.core.published import Published
 from builder.core.release import Inputs
+from builder.core.renewal import Renewal
 from builder.core.select import Selection
 from builder.engines import bases
 from builder.publish.publication import Publication
 from builder.run.machine import Machine
-from builder.run.prepare import Existing, Identities, identify, known_images
+from builder.run.prepare import Identities, identify, image_facts
 from builder.tree.context import ContextListing, ReadContext
 from builder.tree.read import Tree
 
@@ -30,12 +38,10 @@ Provide = Callable[[frozenset[str], Mapping[str, Pin]], Resolution]
 class Planned(Struct, frozen=True, kw_only=True):
     """A plan, and what it was made from.
 
-    ``existing`` says where the images are that are not built; ``inputs`` and ``contexts`` are empty
-    where the keys are not known.
+    ``inputs`` and ``contexts`` are empty where the keys are not known.
     """
 
     plan: Plan
-    existing: Mapping[str, Existing]
     resolution: Resolution
     inputs: Mapping[str, Inputs]
     contexts: Mapping[str, ReadContext]
@@ -52,6 +58,7 @@ class Planner(Struct, frozen=True, kw_only=True):
     options: BuildOptions
     machine: Machine | None
     publication: Publication | None = None
+    renewal: Renewal | None = None
     generations: Mapping[str, int] | None = None
     listings: Mapping[str, ContextListing] = field(default_factory=dict)
 
@@ -99,7 +106,7 @@ class Planner(Struct, frozen=True, kw_only=True):
     def _promised(self, planned: Planned) -> dict[str, Pin]:
         found: dict[str, Pin] = {}
         for step in planned.plan.steps:
-            if step.action in (Action.BUILD, Action.ASSEMBLE):
+            if isinstance(step, Build | Assemble):
                 for text in self.tree.graph[step.image].external:
                     base = planned.resolution[text]
                     if isinstance(base, ResolvedBase) and base.digest_only:
@@ -119,56 +126,59 @@ class Planner(Struct, frozen=True, kw_only=True):
         names = graph.in_order({*selection.images, *graph.ancestors(selection.images)})
         known_as = self._identities(names, resolution, listings)
         obstacles = self._obstacles(names, resolution)
+        tested = [name for name in names if tree.config.image(name).test]
         published: Mapping[str, Published] = {}
-        reasons: dict[str, tuple[str, ...]] = {}
+        changes: dict[str, tuple[str, ...]] = {}
         if self.publication is not None and not self._anew:
             published = self.publication.look_up(
-                selection.images, known_as.keys, known_as.inputs, _quick(tree, obstacles or {})
+                selection.images,
+                known_as.keys,
+                known_as.inputs,
+                quick_to_make(graph, obstacles or {}, tested),
             )
-            reasons = {
+            changes = {
                 name: self.publication.reasons(name, known_as.inputs.get(name), published)
                 for name in selection.images
                 if name not in published
             }
-        # What an engine builds on is best in the engine; the assembler reads it in the registry.
-        assembled = obstacles is not None and not any(
-            obstacles[name] for name in selection.images if name not in published
-        )
-        known, existing = known_images(
-            tree,
-            frozenset(selection.images),
-            known_as.keys,
-            partial(self._existing, in_engine=not assembled),
-            published=published,
-            reasons=reasons,
-        )
-        made = make_plan(
-            graph,
-            selection,
-            known,
+        assembled = all_assembled(selection, obstacles, published)
+        facts = RunFacts(
+            graph=graph,
+            selection=selection,
+            images=image_facts(
+                tree,
+                frozenset(selection.images),
+                known_as.keys,
+                partial(self._existing, in_engine=not assembled),
+                published=published,
+                changes=changes,
+            ),
             commit=tree.revision.commit if tree.revision else "",
             dirty=tree.dirty,
             no_reuse=options.no_reuse,
-            remarks=tree.config.remarks,
-            assembler=obstacles,
             push=options.push,
+            obstacles=obstacles,
+            remarks=tree.config.remarks,
+            refresh={name: self.renewal.reasons(name) for name in self.renewal.images}
+            if self.renewal
+            else {},
+            released=self.publication.released if self.publication else {},
         )
         return Planned(
-            plan=made,
-            existing=existing,
+            plan=decide(facts),
             resolution=resolution,
             inputs=known_as.inputs,
             contexts=known_as.contexts,
         )
 
-    def _existing(self, image: Image, key: str, *, in_engine: bool) -> Existing | None:
+    def _existing(self, image: Image, key: str, *, in_engine: bool) -> AvailableImage | None:
         """Where an image is that is not selected, but needed."""
         if self.options.no_reuse:
             return None
         if self.publication is not None and not in_engine:
             released = self.publication.find(image, key)
             if released is not None:
-                return Existing(reference=str(released), place="the registry")
+                return AvailableImage(reference=str(released), place="the registry")
         if self.machine is None:
             return None
         return self.machine.existing(image, key, self.tree.refs(image.name)[0])
@@ -211,15 +221,6 @@ class Planner(Struct, frozen=True, kw_only=True):
             generations=self.generations,
             listings=listings,
         )
-
-
-def _quick(tree: Tree, obstacles: Mapping[str, str]) -> frozenset[str]:
-    """What the assembler makes of images of this tree alone, and nobody has to test."""
-    return frozenset(
-        name
-        for name, obstacle in obstacles.items()
-        if not obstacle and not tree.graph[name].external and not tree.config.image(name).test
-    )
 
 
 def externals(tree: Tree, selection: Selection) -> frozenset[str]:

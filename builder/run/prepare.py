@@ -15,10 +15,18 @@ from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image
 from builder.core.keys import FileIdentity, content_key, inputs_of, key_tag
 from builder.core.labels import oci_labels
-from builder.core.plan import Action, Known, Plan, Step
+from builder.core.plan import (
+    Assemble,
+    AvailableImage,
+    Build,
+    Decision,
+    ImageFacts,
+    Plan,
+    Retag,
+    Reuse,
+)
 from builder.core.published import Published
-from builder.core.reference import Reference
-from builder.core.release import Inputs, ReleasedImage
+from builder.core.release import Inputs
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
 from builder.run.work import Job
@@ -28,18 +36,7 @@ from builder.tree.read import Tree, context_of
 CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret
 
 
-class Existing(Struct, frozen=True, kw_only=True):
-    """Where an image with a certain key is: ``reference`` for engines, ``place`` for people.
-
-    ``image_id`` is set where the engine has the image, perhaps under another name.
-    """
-
-    reference: str
-    place: str
-    image_id: str = ""
-
-
-Find = Callable[[Image, str], Existing | None]
+Find = Callable[[Image, str], AvailableImage | None]
 
 
 class Identities(Struct, frozen=True, kw_only=True):
@@ -123,41 +120,31 @@ def _identities(read: ReadContext) -> list[FileIdentity]:
     ]
 
 
-def known_images(
+def image_facts(
     tree: Tree,
     selected: frozenset[str],
     keys: Mapping[str, str],
     find: Find,
     *,
     published: Mapping[str, Published],
-    reasons: Mapping[str, tuple[str, ...]],
-) -> tuple[dict[str, Known], dict[str, Existing]]:
+    changes: Mapping[str, tuple[str, ...]],
+) -> dict[str, ImageFacts]:
     """What is known of each image; ``find`` is asked for ancestors that are not selected.
 
-    ``published`` are the selected ones that the registry has; ``reasons`` why others are built.
+    ``published`` are the selected ones that the registry has; ``changes`` why others are built.
     """
-    known: dict[str, Known] = {}
-    existing: dict[str, Existing] = {}
-    for name, key in keys.items():
-        image = tree.graph[name]
-        there = published.get(name)
-        found = find(image, key) if key and name not in selected else None
-        if there is not None:
-            reference = str(image.repository.at(there.digest))
-            found = Existing(reference=reference, place="the registry")
-        if found is not None:
-            existing[name] = found
-        known[name] = Known(
+    return {
+        name: ImageFacts(
             key=key,
             refs=tree.refs(name),
-            existing=found.place if found else "",
             optional=tree.config.image(name).optional,
-            digest=there.digest if there else "",
-            tagged=there is not None and there.tagged,
-            of=there.of if there else "",
-            reasons=reasons.get(name, ()),
+            tested=bool(tree.config.image(name).test),
+            available=find(tree.graph[name], key) if key and name not in selected else None,
+            published=published.get(name),
+            changes=changes.get(name, ()),
         )
-    return known, existing
+        for name, key in keys.items()
+    }
 
 
 def make_jobs(
@@ -165,89 +152,79 @@ def make_jobs(
     plan: Plan,
     *,
     bases: Resolution,
-    existing: Mapping[str, Existing],
     environ: Mapping[str, str],
     no_cache: bool | frozenset[str],
     push: bool,
-    released: Mapping[str, ReleasedImage],
     contexts: Mapping[str, ReadContext],
 ) -> dict[str, Job]:
     """One job per image of the plan; ``no_cache`` is for all, or for the images that it names.
 
-    ``released`` are the images of the release that this run goes on from, if it publishes;
     ``contexts`` are those that the keys of the plan were made of.
     """
-    jobs = {
+    references = {
+        step.image: step.reference for step in plan.steps if isinstance(step, Reuse | Retag)
+    }
+    return {
         step.image: (
-            _reuse_job(tree, step, existing[step.image])
-            if step.action in (Action.REUSE, Action.RETAG)
-            else _build_job(
+            _build_job(
                 tree,
                 step,
                 bases,
-                existing,
+                references,
                 environ,
                 read=contexts.get(step.image),
                 no_cache=no_cache if isinstance(no_cache, bool) else step.image in no_cache,
+                push=push,
+            )
+            if isinstance(step, Assemble | Build)
+            else Job(
+                decision=step,
+                repository=tree.graph[step.image].repository,
+                tag=tree.tags[step.image],
+                moving=tree.moving[step.image],
             )
         )
         for step in plan.steps
     }
-    return _with_places(tree, plan, jobs, existing, released) if push else jobs
-
-
-def _reuse_job(tree: Tree, step: Step, found: Existing) -> Job:
-    return Job(
-        image=step.image,
-        repository=tree.graph[step.image].repository,
-        key=step.key,
-        tag=tree.tags[step.image],
-        moving=tree.moving[step.image],
-        reused=found.reference,
-        reused_id=found.image_id,
-        digest=step.digest,
-        tagged=step.action is Action.REUSE,
-        optional=step.optional,
-    )
 
 
 def _build_job(
     tree: Tree,
-    step: Step,
+    step: Assemble | Build,
     bases: Resolution,
-    existing: Mapping[str, Existing],
+    references: Mapping[str, str],
     environ: Mapping[str, str],
     *,
     read: ReadContext | None,
     no_cache: bool,
+    push: bool,
 ) -> Job:
     image = tree.graph[step.image]
     found = {text: bases[text] for text in image.external}
     obstacle = next((base for base in found.values() if isinstance(base, OcbuildError)), None)
     request = None
     if obstacle is None:
-        contexts = {**_in_tree(tree, image, existing), **_external(found)}
+        contexts = {**_in_tree(tree, image, references), **_external(found)}
         request = _request(tree, image, step, contexts, environ, read=read, no_cache=no_cache)
+        if isinstance(step, Assemble):
+            request = replace(request, in_engine=step.in_engine, published=push)
     return Job(
-        image=step.image,
+        decision=step,
         repository=image.repository,
-        key=step.key,
         tag=tree.tags[step.image],
         moving=tree.moving[step.image],
         base=image.links.get(image.base or ""),
         request=request,
-        assembled=step.action is Action.ASSEMBLE,
         tests=tree.config.image(step.image).test,
         timeout=_timeout(tree.config, step.image),
         obstacle=obstacle,
-        optional=step.optional,
     )
 
 
-def _in_tree(tree: Tree, image: Image, existing: Mapping[str, Existing]) -> dict[str, str]:
+def _in_tree(tree: Tree, image: Image, references: Mapping[str, str]) -> dict[str, str]:
     """Each in-tree name to what the engine shall take for it; no Dockerfile is ever rewritten."""
     return {
-        text: existing[name].reference if name in existing else tree.refs(name)[0]
+        text: references[name] if name in references else tree.refs(name)[0]
         for text, name in image.links.items()
     }
 
@@ -259,7 +236,7 @@ def _external(found: Resolution) -> dict[str, str]:
 def _request(
     tree: Tree,
     image: Image,
-    step: Step,
+    step: Decision,
     contexts: Mapping[str, str],
     environ: Mapping[str, str],
     *,
@@ -307,7 +284,9 @@ def _target(image: Image) -> str | None:
     return stage.name
 
 
-def _labels(tree: Tree, image: Image, step: Step, contexts: Mapping[str, str]) -> dict[str, str]:
+def _labels(
+    tree: Tree, image: Image, step: Decision, contexts: Mapping[str, str]
+) -> dict[str, str]:
     revision = tree.revision
     base = image.base or ""
     in_tree = image.links.get(base)
@@ -337,44 +316,6 @@ def _secrets(config: Config, name: str, environ: Mapping[str, str]) -> dict[str,
 def _timeout(config: Config, name: str) -> float:
     own = config.image(name).timeout
     return config.build.timeout if own is None else own
-
-
-def _with_places(
-    tree: Tree,
-    plan: Plan,
-    jobs: Mapping[str, Job],
-    existing: Mapping[str, Existing],
-    released: Mapping[str, ReleasedImage],
-) -> dict[str, Job]:
-    """The jobs, with word of where the images are needed: all in the registry, some only there.
-
-    Those are assembled, have no test, and nothing of this run is built on them.
-    """
-    found = dict(jobs)
-    needed = {parent for step in plan.steps for parent in step.parents}
-    for step in plan.steps:
-        job = jobs[step.image]
-        if step.action is Action.ASSEMBLE and job.request:
-            in_engine = step.image in needed or bool(job.tests)
-            request = replace(job.request, in_engine=in_engine, published=True)
-            # Nobody looks for the key of an image that is as quick to make and that nothing needs.
-            held = not (in_engine or tree.graph.children(step.image)) and _is_held(
-                job, existing, released
-            )
-            found[step.image] = replace(job, request=request, held=held)
-    return found
-
-
-def _is_held(
-    job: Job, existing: Mapping[str, Existing], released: Mapping[str, ReleasedImage]
-) -> bool:
-    """Whether the release has this image on its base as that is now, so with the same layers."""
-    base, below = existing.get(job.base or ""), released.get(job.base or "")
-    before = released.get(job.image)
-    if base is None or below is None or before is None:
-        return False
-    same_base = Reference.parse(base.reference).digest == below.digest
-    return same_base and before.base == job.base and before.path == job.repository.path
 
 
 def staged_reference(image: Image, key: str) -> str:

@@ -27,6 +27,7 @@ from builder.core.events import (
 )
 from builder.core.keys import key_tag
 from builder.core.labels import BASE_DIGEST
+from builder.core.plan import Assemble, Decision, Retag, Reuse
 from builder.core.published import other_content
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
@@ -46,37 +47,30 @@ T = TypeVar("T")
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """All that the steps of one image need.
+    """What the phases of one image need besides what was decided.
 
-    ``request`` is None for an image that is only reused; ``reused`` then is the reference under
-    which its children find it, and ``reused_id`` the engine's image that still has to be given
-    that name, if it is the engine that has it. ``obstacle`` is an error that was found before the
-    run (a base that cannot be had): the image fails with it, and the others go on.
-    ``digest`` is set where the registry has the image already and only a tag is missing.
-    ``assembled`` is what the plan says of it: the assembler is not asked for any other image, for
-    whether it could make one may depend on how far the pushes of others have come.
-    ``moving`` are the tags that are set last of all. ``base`` is the in-tree image that the target
-    stage starts from. ``held``: the repository has the layers of the base, as far as is known, so
-    that an image which was assembled needs no other name there than its tags.
+    ``request`` is set where it is made; ``obstacle`` is an error that was found before the run (a
+    base that cannot be had): the image fails with it, and the others go on. ``moving`` are the tags
+    that are set last of all. ``base`` is the in-tree image that the target stage starts from.
     """
 
-    image: str
+    decision: Decision
     repository: Reference
-    key: str
     tag: str
     moving: tuple[str, ...] = ()
     base: str | None = None
     request: BuildRequest | None = None
-    assembled: bool = False
-    held: bool = False
-    reused: str | None = None
-    reused_id: str = ""
-    digest: str = ""
-    tagged: bool = False
-    optional: bool = False
     tests: tuple[str, ...] = ()
     timeout: float | None = None
     obstacle: OcbuildError | None = None
+
+    @property
+    def image(self) -> str:
+        return self.decision.image
+
+    @property
+    def key(self) -> str:
+        return self.decision.key
 
     @property
     def release(self) -> str:
@@ -140,8 +134,10 @@ class Worker:
     def _build(self, job: Job, step: StepId, context: Context) -> Outcome:
         if job.obstacle is not None:
             raise job.obstacle
+        if isinstance(job.decision, Reuse):
+            return self._reuse(job.decision)
         if job.request is None:
-            return self._reuse(job)
+            raise Bug(f"{job.image} is neither built nor reused")
         request = _with_base_digest(job.request, job.base, context)
 
         def tell(text: str) -> None:
@@ -161,16 +157,14 @@ class Worker:
         )
 
     def _candidates(self, job: Job) -> Iterator[Engine]:
-        if self._assembler is not None and (job.assembled or self._forced):
+        if self._assembler is not None and (isinstance(job.decision, Assemble) or self._forced):
             yield self._assembler
         yield from self._engines()
 
-    def _reuse(self, job: Job) -> Outcome:
-        if job.reused is None:
-            raise Bug(f"{job.image} is neither built nor reused")
-        if job.reused_id:
-            self._daemon.tag(job.reused_id, job.reused)
-        return Reused(reference=job.reused)
+    def _reuse(self, image: Reuse) -> Outcome:
+        if image.image_id:
+            self._daemon.tag(image.image_id, image.reference)
+        return Reused(reference=image.reference)
 
     def _test(self, job: Job, step: StepId, context: Context) -> Outcome:
         def sink(line: str) -> None:
@@ -211,7 +205,7 @@ class Worker:
         """Store an image that was assembled: under its key, or its blobs alone where it is held."""
         if self._assembler is None:
             return None
-        if job.held:
+        if isinstance(job.decision, Assemble) and job.decision.bare:
             return self._assembler.upload(job.release, job.repository)
         return self._assembler.store(job.release, job.staged)
 
@@ -254,10 +248,12 @@ class Worker:
 
     def _promises(self, job: Job) -> bool:
         """Whether the image's tag must not come to mean anything else than it does."""
-        return self._immutable and bool(self._digest(job)) and not job.tagged
+        is_reused = isinstance(job.decision, Reuse)
+        return self._immutable and bool(self._digest(job)) and not is_reused
 
     def _digest(self, job: Job) -> str:
-        return self._pushed.get(job.image, job.digest)
+        known = job.decision.digest if isinstance(job.decision, Reuse | Retag) else ""
+        return self._pushed.get(job.image, known)
 
     def _take_claim(self, context: Context) -> Outcome:
         """Be the only one who publishes, and see that nobody was quicker."""
@@ -270,7 +266,7 @@ class Worker:
     def _publish(self, job: Job, step: StepId, context: Context) -> Outcome:
         """Set tags with a request each: what they name is in the registry already."""
         pushed = context.needed.get(StepId(Phase.PUSH, job.image))
-        digest = pushed.digest if isinstance(pushed, Pushed) else job.digest
+        digest = pushed.digest if isinstance(pushed, Pushed) else self._digest(job)
         manifest = self._manifests.get(digest)
         if manifest is None:
             manifest = self._remote.manifest(job.repository.at(digest))

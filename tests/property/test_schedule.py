@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from msgspec import Struct, field
 
 from builder.core.events import Blocked, Built, Failed, Interrupted, Outcome, Phase, StepId
-from builder.core.schedule import Schedule, ScheduledStep, bound
+from builder.core.schedule import Schedule, Task, bound
 
 OK = Built(image_id="sha256:0", size=1, engine="fake")
 FAILED = Failed(message="no", exit_code=1)
@@ -14,15 +14,15 @@ POOLS = ("build", "push")
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> list[ScheduledStep]:
+def graphs(draw: st.DrawFn) -> list[Task]:
     """Any graph: a step may come after those that were drawn before it, in both manners."""
-    steps: list[ScheduledStep] = []
+    steps: list[Task] = []
     for number in range(draw(st.integers(0, 14))):
         earlier = [step.id for step in steps]
         nothing: st.SearchStrategy[frozenset[StepId]] = st.just(frozenset())
         some = st.frozensets(st.sampled_from(earlier), max_size=4) if earlier else nothing
         steps.append(
-            ScheduledStep(
+            Task(
                 id=StepId(draw(st.sampled_from(Phase)), f"image-{number}"),
                 pool=draw(st.sampled_from(POOLS)),
                 needs=draw(some),
@@ -51,7 +51,7 @@ class Story(Struct):
 
 def simulate(
     data: st.DataObject,
-    steps: list[ScheduledStep],
+    steps: list[Task],
     *,
     keep_going: bool = True,
     cancel_at: int | None = None,
@@ -93,13 +93,11 @@ def simulate(
     return story
 
 
-def some_of(data: st.DataObject, steps: list[ScheduledStep]) -> frozenset[StepId]:
+def some_of(data: st.DataObject, steps: list[Task]) -> frozenset[StepId]:
     return frozenset(step.id for step in steps if data.draw(st.integers(0, 3)) == 0)
 
 
-def roots_of_trouble(
-    step: StepId, by_id: dict[StepId, ScheduledStep], fails: frozenset[StepId]
-) -> set[str]:
+def roots_of_trouble(step: StepId, by_id: dict[StepId, Task], fails: frozenset[StepId]) -> set[str]:
     """The images whose failure can be why the step did not run: no need of theirs failed before."""
     causes: set[str] = set()
     for need in by_id[step].needs:
@@ -110,7 +108,7 @@ def roots_of_trouble(
 
 @given(graphs(), st.data())
 def test_all_that_a_failure_does_not_reach_is_done_and_all_else_is_blocked_by_its_root(
-    steps: list[ScheduledStep], data: st.DataObject
+    steps: list[Task], data: st.DataObject
 ) -> None:
     fails = some_of(data, steps)
     story = simulate(data, steps, fails=fails)
@@ -126,7 +124,7 @@ def test_all_that_a_failure_does_not_reach_is_done_and_all_else_is_blocked_by_it
 
 @given(graphs(), st.data())
 def test_fail_fast_starts_nothing_after_a_failure_that_counts(
-    steps: list[ScheduledStep], data: st.DataObject
+    steps: list[Task], data: st.DataObject
 ) -> None:
     fails = some_of(data, steps)
     story = simulate(data, steps, fails=fails, keep_going=False)
@@ -140,7 +138,7 @@ def test_fail_fast_starts_nothing_after_a_failure_that_counts(
 
 @given(graphs(), st.data(), st.integers(0, 10))
 def test_cancel_starts_nothing_more_and_lets_the_running_end(
-    steps: list[ScheduledStep], data: st.DataObject, turn: int
+    steps: list[Task], data: st.DataObject, turn: int
 ) -> None:
     story = simulate(data, steps, cancel_at=turn)
     assert not story.started_after
@@ -151,16 +149,15 @@ def test_cancel_starts_nothing_more_and_lets_the_running_end(
 
 @given(graphs(), st.data(), st.integers(1, 4))
 def test_no_order_of_the_builds_takes_less_than_the_bound(
-    steps: list[ScheduledStep], data: st.DataObject, jobs: int
+    steps: list[Task], data: st.DataObject, jobs: int
 ) -> None:
     """List scheduling in virtual time: a clock that jumps to the next end of a step."""
     making = [
-        ScheduledStep(id=StepId(Phase.BUILD, s.id.image), pool="build", weight=s.weight)
-        for s in steps
+        Task(id=StepId(Phase.BUILD, s.id.image), pool="build", weight=s.weight) for s in steps
     ]
     parents = {s.id.image: {need.image for need in s.needs} for s in steps}
     making = [
-        ScheduledStep(
+        Task(
             id=s.id,
             pool=s.pool,
             weight=s.weight,

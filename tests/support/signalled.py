@@ -13,9 +13,9 @@ import time
 
 from builder.core.errors import InterruptedRunError
 from builder.core.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
-from builder.core.plan import Action, Plan, Step
-from builder.core.steps import BUILD_POOL, connect
+from builder.core.plan import Build, Plan
 from builder.core.summary import summarise
+from builder.core.tasks import BUILD_POOL, connect
 from builder.report.fanout import fanout
 from builder.report.json_report import as_json
 from builder.report.plain import PlainReport
@@ -48,7 +48,7 @@ def main(mode: str) -> int:
         commit="",
         dirty=False,
         steps=tuple(
-            Step(image=name, action=Action.BUILD, reasons=(), key="", refs=(), parents=parents)
+            Build(image=name, reasons=(), key="", refs=(), above=parents)
             for name, parents in (("base", ()), ("nova", ("base",)))
         ),
     )

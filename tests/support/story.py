@@ -23,24 +23,27 @@ from builder.core.events import (
     StepStarted,
     Summary,
 )
-from builder.core.plan import Action, Plan, Step
+from builder.core.plan import Action, Decision, Plan
 from builder.core.schedule import GATE
-from builder.core.steps import connect
 from builder.core.summary import summarise
+from builder.core.tasks import connect
+from tests.support.decisions import decision
 
 START = 1_700_000_000.0
 BUILD, TEST, PUSH, TAG = Phase.BUILD, Phase.TEST, Phase.PUSH, Phase.TAG
 PHASES = (BUILD, PUSH, TAG)
 
 
-def image(name: str, *parents: str, action: Action = Action.BUILD, optional: bool = False) -> Step:
-    return Step(
-        image=name,
+def image(
+    name: str, *parents: str, action: Action = Action.BUILD, optional: bool = False
+) -> Decision:
+    return decision(
+        name,
+        *parents,
         action=action,
         reasons=('selected by "all"',),
         key=f"{name}-key",
         refs=(f"reg/ns/{name}:1-c0ffee",),
-        parents=parents,
         optional=optional,
     )
 

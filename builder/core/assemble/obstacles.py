@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from builder.core.dockerfile.model import FEATURES, Dockerfile, Instruction, Needs
 from builder.core.dockerfile.platforms import parse_platform
 from builder.core.dockerfile.stages import GlobalArgs, global_args
 from builder.core.dockerfile.words import expand
+from builder.core.graph import ImageGraph
+from builder.core.select import Selection
 
 _ENGINES_ONLY = frozenset({"git", "parents", "exclude", "syntax", "checksum", "unpack"})
 
@@ -60,3 +62,26 @@ def find_run(dockerfile: Dockerfile, stages: Sequence[int]) -> int | None:
             if instruction.keyword == "RUN":
                 return instruction.line
     return None
+
+
+def quick_to_make(
+    graph: ImageGraph, obstacles: Mapping[str, str], tested: Collection[str]
+) -> frozenset[str]:
+    """What is assembled of images of this tree alone, and nobody has to test."""
+    return frozenset(
+        name
+        for name, obstacle in obstacles.items()
+        if not obstacle and not graph[name].external and name not in tested
+    )
+
+
+def all_assembled(
+    selection: Selection, obstacles: Mapping[str, str] | None, published: Collection[str]
+) -> bool:
+    """Whether no selected image needs an engine.
+
+    Then what they stand on is read in the registry; what an engine builds on is best in the engine.
+    """
+    if obstacles is None:
+        return False
+    return not any(obstacles[name] for name in selection.images if name not in published)

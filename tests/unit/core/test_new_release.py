@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from builder.core import new_release
 from builder.core.events import Failed, ImageResult, ImageStatus, Summary
 from builder.core.new_release import Frame, compose
-from builder.core.plan import Action, Plan, Step
+from builder.core.plan import Action, Decision, Plan
 from builder.core.release import EarlierReleases, Inputs, Release, ReleasedImage
+from tests.support.decisions import decision
 
 NOW = 1_700_000_000.0
 CREATED = "2023-11-14T22:13:20+00:00"
@@ -48,11 +49,7 @@ def release(
     )
 
 
-def step(name: str, action: Action, *, selected: bool = True) -> Step:
-    return Step(image=name, action=action, reasons=(), key="", refs=(), selected=selected)
-
-
-def plan(*steps: Step) -> Plan:
+def plan(*steps: Decision) -> Plan:
     return Plan(commit="", dirty=False, steps=steps)
 
 
@@ -147,14 +144,15 @@ def test_only_what_has_its_tag_is_published(
     action: Action, *, selected: bool, status: ImageStatus, digest: str | None, expected: bool
 ) -> None:
     of = new_release.published(
-        plan(step("app", action, selected=selected)), summary(result("app", status, digest=digest))
+        plan(decision("app", action=action, selected=selected)),
+        summary(result("app", status, digest=digest)),
     )
     assert bool(of) is expected
 
 
 def test_where_all_is_as_the_release_has_it_nothing_is_to_be_done() -> None:
     same = replace(OLD, same=release("now"))
-    reuse, retag = step("base", Action.REUSE), step("app", Action.RETAG)
+    reuse, retag = decision("base", action=Action.REUSE), decision("app", action=Action.RETAG)
     assert new_release.nothing_to_do(plan(reuse), same)
     assert not new_release.nothing_to_do(plan(reuse, retag), same)
     assert not new_release.nothing_to_do(plan(reuse), OLD)

@@ -6,7 +6,7 @@ import pytest
 
 from builder.core.errors import Bug
 from builder.core.events import Blocked, Built, Failed, Interrupted, Outcome, Phase, StepId
-from builder.core.schedule import Schedule, ScheduledStep, bound
+from builder.core.schedule import Schedule, State, Task, bound
 
 OK = Built(image_id="sha256:0", size=1, engine="fake")
 FAILED = Failed(message="no", exit_code=1)
@@ -27,8 +27,8 @@ def step(
     after: tuple[StepId, ...] = (),
     weight: float = 1.0,
     optional: bool = False,
-) -> ScheduledStep:
-    return ScheduledStep(
+) -> Task:
+    return Task(
         id=id_,
         pool="build" if id_.phase is Phase.BUILD else "push",
         needs=frozenset(needs),
@@ -38,7 +38,7 @@ def step(
     )
 
 
-def chain(*images: str) -> list[ScheduledStep]:
+def chain(*images: str) -> list[Task]:
     """Each image is built on the one before it."""
     parents = [(), *((build(image),) for image in images)]
     return [step(build(image), *parent) for image, parent in zip(images, parents, strict=False)]
@@ -50,6 +50,25 @@ def test_a_child_starts_when_its_parent_is_built_though_the_parent_is_not_pushed
     assert schedule.start_ready() == [build("base")]
     assert schedule.finish(build("base"), OK) == []
     assert schedule.start_ready() == [build("nova"), push("base")]
+
+
+def test_a_task_waits_is_ready_runs_and_is_settled() -> None:
+    schedule = Schedule([*chain("base", "nova", "web"), step(push("base"), build("base"))], LIMITS)
+
+    def states() -> list[State]:
+        return [schedule.state(id_) for id_ in (build("base"), build("nova"), push("base"))]
+
+    assert states() == [State.READY, State.WAITING, State.WAITING]
+    schedule.start_ready()
+    assert states() == [State.RUNNING, State.WAITING, State.WAITING]
+    schedule.finish(build("base"), OK)
+    assert states() == [State.SETTLED, State.READY, State.READY]
+    with pytest.raises(Bug, match="was not running: it starts as soon as its pool has room"):
+        schedule.finish(build("nova"), OK)
+    schedule.start_ready(lambda id_: id_.phase is Phase.BUILD)
+    schedule.cancel()
+    assert states() == [State.SETTLED, State.RUNNING, State.SETTLED]
+    assert schedule.state(build("web")) is State.SETTLED
 
 
 def test_the_longest_remaining_path_goes_first_and_equals_go_by_name() -> None:
@@ -171,12 +190,12 @@ def test_a_step_that_is_not_running_cannot_end() -> None:
             "these steps wait for each other: build [ab] -> build [ab] -> build [ab]",
         ),
         (
-            [ScheduledStep(id=build("a"), pool="farm")],
+            [Task(id=build("a"), pool="farm")],
             'build a is in pool "farm", which has no limit',
         ),
     ],
 )
-def test_steps_that_could_never_end_are_a_bug(steps: list[ScheduledStep], message: str) -> None:
+def test_steps_that_could_never_end_are_a_bug(steps: list[Task], message: str) -> None:
     with pytest.raises(Bug, match=message):
         Schedule(steps, LIMITS)
 

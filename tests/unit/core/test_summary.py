@@ -22,9 +22,9 @@ from builder.core.events import (
     Tagged,
     Tested as WasTested,
 )
-from builder.core.plan import Action, Plan, Step
-from builder.core.steps import connect
+from builder.core.plan import Action, Decision, Plan
 from builder.core.summary import summarise
+from builder.core.tasks import connect
 from tests.support.story import BUILD, PUSH, TAG, TEST, image
 
 PHASES = (BUILD, TEST, PUSH, TAG)
@@ -42,7 +42,7 @@ def tagged(name: str) -> Tagged:
 
 def summary_of(
     outcomes: Mapping[tuple[str, Phase], Outcome],
-    *images: Step,
+    *images: Decision,
     phases: Sequence[Phase] = PHASES,
     interrupted: bool = False,
 ) -> Summary:

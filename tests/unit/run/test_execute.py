@@ -26,7 +26,7 @@ from builder.core.events import (
     StepRetried,
     StepStarted,
 )
-from builder.core.schedule import ScheduledStep
+from builder.core.schedule import Task
 from builder.run.execute import Results, StepCrashedError, execute
 from builder.run.workers import Context, Work
 from tests.support.clock import FakeClock
@@ -40,10 +40,8 @@ def build(image: str) -> StepId:
     return StepId(Phase.BUILD, image)
 
 
-def step(image: str, *parents: str) -> ScheduledStep:
-    return ScheduledStep(
-        id=build(image), pool="build", needs=frozenset(build(parent) for parent in parents)
-    )
+def step(image: str, *parents: str) -> Task:
+    return Task(id=build(image), pool="build", needs=frozenset(build(parent) for parent in parents))
 
 
 class Run(Struct):
@@ -57,7 +55,7 @@ class Run(Struct):
 
     def __call__(
         self,
-        steps: list[ScheduledStep],
+        steps: list[Task],
         work: Work,
         *,
         jobs: int = 2,

@@ -113,11 +113,9 @@ def request_for(whole: ReadTree, name: str, planned: Planned) -> BuildRequest:
         whole,
         planned.plan,
         bases=planned.resolution,
-        existing=planned.existing,
         environ={},
         no_cache=False,
         push=False,
-        released={},
         contexts=planned.contexts,
     )
     request = jobs[name].request

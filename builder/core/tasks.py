@@ -1,12 +1,12 @@
-"""Turns a plan into steps: which phase of which image has to wait for what."""
+"""Turns a plan into tasks: which phases each image goes through, and what waits for what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from builder.core.events import Phase, StepId
-from builder.core.plan import Plan, Step
-from builder.core.schedule import GATE, ScheduledStep
+from builder.core.plan import Assemble, Block, Decision, Plan, Retag, Reuse
+from builder.core.schedule import GATE, Task
 
 BUILD_POOL = "build"
 PUSH_POOL = "push"
@@ -18,10 +18,44 @@ _BARRIER = _ORDER.index(Phase.PUSH)
 _SHORT_SECONDS = 1.0
 
 
+def phases(
+    plan: Plan, *, tested: Collection[str], moving: Collection[str], push: bool
+) -> dict[str, list[Phase]]:
+    """What is done for each image; what is only reused is neither tested nor published anew.
+
+    ``tested`` are the images with tests, ``moving`` those that have moving tags besides their own.
+    """
+    found = {
+        step.image: _phases(
+            step, tested=step.image in tested, moving=step.image in moving, push=push
+        )
+        for step in plan.steps
+    }
+    # One claim is for all; an image that may fail must not be the one that takes it.
+    required = (step.image for step in plan.steps if not step.optional)
+    first = next((name for name in required if Phase.TAG in found[name]), None)
+    if first is not None:
+        found[first].append(Phase.CLAIM)
+    return found
+
+
+def _phases(step: Decision, *, tested: bool, moving: bool, push: bool) -> list[Phase]:
+    tags = [Phase.TAG, Phase.MOVE] if moving else [Phase.TAG]
+    match step:
+        case Block():
+            return []
+        case Reuse():
+            return [] if step.digest else [Phase.BUILD]
+        case Retag():
+            return tags
+    making = [Phase.BUILD, Phase.TEST] if tested else [Phase.BUILD]
+    return [*making, Phase.PUSH, *tags] if push else making
+
+
 def connect(
     plan: Plan, phases: Mapping[str, Sequence[Phase]], seconds: Mapping[str, float]
-) -> tuple[ScheduledStep, ...]:
-    """The steps of a run: ``phases`` of each image, ``seconds`` that its build is expected to take.
+) -> tuple[Task, ...]:
+    """The tasks of a run: ``phases`` of each image, ``seconds`` that its build is expected to take.
 
     - A build needs the builds of its parents, and nothing else: pushes and tests are off its path.
       What the assembler makes on an engine's image also needs the push of that one.
@@ -34,7 +68,7 @@ def connect(
     return (
         *wiring.gates(),
         *(
-            ScheduledStep(
+            Task(
                 id=StepId(phase, step.image),
                 pool=BUILD_POOL if phase in (Phase.BUILD, Phase.TEST) else PUSH_POOL,
                 needs=wiring.needs(step, phase),
@@ -61,23 +95,24 @@ class _Wiring:
         used = frozenset().union(*self._phases.values())
         self._barriers = [phase for phase in _ORDER[_BARRIER + 1 :] if phase in used]
 
-    def gates(self) -> Iterator[ScheduledStep]:
+    def gates(self) -> Iterator[Task]:
         """The barriers; no image is called "", so a gate can have that name."""
         required = [step.image for step in self._plan.steps if not step.optional]
         optional = [step.image for step in self._plan.steps if step.optional]
         for phase in self._barriers:
-            yield ScheduledStep(
+            yield Task(
                 id=StepId(phase, ""),
                 pool=GATE,
                 needs=self._last_before(phase, required),
                 after=self._last_before(phase, optional),
             )
 
-    def needs(self, step: Step, phase: Phase) -> frozenset[StepId]:
+    def needs(self, step: Decision, phase: Phase) -> frozenset[StepId]:
         needs = self._own_before(step.image, phase)
         if phase is Phase.BUILD:
             needs |= self._have(Phase.BUILD, step.parents)
-            needs |= self._have(Phase.PUSH, step.pushed)
+            if isinstance(step, Assemble):
+                needs |= self._have(Phase.PUSH, step.pushed)
         elif phase is Phase.PUSH:
             needs |= self._tests[step.image]
         elif phase in self._barriers:

@@ -7,29 +7,18 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from builder.core.events import Phase, StepId
-from builder.core.plan import Action, Plan, Step
-from builder.core.schedule import GATE, ScheduledStep
-from builder.core.steps import connect
+from builder.core.plan import Action, Assemble, Decision, Plan, Reuse
+from builder.core.schedule import GATE, Task
+from builder.core.tasks import connect, phases
+from tests.support.decisions import decision as image
 
 BUILD, TEST, PUSH, CLAIM, TAG, MOVE = Phase
 ALL = (BUILD, TEST, PUSH, TAG, MOVE)
 
 
-def image(name: str, *parents: str, optional: bool = False) -> Step:
-    return Step(
-        image=name,
-        action=Action.BUILD,
-        reasons=(),
-        key=name,
-        refs=(f"{name}:1",),
-        parents=parents,
-        optional=optional,
-    )
-
-
 def wired(
-    *images: Step, phases: Mapping[str, Sequence[Phase]] | None = None
-) -> dict[str, ScheduledStep]:
+    *images: Decision, phases: Mapping[str, Sequence[Phase]] | None = None
+) -> dict[str, Task]:
     """The steps under their names as a person reads them, with what lies behind a gate."""
     plan = Plan(commit="c0ffee", dirty=False, steps=images)
     chosen = phases or {step.image: ALL for step in images}
@@ -38,7 +27,7 @@ def wired(
     return {str(step.id): _through(step, gates) for step in steps if step.id not in gates}
 
 
-def _through(step: ScheduledStep, gates: Mapping[StepId, ScheduledStep]) -> ScheduledStep:
+def _through(step: Task, gates: Mapping[StepId, Task]) -> Task:
     behind = [gates[id_] for id_ in step.needs if id_ in gates]
     return replace(
         step,
@@ -64,7 +53,7 @@ def test_a_build_needs_the_builds_of_its_parents_and_nothing_else() -> None:
 
 
 def test_what_is_assembled_on_a_build_of_this_run_also_needs_its_push() -> None:
-    child = replace(image("app", "base"), pushed=("base",))
+    child = Assemble(image="app", reasons=(), key="", refs=(), above=("base",), pushed=("base",))
     steps = wired(image("base"), child)
     assert names(steps["build app"].needs) == {"build base", "push base"}
     assert names(steps["push base"].needs) == {"build base", "test base"}
@@ -129,3 +118,46 @@ def test_a_build_weighs_what_is_expected_of_it_and_an_unknown_one_counts_as_one_
     steps = wired(image("base"), image("nova", "base"))
     assert steps["build base"].weight == 40.0
     assert steps["build nova"].weight > 0
+
+
+# -- which phases there are ------------------------------------------------------------------------
+
+
+def phases_of(
+    *images: Decision,
+    tested: Sequence[str] = (),
+    moving: Sequence[str] = (),
+    push: bool = True,
+) -> dict[str, list[Phase]]:
+    plan = Plan(commit="c0ffee", dirty=False, steps=images)
+    return phases(plan, tested=tested, moving=moving, push=push)
+
+
+def test_what_is_made_is_tested_pushed_and_tagged() -> None:
+    made = (image("app"), image("web", action=Action.ASSEMBLE))
+    assert phases_of(*made, tested=("app",), moving=("web",)) == {
+        "app": [BUILD, TEST, PUSH, TAG, CLAIM],
+        "web": [BUILD, PUSH, TAG, MOVE],
+    }
+    assert phases_of(*made, tested=("app",), moving=("web",), push=False) == {
+        "app": [BUILD, TEST],
+        "web": [BUILD],
+    }
+
+
+def test_what_the_registry_has_is_only_tagged_or_left_alone() -> None:
+    published = Reuse(image="base", reasons=(), key="", refs=(), reference="r", digest="d")
+    assert phases_of(
+        published, image("app", action=Action.RETAG), tested=("app", "base"), moving=("app", "base")
+    ) == {"base": [], "app": [TAG, MOVE, CLAIM]}
+    assert phases_of(image("base", action=Action.REUSE)) == {"base": [BUILD]}
+    assert phases_of(image("bad", action=Action.BLOCKED), tested=("bad",)) == {"bad": []}
+
+
+def test_an_image_that_may_fail_does_not_take_the_claim() -> None:
+    assert phases_of(image("odd", optional=True), image("app"), image("web")) == {
+        "odd": [BUILD, PUSH, TAG],
+        "app": [BUILD, PUSH, TAG, CLAIM],
+        "web": [BUILD, PUSH, TAG],
+    }
+    assert phases_of(image("odd", optional=True)) == {"odd": [BUILD, PUSH, TAG]}
