@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder import __version__
-from builder.commands.parser import parse
+from builder.commands.parser import parse, report_path
 from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 
 
@@ -30,22 +30,21 @@ def program() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; never lets a traceback reach the user."""
     words = list(sys.argv[1:] if argv is None else argv)
-    report = _report_path(words)
     try:
         return parse(words)(os.environ)
     except KeyboardInterrupt:
         error = InterruptedRunError("interrupted")
-        return _failed(error, error.exit_code, report)
+        return _failed(error, error.exit_code, report_path(words))
     except BrokenPipeError:
         # The reader of our output went away (`ocbuild list | head`): nobody is left to tell.
         sys.stdout = None
         return 0
     except Bug as error:
-        return _bug(error, None if error.reported else report)
+        return _bug(error, None if error.reported else report_path(words))
     except OcbuildError as error:
-        return _failed(error, error.exit_code, report)
+        return _failed(error, error.exit_code, report_path(words))
     except Exception as error:  # noqa: BLE001 - the one door: what gets here is our bug
-        return _bug(error, report)
+        return _bug(error, report_path(words))
 
 
 def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
@@ -72,16 +71,6 @@ def _bug(error: Exception, report: Path | None) -> int:
         hint=f"please report it with the log file {name}",
     )
     return _failed(told, Bug.exit_code, report)
-
-
-def _report_path(words: Sequence[str]) -> Path | None:
-    """Where --report points, found even in a command line that does not parse."""
-    for index, word in enumerate(words):
-        if word == "--report" and index + 1 < len(words):
-            return Path(words[index + 1])
-        if word.startswith("--report="):
-            return Path(word.removeprefix("--report="))
-    return None
 
 
 if __name__ == "__main__":

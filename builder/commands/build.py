@@ -28,9 +28,8 @@ from builder.core.tasks import connect, phases
 from builder.engines import bases
 from builder.publish.publication import Publication
 from builder.registry.client import Registry
-from builder.report.choose import open_progress
-from builder.report.fanout import fanout
 from builder.report.logs import open_logs
+from builder.report.streams import fanout, open_progress
 from builder.run.carry_out import Run
 from builder.run.execute import signals
 from builder.run.machine import Machine
@@ -47,6 +46,17 @@ if TYPE_CHECKING:
 
 RUNS = Path(".ocbuild/runs")
 DURATIONS = "durations.json"
+
+
+def build_or_show(
+    tree_options: TreeOptions,
+    select_options: SelectOptions,
+    options: BuildOptions,
+    environ: Mapping[str, str],
+) -> int:
+    """The command ``build``; with --dry-run it is ``plan``."""
+    run = plan if options.dry_run else build
+    return run(tree_options, select_options, options, environ)
 
 
 def build(
@@ -175,8 +185,6 @@ def plan(
     select_options: SelectOptions,
     options: BuildOptions,
     environ: Mapping[str, str],
-    *,
-    as_json: bool,
 ) -> int:
     """Show what ``build`` would do; without an engine the keys of images stay unknown."""
     tree = read_tree(tree_options)
@@ -200,7 +208,7 @@ def plan(
             resolution = bases.look_up(wanted, tree.config, machine.daemon, lock.pins)
             lock.record(resolution, all_externals(tree))
         made = planner.look_ahead(resolution, wanted - lock.pins.keys()).plan
-    if as_json:
+    if options.as_json:
         sys.stdout.write(json.dumps(made.as_json(), indent=2) + "\n")
     else:
         sys.stdout.write(_plan_text(made))

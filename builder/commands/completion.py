@@ -1,191 +1,112 @@
-"""What may come next on a command line, for the completion of shells: read off the parser."""
+"""The completion of shells: the scripts that ask, and the answer out of table, tree and registry.
+
+Who presses a key waits for the answer and wants no message: what cannot be read adds nothing.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
-from pathlib import Path
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
-from msgspec.structs import replace
+from builder.core.arguments import WordKind
+from builder.core.command_line import Candidate, KnownWords, complete
+from builder.core.errors import OcbuildError
+from builder.core.options import CompletionOptions, TreeOptions
 
+if TYPE_CHECKING:
+    from builder.tree.read import Tree
 
-class Kind(Enum):
-    """What a word names, where that is not a fixed choice."""
-
-    TARGET = "target"
-    STACK = "stack"
-    HOST = "host"
-    RELEASE = "release"
-    FILE = "file"
-
-
-# By the name of a positional argument, or of an option; the rest is told by choices and types.
-_KINDS = {
-    "targets": Kind.TARGET,
-    "--exclude": Kind.TARGET,
-    "stacks": Kind.STACK,
-    "hosts": Kind.HOST,
-    "--host": Kind.HOST,
-    "--release": Kind.RELEASE,
-    "tag": Kind.RELEASE,
-    "old": Kind.RELEASE,
-    "new": Kind.RELEASE,
-}
-DEFAULT_COMMAND = "build"
+# How long a registry may take to name its releases.
+_PATIENCE = 2.0
 
 
-class Candidate(Struct, frozen=True):
-    """A word that fits, and what it means."""
-
-    word: str
-    meaning: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.word}\t{self.meaning}" if self.meaning else self.word
+def completion(options: CompletionOptions, _environ: Mapping[str, str]) -> int:
+    """Print the script that has a shell ask ``complete_words``."""
+    sys.stdout.write(SCRIPTS[options.shell])
+    return 0
 
 
-# The words of a kind that begin so.
-Known = Callable[[Kind, str], Sequence[Candidate]]
-FILES = Candidate(":files")
+def complete_words(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """What the shell asks when a key is pressed; of the tree it is as if no option were given."""
+    candidates = complete(words, known_words(TreeOptions(), environ))
+    sys.stdout.write("".join(f"{candidate}\n" for candidate in candidates))
+    sys.stdout.flush()
+    return 0
 
 
-def complete(
-    parser: argparse.ArgumentParser, words: Sequence[str], known: Known
-) -> list[Candidate]:
-    """What the last of ``words`` may become; the others are complete. FILES: any file fits, too."""
-    *before, current = words or [""]
-    place = _Place(parser, ())
-    for word in before:
-        place = place.after(word)
-    found = list(place.candidates(current, known))
-    fitting = [one for one in found if one is FILES or one.word.startswith(current)]
-    return list({one.word: one for one in fitting}.values())
+def known_words(options: TreeOptions, environ: Mapping[str, str]) -> KnownWords:
+    """What gives the words of a kind that fit what was typed."""
+
+    @cache
+    def tree() -> Tree:
+        from builder.tree.read import read_tree  # noqa: PLC0415
+
+        return read_tree(options)
+
+    def find(kind: WordKind, current: str) -> Sequence[Candidate]:
+        try:
+            if kind is WordKind.TARGET:
+                return list(_targets(tree(), current))
+            if kind is WordKind.RELEASE:
+                return _releases(options, environ)
+            return list(_of_deployment(kind, options))
+        except OcbuildError:
+            return []
+
+    return find
 
 
-class _Place(Struct, frozen=True):
-    """Between two words: which parser reads on, what it has had, and what wants a value."""
-
-    parser: argparse.ArgumentParser
-    had: tuple[str, ...]
-    pending: argparse.Action | None = None
-    plain: bool = False
-    # The second words of commands that have two, where the first of them is a command by itself.
-    seconds: Mapping[str, argparse.ArgumentParser] = field(default_factory=dict)
-
-    def after(self, word: str) -> _Place:
-        if word in self.seconds:
-            return _Place(self.seconds[word], ())
-        return replace(self._after(word), seconds={}) if self.seconds else self._after(word)
-
-    def _after(self, word: str) -> _Place:
-        if self.pending is not None:
-            return replace(self, pending=None)
-        if word.startswith("-") and not self.plain:
-            action = _option(self.parser, word)
-            wants = action is not None and action.nargs != 0 and "=" not in word
-            return replace(self, pending=action if wants else None, plain=word == "--")
-        commands = _commands(self.parser)
-        if commands is None:
-            return replace(self, had=(*self.had, word))
-        if word in commands.choices:
-            start = f"{word} "
-            seconds = {
-                name.removeprefix(start): parser
-                for name, parser in commands.choices.items()
-                if name.startswith(start)
-            }
-            return _Place(commands.choices[word], (), seconds=seconds)
-        if DEFAULT_COMMAND in commands.choices:
-            return _Place(commands.choices[DEFAULT_COMMAND], (word,))
-        return self
-
-    def candidates(self, current: str, known: Known) -> Iterator[Candidate]:
-        if self.pending is not None:
-            yield from _values(self.pending, current, known)
-            return
-        if current.startswith("-") and not self.plain:
-            yield from self._of_options(current, known)
-            return
-        commands = _commands(self.parser)
-        if commands is None:
-            for second, parser in self.seconds.items():
-                yield Candidate(second, (parser.description or "").partition(";")[0])
-            positional = _positional(self.parser, len(self.had))
-            if positional is not None:
-                yield from _values(positional, current, known)
-            return
-        for choice in commands._choices_actions:  # noqa: SLF001 - argparse tells it nowhere else
-            if " " not in choice.dest:
-                yield Candidate(choice.dest, (choice.help or "").partition(";")[0])
-        if DEFAULT_COMMAND in commands.choices:
-            # Whose name may be left out.
-            yield from known(Kind.TARGET, current)
-
-    def _of_options(self, current: str, known: Known) -> Iterator[Candidate]:
-        option, equals, value = current.partition("=")
-        if not equals:
-            yield from _options(self.parser)
-            return
-        action = _option(self.parser, option)
-        for one in () if action is None else _values(action, value, known):
-            joined = Candidate(f"{option}={one.word}", one.meaning)
-            yield FILES if one is FILES else joined
-
-
-def _commands(
-    parser: argparse.ArgumentParser,
-) -> argparse._SubParsersAction[argparse.ArgumentParser] | None:
-    for action in parser._actions:  # noqa: SLF001 - as above
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            return action
-    return None
-
-
-def _option(parser: argparse.ArgumentParser, word: str) -> argparse.Action | None:
-    name = word.partition("=")[0]
-    return next(
-        (action for action in parser._actions if name in action.option_strings),  # noqa: SLF001
-        None,
-    )
-
-
-def _options(parser: argparse.ArgumentParser) -> Iterator[Candidate]:
-    for action in parser._actions:  # noqa: SLF001
-        if action.help is not argparse.SUPPRESS:
-            for name in action.option_strings:
-                if name.startswith("--"):
-                    yield Candidate(name, _meaning(action))
-
-
-def _positional(parser: argparse.ArgumentParser, number: int) -> argparse.Action | None:
-    """The argument that the word with this number would be."""
-    at = 0
-    for action in parser._actions:  # noqa: SLF001
-        if action.option_strings:
-            continue
-        if action.nargs in ("*", "+", argparse.REMAINDER) or at == number:
-            return action
-        at += 1
-    return None
-
-
-def _values(action: argparse.Action, current: str, known: Known) -> Iterator[Candidate]:
-    if action.choices is not None:
-        yield from (Candidate(str(choice)) for choice in action.choices)
+def _targets(tree: Tree, current: str) -> Iterator[Candidate]:
+    images = tree.graph.images
+    before = "+" if current.startswith("+") else ""
+    for name, image in images.items():
+        yield Candidate(f"{before}{name}", image.source.directory)
+        # Only where it is asked for: it would double the list.
+        if current.startswith(f"{before}{name}"):
+            yield Candidate(f"{before}{name}+", "and all that is built on it")
+    if current.startswith("label:"):
+        found = {pair for image in images.values() for pair in image.needs.labels.items()}
+        for key, value in sorted(found):
+            yield Candidate(f"label:{key}")
+            yield Candidate(f"label:{key}={value}")
         return
-    for name in (action.dest, *action.option_strings):
-        if name in _KINDS:
-            yield from known(_KINDS[name], current)
+    for group in tree.config.groups:
+        yield Candidate(group, "a group")
+    yield Candidate("all", "every image")
+    yield Candidate("@changed", "what was edited")
+    yield Candidate("@changed+", "what was edited, and all that is built on it")
+
+
+def _of_deployment(kind: WordKind, options: TreeOptions) -> Iterator[Candidate]:
+    from builder.tree.read import load_config  # noqa: PLC0415
+
+    settings = load_config(options).deploy
+    if kind is WordKind.STACK:
+        yield from (Candidate(name) for name in settings.stacks)
+    elif kind is WordKind.HOST:
+        yield from (Candidate(name, host.docker) for name, host in settings.hosts.items())
+
+
+def _releases(options: TreeOptions, environ: Mapping[str, str]) -> Sequence[Candidate]:
+    found: list[Candidate] = []
+
+    def ask() -> None:
+        from builder.publish.home import open_home  # noqa: PLC0415
+
+        try:
+            with open_home(options, environ) as home:
+                found.extend(Candidate(tag) for tag in sorted(home.releases.tags()))
+        except OcbuildError:
             return
-    if action.type is Path:
-        yield FILES
 
-
-def _meaning(action: argparse.Action) -> str:
-    """The start of the help, which is enough to choose by."""
-    return (action.help or "").partition(" (")[0].partition(";")[0].replace("%%", "%")
+    # A registry that does not answer must not hold up the shell, nor the end of this process.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE)
+    return [] if asking.is_alive() else found
 
 
 SCRIPTS: Mapping[str, str] = {

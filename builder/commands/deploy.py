@@ -1,4 +1,4 @@
-"""The commands deploy, down, rollback and logs: settings and a release meet the hosts."""
+"""The commands ``deploy`` and its like, and the swarm that they need: build.toml meets hosts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,33 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from builder.config.deploy_sections import Host
+from builder.config.load import Config
 from builder.core.errors import (
     DeployError,
     InterruptedRunError,
     OcbuildError,
+    UsageError,
+    did_you_mean,
 )
-from builder.core.options import DeployOptions, TreeOptions
+from builder.core.options import DeployOptions, DownOptions, LogsOptions, SwarmOptions, TreeOptions
 from builder.core.release import Release
+from builder.deploy.compose import Engine
 from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory, memory_of
 from builder.deploy.order import Order
 from builder.deploy.rollout import Outcome, Roller, Rollout, changed_services, is_well
 from builder.deploy.site import Site
+from builder.deploy.swarm import Member, init, join, manager_of
 from builder.deploy.whole import complete, env_files_of, whole
 from builder.run.execute import signals
+from builder.system.clock import SystemClock
+from builder.tree.read import load_config
+
+_CONTROLLER = "controller"
+# How long, and how often, the manager is asked for a host that has just joined.
+_SETTLE_SECONDS = 30.0
+_PAUSE_SECONDS = 0.2
 
 
 def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> int:
@@ -137,7 +150,7 @@ def _show(rollout: Rollout, seconds: float) -> None:
 
 
 def down(
-    tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str], *, volumes: bool
+    tree: TreeOptions, options: DeployOptions, extent: DownOptions, environ: Mapping[str, str]
 ) -> int:
     """Remove the containers of the chosen stacks, those that need others first."""
     site = Site.open(tree, options, environ)
@@ -151,10 +164,10 @@ def down(
                 _say(f"{name:20} not deployed")
                 continue
             heard: list[str] = []
-            if site.engine(name).down(deployment.compose, heard.append, volumes=volumes):
+            if site.engine(name).down(deployment.compose, heard.append, volumes=extent.volumes):
                 site.records.removed(name)
-                _say(f"{name:20} down{', its volumes removed' if volumes else ''}")
-                memory.removed(name, data=not volumes)
+                _say(f"{name:20} down{', its volumes removed' if extent.volumes else ''}")
+                memory.removed(name, data=not extent.volumes)
             else:
                 bad += 1
                 _say(f"{name:20} cannot be taken down")
@@ -188,9 +201,10 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
 
 
 def logs(
-    tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str], words: Sequence[str]
+    tree: TreeOptions, options: DeployOptions, shown: LogsOptions, environ: Mapping[str, str]
 ) -> int:
     """The logs of the chosen stacks, one after the other."""
+    words = [f"--tail={shown.tail}", *(["--follow"] if shown.follow else [])]
     site = Site.open(tree, options, environ)
     with memory_of(site, environ, _say) as (memory, _):
         memory.adopt_if_told()
@@ -200,6 +214,103 @@ def logs(
         if deployment is not None:
             code |= site.engine(name).follow(deployment.compose, words, _print)
     return DeployError.exit_code if code else 0
+
+
+# --- the swarm ----------------------------------------------------------------------------------
+
+
+def make_swarm(tree: TreeOptions, options: SwarmOptions, environ: Mapping[str, str]) -> int:
+    """Make a swarm on the controller."""
+    config = load_config(tree)
+    host = _controller(config, options.host)
+    member = _ask([host], environ)[0]
+    found = member if isinstance(member, Member) else _raise(member)
+    said, _ = init(
+        found,
+        address=options.advertise_addr or host.address,
+        data_address=options.data_path_addr or host.data_address,
+        dry_run=options.dry_run,
+    )
+    _say(f"{host.name:20} {said}")
+    others = [name for name in config.deploy.hosts if name != host.name]
+    if others:
+        _say(f"`ocbuild deploy join` takes in {', '.join(others)}")
+    return 0
+
+
+def join_swarm(tree: TreeOptions, options: SwarmOptions, environ: Mapping[str, str]) -> int:
+    """Have the chosen hosts, by default all, join the swarm of the one that manages it."""
+    config = load_config(tree)
+    hosts = list(config.deploy.hosts.values())
+    wanted = [_host(config, name) for name in options.hosts] or hosts
+    looked = dict(zip((host.name for host in hosts), _ask(hosts, environ), strict=True))
+    # A host that is asked for has to answer; of the others, those that do not are no managers.
+    members = {name: one for name, one in looked.items() if isinstance(one, Member)}
+    for host in wanted:
+        if isinstance(error := looked[host.name], OcbuildError):
+            raise error
+    manager = manager_of(list(members.values()))
+    joining = [members[host.name] for host in wanted if host.name != manager.host.name]
+    # Whoever is in another swarm is known before any of them joins.
+    for member in [one for one in joining if one.is_in_swarm]:
+        join(manager, member, dry_run=True, settle=_settle)
+    for member in joining:
+        said, _ = join(manager, member, dry_run=options.dry_run, settle=_settle)
+        _say(f"{member.host.name:20} {said}")
+    if not joining:
+        _say("there is no other host")
+    return 0
+
+
+def _controller(config: Config, named: str | None) -> Host:
+    if named:
+        return _host(config, named)
+    hosts = config.deploy.hosts
+    if _CONTROLLER in hosts or len(hosts) == 1:
+        return hosts.get(_CONTROLLER) or next(iter(hosts.values()))
+    raise UsageError(
+        f"which host is to manage the swarm: {', '.join(sorted(hosts))}?",
+        hint=f'name it by --host; one that is called "{_CONTROLLER}" need not be named',
+    )
+
+
+def _host(config: Config, name: str) -> Host:
+    hosts = config.deploy.hosts
+    if name not in hosts:
+        raise UsageError(
+            f'there is no host "{name}"',
+            hint=did_you_mean(name, hosts) or f"the hosts are {', '.join(sorted(hosts))}",
+        )
+    return hosts[name]
+
+
+def _ask(hosts: Sequence[Host], environ: Mapping[str, str]) -> list[Member | OcbuildError]:
+    """Each of them, asked side by side, or what is wrong with it."""
+
+    def one(host: Host) -> Member | OcbuildError:
+        engine = Engine(host=host, environ=environ)
+        try:
+            engine.reach()
+            return Member.look(host, engine.api)
+        except OcbuildError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        return list(pool.map(one, hosts))
+
+
+def _raise(error: OcbuildError) -> Member:
+    raise error
+
+
+def _settle(condition: Callable[[], bool]) -> bool:
+    clock, pause = SystemClock(), threading.Event()
+    end = clock.monotonic() + _SETTLE_SECONDS
+    while not condition():
+        if clock.monotonic() >= end:
+            return False
+        clock.wait(pause, _PAUSE_SECONDS)
+    return True
 
 
 def _print(line: str) -> None:

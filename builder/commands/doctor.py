@@ -10,7 +10,8 @@ from pathlib import Path
 from builder.config.load import Config, find_config
 from builder.core.errors import ConfigError, InputError, InputErrors
 from builder.core.graph import ImageGraph
-from builder.core.options import TreeOptions
+from builder.core.options import ListOptions, TreeOptions
+from builder.core.text import clean, counted
 from builder.deploy import environment
 from builder.doctor import engine, hosts, machine, needs
 from builder.doctor.finding import Finding, Level, exit_code, of_error, ok, warning
@@ -19,25 +20,24 @@ from builder.doctor.registry import registry
 from builder.http.trust import Trust
 from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
-from builder.report.text import clean, counted
 from builder.system.clock import SystemClock
 from builder.system.resources import available_memory
 from builder.system.state_folder import state_dir
 from builder.tree.read import LOCAL, load_config, read_tree, registry_host
 
 
-def doctor(options: TreeOptions, environ: Mapping[str, str], *, as_json: bool) -> int:
+def doctor(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:
     """Say of each thing that ocbuild's jobs need how it is; 0 if nothing is in the way."""
     found: list[Finding] = []
-    for finding in examine(options, environ):
+    for finding in examine(tree, environ):
         found.append(finding)
-        if not as_json:
+        if not options.as_json:
             _show(finding)
     code = exit_code(found)
     failures, warnings = (
         sum(one.level is level for one in found) for level in (Level.FAILURE, Level.WARNING)
     )
-    if as_json:
+    if options.as_json:
         document = {
             "findings": [one.as_json() for one in found],
             "failures": failures,

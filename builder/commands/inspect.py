@@ -1,4 +1,4 @@
-"""The commands that read and show and make no image: graph, list, check, report, registry, init."""
+"""The commands that read and show and make no image: graph, list, check, report and registry."""
 
 from __future__ import annotations
 
@@ -9,28 +9,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.errors import InputError, InputErrors, PublishError, UsageError
-from builder.core.options import SelectOptions, TreeOptions
+from builder.core.options import (
+    GraphOptions,
+    ListOptions,
+    RegistryOptions,
+    ReportOptions,
+    SelectOptions,
+    TreeOptions,
+)
 
 if TYPE_CHECKING:
     from builder.registry.embedded import Status
     from builder.tree.read import Tree
 
 
-def graph(options: TreeOptions, selection: SelectOptions, form: str) -> int:
+Environ = Mapping[str, str]
+
+
+def graph(
+    tree: TreeOptions, selection: SelectOptions, options: GraphOptions, _environ: Environ
+) -> int:
     from builder.core import drawing  # noqa: PLC0415
     from builder.tree.read import choose_images, read_tree  # noqa: PLC0415
 
-    tree = read_tree(options)
-    names = choose_images(tree, selection).images
-    if form == "json":
-        _print_json(drawing.as_json(tree.graph, names, tree.tags))
-    elif form == "tree":
-        sys.stdout.write(drawing.as_tree(tree.graph, names))
-    elif form == "mermaid":
-        sys.stdout.write(drawing.as_mermaid(tree.graph, names))
+    read = read_tree(tree)
+    names = choose_images(read, selection).images
+    if options.format == "json":
+        _print_json(drawing.as_json(read.graph, names, read.tags))
+    elif options.format == "tree":
+        sys.stdout.write(drawing.as_tree(read.graph, names))
+    elif options.format == "mermaid":
+        sys.stdout.write(drawing.as_mermaid(read.graph, names))
     else:
-        dot = drawing.as_dot(tree.graph, names)
-        sys.stdout.write(dot if form == "dot" else _svg(dot))
+        dot = drawing.as_dot(read.graph, names)
+        sys.stdout.write(dot if options.format == "dot" else _svg(dot))
     return 0
 
 
@@ -49,17 +61,18 @@ def _svg(dot: str) -> str:
     return drawn.stdout.decode()
 
 
-def list_images(options: TreeOptions, selection: SelectOptions, *, as_json: bool) -> int:
+def list_images(
+    tree: TreeOptions, selection: SelectOptions, options: ListOptions, _environ: Environ
+) -> int:
     from builder.tree.read import choose_images, read_tree  # noqa: PLC0415
 
-    tree = read_tree(options)
-    names = choose_images(tree, selection).images
-    if as_json:
-        _print_json([_row(tree, name) for name in names])
+    read = read_tree(tree)
+    rows = [_row(read, name) for name in choose_images(read, selection).images]
+    if options.as_json:
+        _print_json(rows)
         return 0
-    widths = [max((len(str(_row(tree, n)[key])) for n in names), default=0) for key in COLUMNS]
-    for name in names:
-        row = _row(tree, name)
+    widths = [max((len(str(row[key])) for row in rows), default=0) for key in COLUMNS]
+    for row in rows:
         cells = [str(row[key]).ljust(width) for key, width in zip(COLUMNS, widths, strict=True)]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     return 0
@@ -81,14 +94,16 @@ def _row(tree: Tree, name: str) -> dict[str, object]:
     }
 
 
-def check(options: TreeOptions, selection: SelectOptions, *, as_json: bool) -> int:
+def check(
+    tree: TreeOptions, selection: SelectOptions, options: ListOptions, _environ: Environ
+) -> int:
     """Show every error and every warning; 2 if there is an error, else 0."""
     from builder.tree.read import check_tree  # noqa: PLC0415
 
     errors: list[InputError] = []
-    findings = check_tree(options, selection, errors)
+    findings = check_tree(tree, selection, errors)
     flat = [single for error in errors for single in _singles(error)]
-    if as_json:
+    if options.as_json:
         shown = {
             "errors": [_finding(error.where, error.message, error.hint) for error in flat],
             "warnings": [_finding(f.where, f.message, f.hint) for f in findings.warnings],
@@ -113,16 +128,17 @@ def _finding(where: object, message: str, hint: str | None) -> dict[str, object]
     return {"file": file, "line": line, "message": message, "hint": hint}
 
 
-def registry(action: str, *, address: str | None, environ: Mapping[str, str], as_json: bool) -> int:
+def registry(options: RegistryOptions, environ: Environ) -> int:
     """Start, stop or look at the embedded registry; ``status`` says 4 where none answers."""
     from builder.registry import DEFAULT_ADDRESS  # noqa: PLC0415
     from builder.registry.embedded import EmbeddedRegistry  # noqa: PLC0415
     from builder.system.state_folder import state_dir  # noqa: PLC0415
 
-    embedded = EmbeddedRegistry(state=state_dir(environ), address=address or DEFAULT_ADDRESS)
-    act = {"start": embedded.start, "stop": embedded.stop, "status": embedded.status}[action]
-    status = act()
-    if as_json:
+    address = options.address or DEFAULT_ADDRESS
+    embedded = EmbeddedRegistry(state=state_dir(environ), address=address)
+    acts = {"start": embedded.start, "stop": embedded.stop, "status": embedded.status}
+    status = acts[options.action]()
+    if options.as_json:
         _print_json(
             {
                 "running": status.running,
@@ -135,7 +151,7 @@ def registry(action: str, *, address: str | None, environ: Mapping[str, str], as
         )
     else:
         sys.stdout.write(_status_text(status) + "\n")
-    return PublishError.exit_code if action == "status" and not status.running else 0
+    return PublishError.exit_code if options.action == "status" and not status.running else 0
 
 
 def _status_text(status: Status) -> str:
@@ -148,14 +164,15 @@ def _status_text(status: Status) -> str:
     return f"registry at {status.address} ({kind}{process}), data in {status.data}"
 
 
-def report(options: TreeOptions, file: Path | None, *, failed: bool, as_json: bool) -> int:
+def report(tree: TreeOptions, options: ReportOptions, _environ: Environ) -> int:
     """Show the report of a run that has ended."""
     from builder.config.load import find_config  # noqa: PLC0415
-    from builder.report.recorded import text  # noqa: PLC0415
+    from builder.core.run_json import report_text  # noqa: PLC0415
     from builder.tree.read import LAST_REPORT  # noqa: PLC0415
 
+    file = options.file
     if file is None:
-        file = find_config(Path.cwd(), options.config).parent / LAST_REPORT
+        file = find_config(Path.cwd(), tree.config).parent / LAST_REPORT
         if not file.exists():
             raise UsageError(
                 "nothing was built in this tree yet, so there is no report",
@@ -164,33 +181,18 @@ def report(options: TreeOptions, file: Path | None, *, failed: bool, as_json: bo
     try:
         found = json.loads(file.read_bytes())
         images = found["images"]
-        shown = text(found, bad_only=failed)
+        shown = report_text(found, bad_only=options.failed)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{file} is no report of ocbuild", hint="--report FILE of a build writes one"
         ) from error
-    if as_json:
+    if options.as_json:
         bad = {name: one for name, one in images.items() if one.get("status") != "ok"}
-        _print_json({**found, "images": bad if failed else images})
+        _print_json({**found, "images": bad if options.failed else images})
     else:
         sys.stdout.write(shown + "\n")
-    return 0
-
-
-def init(folder: Path, *, force: bool, show: bool) -> int:
-    from builder.commands.init import propose  # noqa: PLC0415
-
-    text = propose(folder.resolve())
-    if show:
-        sys.stdout.write(text)
-        return 0
-    file = folder / "build.toml"
-    if file.exists() and not force:
-        raise UsageError(f"{file} exists", hint="--force overwrites it, --print only shows it")
-    file.write_text(text)
-    sys.stdout.write(f"wrote {file}\n")
     return 0
 
 

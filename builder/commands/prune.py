@@ -18,6 +18,7 @@ from builder.core.labels import KEY
 from builder.core.options import PruneOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
 from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
+from builder.core.text import columns, counted, size
 from builder.docker.storage import KeptImage, Storage
 from builder.publish.deployments import Deployments
 from builder.publish.home import Home, open_home, shelve
@@ -26,7 +27,6 @@ from builder.registry import DEFAULT_ADDRESS
 from builder.registry.collection import collect, obstacle
 from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError
-from builder.report.text import columns, counted, size
 from builder.system.state_folder import state_dir
 from builder.system.threads import each
 from builder.tree.revision import branch_commits
@@ -47,7 +47,7 @@ class Local(Struct, frozen=True, kw_only=True):
         return sum(image.own for image in self.delete)
 
 
-def prune(tree: TreeOptions, environ: Mapping[str, str], options: PruneOptions) -> int:
+def prune(tree: TreeOptions, options: PruneOptions, environ: Mapping[str, str]) -> int:
     """Show what goes, or delete it.
 
     Raises:

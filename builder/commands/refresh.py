@@ -29,8 +29,6 @@ def refresh(
     select_options: SelectOptions,
     options: BuildOptions,
     environ: Mapping[str, str],
-    *,
-    as_json: bool,
 ) -> int:
     """Say what is stale in the last release, and unless only that was asked make it anew.
 
@@ -56,9 +54,9 @@ def refresh(
         )
         suffix = _suffix(home, found, clock)
     # With --json the text is talk, and goes where talk goes.
-    if as_json:
+    if options.as_json:
         sys.stdout.write(json.dumps(show.as_json(found), indent=2) + "\n")
-    (sys.stderr if as_json else sys.stdout).write(show.as_text(found))
+    (sys.stderr if options.as_json else sys.stdout).write(show.as_text(found))
     _refuse_blindness(found)
     if options.dry_run or not found.verdict.stale:
         return 0

@@ -10,22 +10,28 @@ from msgspec.structs import replace
 from builder.commands import release_texts as texts
 from builder.core.difference import difference
 from builder.core.errors import PublishError, UsageError
-from builder.core.options import PromoteOptions, TreeOptions
+from builder.core.options import (
+    DiffOptions,
+    ListOptions,
+    PromoteOptions,
+    ReleaseOptions,
+    TreeOptions,
+)
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.text import counted, size
 from builder.publish.home import Home, choose, nothing_yet, open_home, shelve
 from builder.publish.promote import carry, forecast, load
 from builder.publish.verify import verify_release
 from builder.registry import DEFAULT_ADDRESS
-from builder.report.text import counted, size
 from builder.tree.read import LOCAL
 
 
-def ls(options: TreeOptions, environ: Mapping[str, str], *, as_json: bool) -> int:
-    with open_home(options, environ) as home:
+def ls(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:
+    with open_home(tree, environ) as home:
         shelf, broken = shelve(home)
         for error in broken:
             sys.stderr.write(f"note: {error.message}\n")
-        if as_json:
+        if options.as_json:
             sys.stdout.write(texts.as_json(texts.listing_json(shelf)))
         elif shelf:
             _show(texts.listing(shelf))
@@ -35,50 +41,39 @@ def ls(options: TreeOptions, environ: Mapping[str, str], *, as_json: bool) -> in
     return 0
 
 
-def show(
-    options: TreeOptions, environ: Mapping[str, str], tag: str | None, *, as_json: bool
-) -> int:
-    with open_home(options, environ) as home:
-        release = choose(home, tag)
-        if as_json:
+def show(tree: TreeOptions, options: ReleaseOptions, environ: Mapping[str, str]) -> int:
+    with open_home(tree, environ) as home:
+        release = choose(home, options.tag)
+        if options.as_json:
             sys.stdout.write(texts.as_json(texts.content_json(release)))
         else:
             _show(texts.content(release, home.address))
     return 0
 
 
-def diff(
-    options: TreeOptions, environ: Mapping[str, str], tags: tuple[str, str], *, as_json: bool
-) -> int:
-    with open_home(options, environ) as home:
-        old, new = (choose(home, tag) for tag in tags)
+def diff(tree: TreeOptions, options: DiffOptions, environ: Mapping[str, str]) -> int:
+    with open_home(tree, environ) as home:
+        old, new = (choose(home, tag) for tag in (options.old, options.new))
         found = difference(old, new)
-        if as_json:
+        if options.as_json:
             sys.stdout.write(texts.as_json(texts.changes_json(found)))
         else:
             _show(texts.changes(found))
     return 0
 
 
-def verify(
-    options: TreeOptions,
-    environ: Mapping[str, str],
-    tag: str | None,
-    *,
-    deep: bool,
-    as_json: bool,
-) -> int:
+def verify(tree: TreeOptions, options: ReleaseOptions, environ: Mapping[str, str]) -> int:
     """Show every defect in a line; 4 if there is one."""
-    with open_home(options, environ) as home:
-        found = verify_release(home, choose(home, tag), deep=deep)
-        if as_json:
+    with open_home(tree, environ) as home:
+        found = verify_release(home, choose(home, options.tag), deep=options.deep)
+        if options.as_json:
             sys.stdout.write(texts.as_json(texts.verdict_json(found)))
         else:
-            _show(texts.verdict(found, deep=deep))
+            _show(texts.verdict(found, deep=options.deep))
     return PublishError.exit_code if found.defects else 0
 
 
-def promote(tree: TreeOptions, environ: Mapping[str, str], options: PromoteOptions) -> int:
+def promote(tree: TreeOptions, options: PromoteOptions, environ: Mapping[str, str]) -> int:
     host, namespace = _target(options.target)
     with open_home(tree, environ) as source:
         target = replace(source, host=host, namespace=namespace)

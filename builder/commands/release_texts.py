@@ -9,9 +9,9 @@ from typing import Any
 from builder.core.difference import Difference, short
 from builder.core.release import LATEST, NIGHTLY, Release
 from builder.core.retention import Shelved, moment
+from builder.core.text import clean, columns, counted, size
 from builder.publish.promote import Promoted
 from builder.publish.verify import Verdict
-from builder.report.text import clean, columns, counted, size
 
 _KEY_DIGITS = 12
 

@@ -15,14 +15,14 @@ from builder.core.errors import DeployError, EngineUnavailableError
 from builder.core.options import DeployOptions, StatusOptions, TreeOptions
 from builder.core.release import Release
 from builder.core.retention import moment
+from builder.core.text import columns, counted, duration
 from builder.deploy.conditions import NOT_DEPLOYED, UNREACHABLE, Row, changes, rows, short
 from builder.deploy.memory import memory_of
 from builder.deploy.records import Deployment
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.report.choose import mode_for
-from builder.report.table import Draw, Line, open_table
-from builder.report.text import columns, counted, duration, write_line
+from builder.report.live import Draw, Line, open_table
+from builder.report.streams import mode_for, write_line
 from builder.run.execute import signals
 
 COLUMNS = ("stack", "service", "condition", "image", "release", "drift", "since")
@@ -40,7 +40,7 @@ def status(
     """Every container with its health and image; 5 if one is not well."""
     site = Site.open(tree, options, environ)
     with memory_of(site, environ, _note) as (memory, releases):
-        against = None if shown.release is None else releases.read(shown.release)
+        against = None if shown.against is None else releases.read(shown.against)
         memory.adopt_if_told()
     if not shown.watch:
         found = survey(site, against)

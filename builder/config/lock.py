@@ -19,10 +19,11 @@ import tomli
 from msgspec import Struct, field
 
 from builder.config.load import Config
-from builder.config.toml_lines import line_of, quoted_key
+from builder.config.toml_lines import line_of
 from builder.core.bases import IMAGE_SCHEME, Pin, Resolution, ResolvedBase
 from builder.core.errors import ConfigError, InputError, Location, OcbuildError, raise_all
 from builder.core.options import BuildOptions
+from builder.core.text import quoted_key
 from builder.system.atomic import replace_file
 
 VERSION = 1

@@ -25,7 +25,7 @@ from typing import (
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
-from builder.config.toml_lines import KeyPath, dotted, quoted, quoted_key
+from builder.config.toml_lines import KeyPath, dotted
 from builder.config.toml_values import (
     Choice,
     FilePath,
@@ -38,6 +38,7 @@ from builder.config.toml_values import (
     plain,
 )
 from builder.core.errors import Bug, did_you_mean, nearest
+from builder.core.text import quoted, quoted_key
 
 Shape: TypeAlias = type[Struct]
 

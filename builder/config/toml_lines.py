@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import tomli
 
+from builder.core.text import quoted_key
+
 Key: TypeAlias = str | int
 KeyPath: TypeAlias = tuple[Key, ...]
 
@@ -88,16 +90,3 @@ def dotted(path: KeyPath) -> str:
         else:
             text += ("." if text else "") + quoted_key(key)
     return text
-
-
-def quoted_key(key: str) -> str:
-    """The key as TOML writes it: bare where that is allowed."""
-    if key and all(char.isascii() and (char.isalnum() or char in "_-") for char in key):
-        return key
-    return quoted(key)
-
-
-def quoted(text: str) -> str:
-    """The text as a TOML string on one line."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'

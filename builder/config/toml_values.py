@@ -11,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.config.toml_lines import KeyPath, dotted, quoted, quoted_key
+from builder.config.toml_lines import KeyPath, dotted
 from builder.core.errors import InputError, did_you_mean
+from builder.core.text import quoted, quoted_key
 
 
 class Fault(Struct, frozen=True, kw_only=True):

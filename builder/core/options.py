@@ -41,6 +41,7 @@ class BuildOptions(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     report: Path | None = None
     progress: str = "auto"
+    as_json: bool = False
 
 
 class DeployOptions(Struct, frozen=True, kw_only=True):
@@ -55,17 +56,21 @@ class DeployOptions(Struct, frozen=True, kw_only=True):
 
 
 class StatusOptions(Struct, frozen=True, kw_only=True):
-    """How the state of stacks is shown; ``release`` is one to compare with, None: what runs."""
+    """How the state of stacks is shown, and with which release it is compared (None: what runs)."""
 
-    release: str | None = None
+    against: str | None = None
     watch: bool = False
     interval: float = 2.0
     as_json: bool = False
 
 
 class SwarmOptions(Struct, frozen=True, kw_only=True):
-    """Which hosts are meant, none for what build.toml says; and the addresses of a new swarm."""
+    """Which hosts are meant: ``host`` makes a swarm, ``hosts`` join it; and its addresses.
 
+    What is left out is as build.toml says.
+    """
+
+    host: str | None = None
     hosts: tuple[str, ...] = ()
     advertise_addr: str | None = None
     data_path_addr: str | None = None
@@ -90,3 +95,74 @@ class PruneOptions(Struct, frozen=True, kw_only=True):
     delete: bool = False
     collect: bool = False
     as_json: bool = False
+
+
+class ListOptions(Struct, frozen=True, kw_only=True):
+    """How a list is shown: images, findings, releases."""
+
+    as_json: bool = False
+
+
+class GraphOptions(Struct, frozen=True, kw_only=True):
+    """How the graph is drawn."""
+
+    format: str = "tree"
+
+
+class RegistryOptions(Struct, frozen=True, kw_only=True):
+    """What is done with the embedded registry; ``address`` is HOST:PORT, None: the usual one."""
+
+    action: str
+    address: str | None = None
+    as_json: bool = False
+
+
+class ReleaseOptions(Struct, frozen=True, kw_only=True):
+    """Which release is looked at, None: the latest; ``deep`` reads every byte of it."""
+
+    tag: str | None = None
+    deep: bool = False
+    as_json: bool = False
+
+
+class DiffOptions(Struct, frozen=True, kw_only=True):
+    """Which two releases are compared."""
+
+    old: str
+    new: str
+    as_json: bool = False
+
+
+class DownOptions(Struct, frozen=True, kw_only=True):
+    """Whether the data of stacks goes with their containers."""
+
+    volumes: bool = False
+
+
+class LogsOptions(Struct, frozen=True, kw_only=True):
+    """How much is shown of what containers wrote: ``tail`` lines of each, "all" for all."""
+
+    tail: str = "100"
+    follow: bool = False
+
+
+class ReportOptions(Struct, frozen=True, kw_only=True):
+    """Which report is shown, None: that of the last run; ``failed``: only what did not succeed."""
+
+    file: Path | None = None
+    failed: bool = False
+    as_json: bool = False
+
+
+class CompletionOptions(Struct, frozen=True, kw_only=True):
+    """Which shell completes."""
+
+    shell: str
+
+
+class InitOptions(Struct, frozen=True, kw_only=True):
+    """For which folder a build.toml is proposed; ``show``: it is printed and not written."""
+
+    folder: Path = Path()
+    force: bool = False
+    show: bool = False

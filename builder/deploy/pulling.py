@@ -12,13 +12,13 @@ from msgspec import Struct, field
 
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
+from builder.core.text import counted, size
 from builder.deploy.compose import Engine
 from builder.deploy.pull_order import PullOrder, ancestors
 from builder.docker.host_api import RefusedError
 from builder.docker.logins import Login
 from builder.docker.transfer import Transfer, pull_failure
 from builder.registry.client import Registry
-from builder.report.text import counted, size
 from builder.system.clock import Clock
 
 # Images that one host pulls at a time. The engine fetches three layers at once, whoever asks.

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.core.errors import BuildError, EngineUnavailableError
+from builder.core.text import size
 from builder.doctor.finding import Finding, failure, ok, warning
-from builder.report.text import size
 from builder.system.resources import DISK_FLOOR, MEMORY_FLOOR
 
 # All images of a tree such as ours, unpacked, and what a build adds to them for a while.

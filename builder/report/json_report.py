@@ -1,30 +1,14 @@
-"""The JSON report of a run: a contract with the scripts that read it."""
+"""The file of the JSON report of a run."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from pathlib import Path
 
 from builder.core.errors import OcbuildError
-from builder.core.events import ImageResult, Summary
-from builder.report.outcome import failure_line
+from builder.core.events import Summary
+from builder.core.run_json import failure_json, report_json
 from builder.system.atomic import replace_file
-
-
-def as_json(summary: Summary) -> dict[str, object]:
-    """The report as a value; keys are never left out, what is unknown is null."""
-    return {
-        "run_id": summary.run_id,
-        "commit": summary.commit or None,
-        "dirty": summary.dirty,
-        "status": summary.status,
-        "started": _iso(summary.started),
-        "seconds": round(summary.seconds, 3),
-        "bound_seconds": round(summary.bound_seconds, 3),
-        "release": summary.release,
-        "images": {name: _image(result) for name, result in summary.images.items()},
-    }
 
 
 def write_report(path: Path, summary: Summary) -> None:
@@ -34,31 +18,17 @@ def write_report(path: Path, summary: Summary) -> None:
         OcbuildError: if it cannot be written.
 
     """
-    _write(path, as_json(summary))
+    _write(path, report_json(summary))
 
 
 def write_failure(path: Path, *, status: str, message: str) -> None:
-    """Write the report of a run that came to nothing: no images, and ``error`` says why.
+    """Write the report of a run that came to nothing.
 
     Raises:
         OcbuildError: if it cannot be written.
 
     """
-    _write(
-        path,
-        {
-            "run_id": None,
-            "commit": None,
-            "dirty": None,
-            "status": status,
-            "started": None,
-            "seconds": 0.0,
-            "bound_seconds": 0.0,
-            "release": None,
-            "images": {},
-            "error": message,
-        },
-    )
+    _write(path, failure_json(status=status, message=message))
 
 
 def _write(path: Path, report: dict[str, object]) -> None:
@@ -69,24 +39,3 @@ def _write(path: Path, report: dict[str, object]) -> None:
             f"cannot write the report {path}: {error.strerror or error}",
             hint="name a file in a folder that can be written to with --report",
         ) from error
-
-
-def _image(result: ImageResult) -> dict[str, object]:
-    return {
-        "action": result.action,
-        "status": result.status.value,
-        "reasons": list(result.reasons),
-        "key": result.key or None,
-        "digest": result.digest,
-        "refs": list(result.refs),
-        "seconds": round(result.seconds, 3),
-        "size": result.size,
-        "pushed_bytes": result.pushed_bytes,
-        "log": result.log,
-        "error": failure_line(result.error) if result.error else None,
-        "blocked_by": result.blocked_by,
-    }
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,14 +1,16 @@
-"""A display that is redrawn in place: what runs now, how far the run is, and above it what failed.
+"""What is redrawn in place: a run, with what failed above it, and tables.
 
-rich is imported here alone, and only when a live report is opened.
+rich is imported here alone, and only when something is to be drawn.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
+
+from msgspec import Struct
 
 from builder.core.events import (
     Blocked,
@@ -23,10 +25,9 @@ from builder.core.events import (
     StepFinished,
     StepRetried,
 )
-from builder.report.lines import Lines
-from builder.report.progress import Progress, advance, remaining
-from builder.report.summary_text import summary_text
-from builder.report.text import clean, duration
+from builder.core.progress import RunProgress, advance, remaining
+from builder.core.run_text import RunLines, summary_text
+from builder.core.text import clean, duration
 from builder.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def open_live(
     from rich.live import Live  # noqa: PLC0415
 
     console = Console(file=stream, _environ=environ)
-    report = _LiveReport(console, Progress(expected=expected))
+    report = _LiveReport(console, RunProgress(expected=expected))
     display = Live(
         console=console,
         get_renderable=lambda: render(report.progress, clock.now(), console.width),
@@ -61,7 +62,7 @@ def open_live(
         yield report
 
 
-def render(progress: Progress, now: float, width: int) -> RenderableType:
+def render(progress: RunProgress, now: float, width: int) -> RenderableType:
     """The display at one moment."""
     from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -71,7 +72,7 @@ def render(progress: Progress, now: float, width: int) -> RenderableType:
     return Group(_running(progress, now, width), _overall(progress, now, width))
 
 
-def _running(progress: Progress, now: float, width: int) -> Table:
+def _running(progress: RunProgress, now: float, width: int) -> Table:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -91,7 +92,7 @@ def _running(progress: Progress, now: float, width: int) -> Table:
     return table
 
 
-def _overall(progress: Progress, now: float, width: int) -> Table:
+def _overall(progress: RunProgress, now: float, width: int) -> Table:
     from rich.progress_bar import ProgressBar  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -105,7 +106,7 @@ def _overall(progress: Progress, now: float, width: int) -> Table:
     return line
 
 
-def _overall_text(progress: Progress, now: float) -> str:
+def _overall_text(progress: RunProgress, now: float) -> str:
     ends = progress.ended.items()
     bad = (Failed, Blocked, Interrupted)
     total = Counter(step.phase for step in progress.steps)
@@ -126,12 +127,12 @@ def _overall_text(progress: Progress, now: float) -> str:
 class _LiveReport:
     """Keeps the state that is drawn; what must not be drawn over is printed above."""
 
-    def __init__(self, console: Console, progress: Progress) -> None:
+    def __init__(self, console: Console, progress: RunProgress) -> None:
         # Drawn by rich's own thread: it is replaced as a whole and never changed, so the thread
         # sees the old state or the new one and needs no lock.
         self.progress = progress
         self._console = console
-        self._lines = Lines()
+        self._lines = RunLines()
 
     def __call__(self, event: Event) -> None:
         self.progress = advance(self.progress, event)
@@ -155,3 +156,64 @@ class _LiveReport:
             # `print` would colour the display below as well. The terminal wraps long lines itself,
             # so that they can be copied in one piece.
             self._console.print(Text(text, style=style), soft_wrap=True)
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+class Line(Struct, frozen=True):
+    """The cells of one line, and its style: "" or one of rich's.
+
+    ``urgent`` ones are shown where not all can be.
+    """
+
+    cells: tuple[str, ...]
+    style: str = ""
+    urgent: bool = False
+
+
+Draw = Callable[[Sequence[Line], str], None]
+
+
+@contextlib.contextmanager
+def open_table(
+    stream: TextIO, columns: Sequence[str], *, environ: Mapping[str, str]
+) -> Iterator[Draw]:
+    """What draws the lines and a text below them; what it drew last stays."""
+    from rich.console import Console  # noqa: PLC0415 - slow, and only needed here
+    from rich.live import Live  # noqa: PLC0415
+
+    console = Console(file=stream, _environ=environ)
+    # It is drawn when there is something new, and not between.
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as display:
+
+        def draw(lines: Sequence[Line], below: str) -> None:
+            shown, left_out = _fitting(lines, console.height)
+            more = f"{left_out} more lines; " if left_out else ""
+            display.update(render_table(columns, shown, f"{more}{below}"), refresh=True)
+
+        yield draw
+
+
+def render_table(columns: Sequence[str], lines: Sequence[Line], below: str) -> RenderableType:
+    """The table at one moment."""
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        table.add_row(*(Text(clean(cell), style=line.style) for cell in line.cells))
+    return Group(table, Text(f"\n{clean(below)}", style="dim"))
+
+
+def _fitting(lines: Sequence[Line], height: int) -> tuple[list[Line], int]:
+    """What a terminal of this height can show: what is urgent comes first, order is kept."""
+    # The head of the table, the line below with the blank one before it, and the cursor's.
+    room = max(1, height - 4)
+    if len(lines) <= room:
+        return list(lines), 0
+    wanted = sorted(range(len(lines)), key=lambda at: (not lines[at].urgent, at))[:room]
+    return [lines[at] for at in sorted(wanted)], len(lines) - room

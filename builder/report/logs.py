@@ -22,8 +22,8 @@ from builder.core.events import (
     StepRetried,
     StepStarted,
 )
-from builder.report.outcome import outcome_text
-from builder.report.text import duration
+from builder.core.run_text import outcome_text
+from builder.core.text import duration
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_NAME = 120

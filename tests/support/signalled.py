@@ -14,11 +14,10 @@ import time
 from builder.core.errors import InterruptedRunError
 from builder.core.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
 from builder.core.plan import Build, Plan
+from builder.core.run_json import report_json
 from builder.core.summary import summarise
 from builder.core.tasks import BUILD_POOL, connect
-from builder.report.fanout import fanout
-from builder.report.json_report import as_json
-from builder.report.plain import PlainReport
+from builder.report.streams import PlainReport, fanout
 from builder.run.execute import execute, signals
 from builder.run.workers import Context
 from builder.system.clock import SystemClock
@@ -78,7 +77,7 @@ def main(mode: str) -> int:
         log_of=lambda name: f"logs/{name}.log",
     )
     report(RunFinished(summary=summary, at=clock.now()))
-    sys.stdout.write(json.dumps(as_json(summary)) + "\n")
+    sys.stdout.write(json.dumps(report_json(summary)) + "\n")
     return summary.exit_code
 
 

@@ -7,7 +7,8 @@ from textwrap import dedent
 import pytest
 import tomli
 
-from builder.config.toml_lines import KeyPath, dotted, holds, line_of, quoted
+from builder.config.toml_lines import KeyPath, dotted, holds, line_of
+from builder.core.text import quoted
 
 DOCUMENT = dedent(
     '''\

@@ -22,7 +22,7 @@ from builder.deploy.conditions import Row, changes, rows, short
 from builder.deploy.records import Deployment, Records
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.report.table import Line, open_table, render
+from builder.report.live import Line, open_table, render_table
 from builder.system.process import Completed
 from tests.support.clock import FakeClock
 
@@ -344,5 +344,5 @@ def test_what_is_ill_is_shown_even_where_not_all_of_it_fits() -> None:
 def test_foreign_text_in_a_cell_obeys_nobody() -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system=None)
-    console.print(render(("x",), [Line(("[red]a\x1b[2Jb",))], ""))
+    console.print(render_table(("x",), [Line(("[red]a\x1b[2Jb",))], ""))
     assert "[red]ab" in stream.getvalue()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.events import Note
-from builder.report.choose import mode_for, open_progress
+from builder.report.streams import mode_for, open_progress
 from tests.support.clock import FakeClock
 
 
@@ -85,6 +85,6 @@ def test_live_writes_to_the_stream_and_hides_the_cursor_meanwhile() -> None:
 
 
 def test_rich_is_not_imported_before_a_live_report_is_opened() -> None:
-    code = "import sys, builder.report.choose; sys.exit('rich' in sys.modules)"
+    code = "import sys, builder.report.streams; sys.exit('rich' in sys.modules)"
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

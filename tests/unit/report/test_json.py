@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from builder.core import events
 from builder.core.errors import OcbuildError
-from builder.core.events import StepId, StepOutput
-from builder.report.json_report import as_json, write_failure, write_report
-from builder.report.jsonlines import JsonLinesReport, event_json
+from builder.core.events import Outcome, StepFinished, StepId, StepOutput
+from builder.core.run_json import event_json, report_json
+from builder.report.json_report import write_failure, write_report
+from builder.report.streams import JsonLinesReport
 from tests.support.story import BUILD, EVENTS, SUMMARY
 
 KEYS = [
@@ -29,7 +31,7 @@ KEYS = [
 
 
 def test_the_report_has_the_keys_of_the_contract_and_no_other() -> None:
-    report = as_json(SUMMARY)
+    report = report_json(SUMMARY)
     assert list(report) == KEYS
     assert {key: report[key] for key in KEYS[:-1]} == {
         "run_id": "r1",
@@ -107,9 +109,30 @@ def test_every_event_is_one_line_of_json() -> None:
     assert lines[2]["outcome"] == {"kind": "reused", "reference": "reg/ns/common:1"}
     assert lines[0]["plan"]["steps"][1]["image"] == "openstackbase"
     assert lines[-1]["event"] == "run_finished"
-    assert lines[-1]["summary"] == json.loads(json.dumps(as_json(SUMMARY)))
+    assert lines[-1]["summary"] == json.loads(json.dumps(report_json(SUMMARY)))
     failures = [line for line in lines if line.get("outcome", {}).get("kind") == "failed"]
     assert [line["outcome"]["where"] for line in failures] == ["openstack/nova/Dockerfile:9"]
+
+
+def test_events_and_report_are_written_as_they_were_recorded() -> None:
+    stream = io.StringIO()
+    report = JsonLinesReport(stream)
+    step = StepId(BUILD, "näva")
+    outcomes: list[Outcome] = [
+        events.Built(image_id="i", size=3, engine="x"),
+        events.Tested(commands=2),
+        events.Pushed(digest="sha256:a", uploaded=3),
+        events.Claimed(),
+        events.Tagged(references=("a", "b")),
+        events.Blocked(by="x"),
+        events.Interrupted(),
+    ]
+    for event in EVENTS:
+        report(event)
+    for outcome in outcomes:
+        report(StepFinished(step=step, outcome=outcome, seconds=1.5, at=2.0))
+    written = stream.getvalue() + json.dumps(report_json(SUMMARY), indent=2) + "\n"
+    assert written == (Path(__file__).parent / "golden_events.jsonl").read_text()
 
 
 def test_bytes_that_are_no_text_do_not_break_the_line() -> None:
@@ -121,4 +144,4 @@ def test_bytes_that_are_no_text_do_not_break_the_line() -> None:
 
 
 def test_an_unknown_commit_is_null() -> None:
-    assert as_json(replace(SUMMARY, commit=""))["commit"] is None
+    assert report_json(replace(SUMMARY, commit=""))["commit"] is None

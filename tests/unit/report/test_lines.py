@@ -26,11 +26,8 @@ from builder.core.events import (
     StepOutput,
     Tagged,
 )
-from builder.report.fanout import fanout
-from builder.report.outcome import outcome_text
-from builder.report.plain import PlainReport
-from builder.report.quiet import QuietReport
-from builder.report.summary_text import last_line, summary_text
+from builder.core.run_text import last_line, outcome_text, summary_text
+from builder.report.streams import PlainReport, QuietReport, fanout
 from tests.support.story import BROKEN, BUILD, EVENTS, SUMMARY, TAG, finished, started
 
 SUMMARY_TEXT = """\

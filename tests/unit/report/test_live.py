@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from builder.core.events import Event, StepId, StepProgress, StepRetried
+from builder.core.progress import RunProgress, advance, remaining
 from builder.report.live import open_live, render
-from builder.report.progress import Progress, advance, remaining
 from tests.support.clock import FakeClock
 from tests.support.story import (
     BROKEN,
@@ -28,11 +28,11 @@ HALF_WAY = EVENTS[: EVENTS.index(started(PUSH, "openstackbase", 41)) + 2]
 EXPECTED = {"openstackbase": 40.0, "nova": 30.0, "nova-api": 10.0, "nova-compute": 20.0}
 
 
-def after(events: Iterable[Event], expected: dict[str, float] | None = None) -> Progress:
-    return reduce(advance, events, Progress(expected=expected or {}))
+def after(events: Iterable[Event], expected: dict[str, float] | None = None) -> RunProgress:
+    return reduce(advance, events, RunProgress(expected=expected or {}))
 
 
-def shown(progress: Progress, now: float, width: int = 82) -> str:
+def shown(progress: RunProgress, now: float, width: int = 82) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=False, color_system=None)
     console.print(render(progress, START + now, width))
@@ -79,7 +79,7 @@ def test_a_wait_before_a_retry_is_shown() -> None:
 
 
 def test_before_the_run_starts_nothing_is_shown() -> None:
-    assert shown(Progress(), 0).strip() == ""
+    assert shown(RunProgress(), 0).strip() == ""
 
 
 def test_what_is_told_of_a_step_that_does_not_run_changes_nothing() -> None:

@@ -9,17 +9,17 @@ import pytest
 
 from builder.commands.inspect import report
 from builder.core.errors import UsageError
-from builder.core.options import TreeOptions
-from builder.report.json_report import as_json, write_failure
-from builder.report.recorded import text
+from builder.core.options import ReportOptions, TreeOptions
+from builder.core.run_json import report_json, report_text
+from builder.report.json_report import write_failure
 from builder.tree.read import LAST_REPORT
 from tests.support.story import SUMMARY
 from tests.support.tree import Tree
 
 
 def test_every_image_has_a_row_and_every_failure_a_reason() -> None:
-    found = as_json(SUMMARY)
-    shown = text(found)
+    found = report_json(SUMMARY)
+    shown = report_text(found)
     images = found["images"]
     assert isinstance(images, dict)
     for name, one in images.items():
@@ -32,10 +32,12 @@ def test_every_image_has_a_row_and_every_failure_a_reason() -> None:
 
 
 def test_only_what_did_not_succeed_can_be_shown() -> None:
-    found = as_json(SUMMARY)
+    found = report_json(SUMMARY)
     images = found["images"]
     assert isinstance(images, dict)
-    rows = [line.split()[0] for line in text(found, bad_only=True).splitlines() if line.strip()]
+    rows = [
+        line.split()[0] for line in report_text(found, bad_only=True).splitlines() if line.strip()
+    ]
     good = {name for name, one in images.items() if one["status"] == "ok"}
     assert good
     assert not good.intersection(rows)
@@ -44,7 +46,7 @@ def test_only_what_did_not_succeed_can_be_shown() -> None:
 def test_a_run_that_came_to_nothing_says_why(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     write_failure(file, status="failed", message="build.toml:3: it is wrong\n\nhint: mend it")
-    shown = text(json.loads(file.read_text()))
+    shown = report_text(json.loads(file.read_text()))
     assert "build.toml:3: it is wrong" in shown
     assert "hint: mend it" in shown
     assert shown.endswith("failed: 0 images")
@@ -52,7 +54,7 @@ def test_a_run_that_came_to_nothing_says_why(tmp_path: Path) -> None:
 
 def test_what_an_image_printed_does_not_reach_the_terminal_as_it_is() -> None:
     one = {"status": "failed", "action": "build", "error": "a\x1b[2Jb"}
-    assert "x: ab" in text({"status": "failed", "images": {"x": one}})
+    assert "x: ab" in report_text({"status": "failed", "images": {"x": one}})
 
 
 def test_the_last_report_of_the_tree_is_the_default(
@@ -62,11 +64,11 @@ def test_the_last_report_of_the_tree_is_the_default(
     (tree.root / "deeper").mkdir()
     monkeypatch.chdir(tree.root / "deeper")
     with pytest.raises(UsageError, match="nothing was built"):
-        report(TreeOptions(), None, failed=False, as_json=False)
-    tree.write(str(LAST_REPORT), json.dumps(as_json(SUMMARY)))
-    assert report(TreeOptions(), None, failed=False, as_json=True) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(as_json(SUMMARY)))
-    assert report(TreeOptions(), None, failed=True, as_json=True) == 0
+        report(TreeOptions(), ReportOptions(), {})
+    tree.write(str(LAST_REPORT), json.dumps(report_json(SUMMARY)))
+    assert report(TreeOptions(), ReportOptions(as_json=True), {}) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(report_json(SUMMARY)))
+    assert report(TreeOptions(), ReportOptions(failed=True, as_json=True), {}) == 0
     shown = json.loads(capsys.readouterr().out)["images"]
     assert shown
     assert "ok" not in {one["status"] for one in shown.values()}
@@ -77,4 +79,4 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "other.json"
     file.write_text(content)
     with pytest.raises(UsageError, match="no report of ocbuild"):
-        report(TreeOptions(), file, failed=False, as_json=False)
+        report(TreeOptions(), ReportOptions(file=file), {})

@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from builder.report.text import clean, clean_lines, columns, counted, duration, size, write_line
+from builder.core.text import clean, clean_lines, columns, counted, duration, size
+from builder.report.streams import write_line
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
-"""Words and numbers for people, and foreign text made harmless for a terminal."""
+"""Words and numbers for people, foreign text made harmless for a terminal, TOML's quotes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import TextIO
 
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -37,13 +36,6 @@ def _harmless(character: str) -> str:
         return " "
     # Lone surrogates stand for bytes that were no UTF-8.
     return "\ufffd" if "\ud800" <= character <= "\udfff" else ""
-
-
-def write_line(stream: TextIO, line: str) -> None:
-    """Write and flush one line; what the stream's encoding lacks is replaced."""
-    encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-    stream.flush()
 
 
 def duration(seconds: float) -> str:
@@ -86,3 +78,16 @@ def columns(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> li
         ).rstrip()
         for row in rows
     ]
+
+
+def quoted_key(key: str) -> str:
+    """The key as TOML writes it: bare where that is allowed."""
+    if key and all(char.isascii() and (char.isalnum() or char in "_-") for char in key):
+        return key
+    return quoted(key)
+
+
+def quoted(text: str) -> str:
+    """The text as a TOML string on one line."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'

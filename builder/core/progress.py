@@ -19,7 +19,7 @@ from builder.core.events import (
     StepStarted,
 )
 from builder.core.plan import Action, Plan
-from builder.report.text import duration, size
+from builder.core.text import duration, size
 
 _MADE = (Action.BUILD, Action.ASSEMBLE)
 
@@ -31,7 +31,7 @@ class Doing(Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
-class Progress(Struct, frozen=True, kw_only=True):
+class RunProgress(Struct, frozen=True, kw_only=True):
     """The state of a run. ``expected`` are the seconds that the build of each image should take."""
 
     expected: Mapping[str, float] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     ended: Mapping[StepId, Outcome] = field(default_factory=dict)
 
 
-def advance(progress: Progress, event: Event) -> Progress:
+def advance(progress: RunProgress, event: Event) -> RunProgress:
     """The state after the event."""
     running = progress.running
     match event:
@@ -69,7 +69,7 @@ def advance(progress: Progress, event: Event) -> Progress:
     return progress
 
 
-def remaining(progress: Progress, now: float) -> float | None:
+def remaining(progress: RunProgress, now: float) -> float | None:
     """Seconds that the builds will still take; None where nothing is known to reckon with.
 
     The larger of two bounds, as for a finished run: the work that is left divided by the jobs, and
@@ -91,7 +91,7 @@ def remaining(progress: Progress, now: float) -> float | None:
     return max(sum(left.values()) / progress.jobs, max(path.values(), default=0.0))
 
 
-def _doing(progress: Progress, step: StepId, text: str) -> Progress:
+def _doing(progress: RunProgress, step: StepId, text: str) -> RunProgress:
     doing = replace(progress.running[step], text=text)
     return replace(progress, running={**progress.running, step: doing})
 

@@ -1,20 +1,34 @@
-"""Looks at a tree that has no build.toml and finds out which folders are its groups."""
+"""Proposes a build.toml for a tree that has none: its folders become groups."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.core.dockerfile.parse import parse
-from builder.core.errors import InputError
-from builder.core.reference import BadReferenceError, Reference
+from builder.core.reference import Reference
+from builder.core.text import quoted, quoted_key
+
+_HEAD = """\
+# What ocbuild builds here, and under which names. Proposed by `ocbuild init` from what the folders
+# and the FROM lines say; `ocbuild list` shows what comes of it. All keys: docs/build-toml.md.
+
+[project]
+"""
+_TAIL = """\
+
+# [images.NAME]                  # what is special about one image
+# test = ["program --version"]   # has to succeed before the image may be published
+
+# [bases."debian:trixie-slim"]   # where an external base comes from
+# mirror = "registry.example.com/library/debian:trixie-slim"
+"""
+
 
 _VERSION = re.compile(r"v?\d+(?:\.\d+)*(?:[-_.]?(?:a|b|rc|alpha|beta)\d*)?")
 _COMMIT = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{7,40}")
@@ -50,18 +64,6 @@ class FoundGroup(Struct, frozen=True, kw_only=True):
         return tuple(image.folder.name for image in self.images)
 
 
-def find_images(root: Path) -> tuple[FoundImage, ...]:
-    """Every folder with a Dockerfile; hidden folders and symbolic links are passed by."""
-    found = []
-    for folder, below, files in os.walk(root):
-        below[:] = sorted(name for name in below if name[0] != "." and _is_text(name))
-        if "Dockerfile" in files:
-            path = Path(folder)
-            relative = PurePosixPath(path.relative_to(root).as_posix())
-            found.append(FoundImage(folder=relative, bases=_bases(path / "Dockerfile")))
-    return tuple(found)
-
-
 def in_tree_bases(images: Iterable[FoundImage], names: Collection[str]) -> Iterator[Reference]:
     """The bases with a namespace and the name of an image directory; "library" is the Hub's own."""
     for image in images:
@@ -81,25 +83,6 @@ def find_groups(images: Sequence[FoundImage]) -> tuple[FoundGroup, ...]:
     groups = [_group(path, found, versions) for path, found in _joined(members, versions).items()]
     judged = _without_clashes(_without_overlap(groups))
     return tuple(sorted((_with_tag(group, used) for group in judged), key=lambda g: g.path))
-
-
-def _is_text(name: str) -> bool:
-    """Whether build.toml can name it: bytes that are no UTF-8 come as lone surrogates."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
-def _bases(dockerfile: Path) -> tuple[Reference, ...]:
-    try:
-        stages = parse(dockerfile.read_bytes(), str(dockerfile)).stages
-    except (InputError, OSError):
-        return ()  # the build will say what is wrong with it; a proposal needs no more than hints
-    bases = []
-    for stage in stages:
-        try:
-            bases.append(Reference.parse(stage.base))
-        except BadReferenceError:
-            continue  # a base with a variable in it
-    return tuple(bases)
 
 
 def _group_folder(folder: PurePosixPath, versions: Collection[str]) -> PurePosixPath:
@@ -236,3 +219,70 @@ def _with_tag(group: FoundGroup, used: Iterable[Reference]) -> FoundGroup:
     match = _VERSION_AND_COMMIT.fullmatch(tag)
     version = group.version or (match[1] if match else tag)
     return replace(group, version=version, tag="{version}" if tag == version else None)
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def proposal(images: Sequence[FoundImage], folder: str) -> str:
+    """The text of a build.toml for these images of a folder of that name; it loads as it is."""
+    groups = find_groups(images)
+    sure = [group for group in groups if group.doubt is None]
+    lines = [*_project(sure, folder), *(line for group in groups for line in _section(group))]
+    return _HEAD + "\n".join(lines) + "\n" + _TAIL
+
+
+def _project(groups: Sequence[FoundGroup], folder: str) -> Iterator[str]:
+    names = {name for group in groups for name in group.names}
+    used = list(in_tree_bases((image for group in groups for image in group.images), names))
+    counts = Counter(base.namespace for base in used)
+    ranked = sorted(counts, key=lambda namespace: (-counts[namespace], namespace))
+    if ranked:
+        best = ranked[0]
+        yield f"namespace = {quoted(best)}  # FROM lines name images of this tree by it"
+        if any(base.registry for base in used if base.namespace == best):
+            yield f"aliases = {_list([best])}  # so that it is this tree's on any registry"
+        if ranked[1:]:
+            yield f"# aliases = {_list(ranked[1:])}  # if these, too, mean images of this tree"
+    else:
+        namespace = quoted(_namespace(folder))
+        yield f"namespace = {namespace}  # the name of the folder; no FROM gives one"
+    yield 'registry = "local"  # the one that ocbuild runs itself; or "registry.example.com:5000"'
+    yield '# tag = "{version}-{commit}"'
+
+
+def _namespace(folder: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
+    return name if name not in ("", "localhost") else "images"
+
+
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(quoted(text) for text in texts)}]"
+
+
+def _section(group: FoundGroup) -> Iterator[str]:
+    count = len(group.images)
+    size = f"{count} image{'' if count == 1 else 's'}"
+    yield ""
+    if group.doubt is not None:
+        yield f"# Left out, with {size}: {group.doubt}."
+        yield from (f"# {line}" for line in _keys(group, size=""))
+    else:
+        yield from _keys(group, size=size)
+
+
+def _keys(group: FoundGroup, *, size: str) -> Iterator[str]:
+    path = group.path.as_posix()
+    yield f"[groups.{quoted_key(group.name)}]" + (f"  # {size}" if size else "")
+    if path != group.name:
+        yield f"path = {quoted(path)}"
+    if group.version is not None:
+        yield f"version = {quoted(group.version)}"
+    else:
+        yield '# version = "1.0"  # makes tags such as 1.0-0123abc out of 0123abc'
+    if group.commit is not None:
+        yield f"commit = {quoted(group.commit)}  # leave it out to use that of git"
+    if group.tag is not None:
+        yield f"tag = {quoted(group.tag)}  # as the FROM lines have it"
+    if group.rule is not None:
+        yield f"name = {quoted(group.rule)}  # or else two folders of one name would be one image"

@@ -1,0 +1,253 @@
+"""A run in words: each event as a line, each outcome, and the summary at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from builder.core.events import (
+    Blocked,
+    Built,
+    Claimed,
+    Failed,
+    ImageResult,
+    ImageStatus,
+    Interrupted,
+    Note,
+    Outcome,
+    Phase,
+    Pushed,
+    Reused,
+    RunStarted,
+    StepFinished,
+    StepId,
+    StepRetried,
+    StepStarted,
+    Summary,
+    Tagged,
+    Tested,
+)
+from builder.core.plan import Action, Plan
+from builder.core.text import clean, clean_lines, columns, counted, duration, size
+
+_IN_PLAN = {
+    Action.BUILD: "to build",
+    Action.ASSEMBLE: "to assemble",
+    Action.RETAG: "to tag",
+    Action.REUSE: "unchanged",
+    Action.BLOCKED: "blocked",
+}
+_LONGEST_COMMAND = 8
+_DONE = {
+    Action.BUILD.value: "built",
+    Action.ASSEMBLE.value: "assembled",
+    Action.RETAG.value: "tagged anew",
+    Action.REUSE.value: "unchanged",
+}
+
+
+# --- outcomes -------------------------------------------------------------------------------------
+
+
+def outcome_text(outcome: Outcome) -> str:  # noqa: C901, PLR0911 - one return for each outcome
+    """One clean line; a failure in capitals, so that it is found without colour."""
+    match outcome:
+        case Built(cached=True):
+            return "ok, nothing had to run"
+        case Built():
+            return "ok"
+        case Reused():
+            return "unchanged"
+        case Tested():
+            return f"ok, {counted(outcome.commands, 'command')}"
+        case Pushed():
+            return f"ok, {size(outcome.uploaded)} uploaded"
+        case Claimed():
+            return "ok, nobody else publishes"
+        case Tagged():
+            return f"ok, {clean(', '.join(outcome.references))}"
+        case Failed():
+            return f"FAILED: {failure_line(outcome)}"
+        case Blocked():
+            return f"blocked by {clean(outcome.by)}"
+        case Interrupted():
+            return "interrupted"
+
+
+def failure_line(failed: Failed) -> str:
+    """``path:line: message`` on one line."""
+    message = clean(failed.message.strip())
+    return f"{clean(str(failed.where))}: {message}" if failed.where else message
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+class RunLines:
+    """Turns events into lines; what is only a consequence of another line is told once."""
+
+    def __init__(self) -> None:
+        self._width = 0
+        self._told: set[str] = set()
+        self._unchanged: set[str] = set()
+
+    def run_started(self, event: RunStarted) -> str:
+        self._width = max((len(step.image) for step in event.plan.steps), default=0)
+        self._unchanged = {s.image for s in event.plan.steps if s.action is Action.REUSE}
+        jobs = counted(event.jobs, "job")
+        logs = clean(event.log_dir)
+        return f"run {clean(event.run_id)}: {_plan_text(event.plan)}; {jobs}; logs in {logs}"
+
+    def step_started(self, event: StepStarted) -> str | None:
+        """None for an image that is only looked up, which the first line counts."""
+        if event.step.phase is Phase.BUILD and event.step.image in self._unchanged:
+            return None
+        return f"{self._name(event.step)}  started"
+
+    def step_retried(self, event: StepRetried) -> str:
+        again = f"again in {duration(event.delay)}"
+        message = clean(event.message)
+        return f"{self._name(event.step)}  attempt {event.attempt} failed, {again}: {message}"
+
+    def step_finished(self, event: StepFinished, *, started: bool) -> str | None:
+        """None for what needs no line: a fate that other lines tell already."""
+        name, outcome = self._name(event.step), event.outcome
+        if isinstance(outcome, Reused) and event.step.image in self._unchanged:
+            return None
+        if started:
+            return f"{name}  {outcome_text(outcome)}  ({duration(event.seconds)})"
+        if isinstance(outcome, Interrupted):
+            return None
+        if isinstance(outcome, Blocked) and self._is_consequence(event.step, outcome):
+            return None
+        self._told.add(event.step.image)
+        return f"{name}  {outcome_text(outcome)}"
+
+    def note(self, event: Note) -> str:
+        return f"note: {clean(event.text)}"
+
+    def _is_consequence(self, step: StepId, outcome: Blocked) -> bool:
+        # A missing image keeps all tags back: that is one fact, which the summary states.
+        together = step.phase in (Phase.CLAIM, Phase.TAG, Phase.MOVE)
+        return together or outcome.by == step.image or step.image in self._told
+
+    def _name(self, step: StepId) -> str:
+        return f"{step.phase.value:<5}  {clean(step.image):<{self._width}}"
+
+
+def _plan_text(plan: Plan) -> str:
+    counts = Counter(step.action for step in plan.steps)
+    parts = [f"{counts[action]} {words}" for action, words in _IN_PLAN.items() if counts[action]]
+    images = counted(len(plan.steps), "image")
+    return f"{images}: {', '.join(parts)}" if parts else images
+
+
+# --- summary --------------------------------------------------------------------------------------
+
+
+def summary_text(summary: Summary) -> str:
+    """All of it, plain text without colour, no newline at the end."""
+    failed = [image for image in summary.images.values() if image.error is not None]
+    parts = [
+        "\n".join(_table(summary)),
+        "\n".join(_blocked(summary)),
+        "\n".join(f"note: {clean(remark)}" for remark in summary.remarks),
+        "\n".join([*_times(summary), last_line(summary)]),
+        *("\n".join(_failure(image, image.error)) for image in failed if image.error),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def last_line(summary: Summary) -> str:
+    """How many of what, what was published, and the exit code."""
+    results = summary.images.values()
+    counts: Counter[str] = Counter(_word(result) for result in results)
+    order = [*_DONE.values(), "failed", "blocked", "skipped", "interrupted"]
+    parts = [f"{counts[word]} {word}" for word in order if counts[word]]
+    told = ", ".join(parts) or "nothing to do"
+    optional = sum(r.optional and r.status is not ImageStatus.OK for r in results)
+    if optional:
+        told += f" ({optional} of them optional)"
+    if summary.release:
+        told += f"; published {clean(summary.release)}"
+    elif summary.exit_code and not any(result.refs for result in results):
+        told += "; nothing was published"
+    return f"{summary.status}: {told}; exit code {summary.exit_code}"
+
+
+def _word(result: ImageResult) -> str:
+    if result.status is not ImageStatus.OK:
+        return str(result.status.value)
+    return _DONE.get(result.action, result.action)
+
+
+def _table(summary: Summary) -> Iterator[str]:
+    """What was worked on, in build order; all other images are counted or grouped elsewhere."""
+    rows = [
+        (
+            clean(result.image),
+            result.action,
+            "FAILED" if result.status is ImageStatus.FAILED else _status(result),
+            duration(result.seconds) if result.seconds else "-",
+            size(result.size) if result.size is not None else "-",
+        )
+        for result in summary.images.values()
+        if _has_row(result)
+    ]
+    if rows:
+        yield from columns([("image", "action", "status", "time", "size"), *rows], right=(3, 4))
+
+
+def _has_row(result: ImageResult) -> bool:
+    if result.status is ImageStatus.OK:
+        return result.action != Action.REUSE.value
+    return result.status is ImageStatus.FAILED or result.seconds > 0
+
+
+def _status(result: ImageResult) -> str:
+    return f"{result.status.value}, cached" if result.cached else result.status.value
+
+
+def _blocked(summary: Summary) -> Iterator[str]:
+    groups: dict[str, list[str]] = {}
+    for result in summary.images.values():
+        if result.status is ImageStatus.BLOCKED:
+            groups.setdefault(result.blocked_by or "", []).append(clean(result.image))
+    for by, images in groups.items():
+        reason = f"blocked by {clean(by)}" if by else "blocked"
+        yield f"{reason}: {', '.join(images)}"
+
+
+def _times(summary: Summary) -> Iterator[str]:
+    if summary.bound_seconds > 0:
+        bound = duration(summary.bound_seconds)
+        yield f"took {duration(summary.seconds)}; these builds needed {bound} at the least"
+
+
+def _failure(result: ImageResult, failed: Failed) -> Iterator[str]:
+    optional = " (optional)" if result.optional else ""
+    yield f"FAILED {clean(result.image)}{optional}"
+    yield failure_line(failed)
+    yield from _command(failed)
+    if failed.log_tail:
+        yield "the end of its output:"
+        yield from (f"  | {clean(line)}" for line in failed.log_tail)
+    if result.log:
+        yield f"log:  {clean(result.log)}"
+    hints = [*clean_lines(failed.hint or ""), _again(result)]
+    yield from (f"hint: {hint}" for hint in hints if hint)
+
+
+def _command(failed: Failed) -> Iterator[str]:
+    """The instruction as it is written, unless the message has all of it."""
+    command = failed.command or ""
+    if " ".join(command.split()) in failed.message:
+        return
+    lines = clean_lines(command)
+    yield from (f"  {line}" for line in lines[:_LONGEST_COMMAND])
+    if len(lines) > _LONGEST_COMMAND:
+        yield f"  ({counted(len(lines) - _LONGEST_COMMAND, 'more line')})"
+
+
+def _again(result: ImageResult) -> str:
+    return f"`ocbuild build {clean(result.image)}` repeats only this image"
