@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+
+_LONGEST_LINE = 1024 * 1024
 
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -91,3 +94,27 @@ def quoted(text: str) -> str:
     """The text as a TOML string on one line."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
+
+
+class LineSplitter:
+    """A sink that turns chunks of bytes into lines of text; ``end`` gives up the last one."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def __call__(self, chunk: bytes) -> None:
+        text = self._rest + self._decoder.decode(chunk)
+        *lines, self._rest = text.split("\n")
+        for line in lines:
+            self._on_line(line.removesuffix("\r"))
+        if len(self._rest) > _LONGEST_LINE:
+            self._on_line(self._rest)
+            self._rest = ""
+
+    def end(self) -> None:
+        rest = self._rest + self._decoder.decode(b"", final=True)
+        self._rest = ""
+        if rest:
+            self._on_line(rest.removesuffix("\r"))

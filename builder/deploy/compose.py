@@ -14,9 +14,10 @@ from msgspec import Struct, field
 
 from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
+from builder.core.text import LineSplitter
 from builder.deploy.attach import attached
 from builder.docker.host_api import EngineApi
-from builder.system.process import Completed, Lines, ProgramTimeoutError, run, stream
+from builder.system.process import Completed, ProgramTimeoutError, run, stream
 
 # How long an engine may take to answer a question; starting and pulling have limits of their own.
 # The facts that are asked of a container to see whether it runs again.
@@ -183,7 +184,7 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
         on_line: Callable[[str], None],
         timeout: float | None,
     ) -> int:
-        lines = Lines(on_line)
+        lines = LineSplitter(on_line)
         ended = stream(
             [*self._with(stack), *words],
             on_stdout=lines,

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from msgspec import Struct, field
 
+from builder.core.engine.transfer import Transfer, pull_failure
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.text import counted, size
@@ -17,7 +18,6 @@ from builder.deploy.compose import Engine
 from builder.deploy.pull_order import PullOrder, ancestors
 from builder.docker.host_api import RefusedError
 from builder.docker.logins import Login
-from builder.docker.transfer import Transfer, pull_failure
 from builder.registry.client import Registry
 from builder.system.clock import Clock
 

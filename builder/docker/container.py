@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from builder.core.engine.answers import frames
+from builder.core.engine.failure import span
+from builder.core.engine.solve import cleaned
 from builder.core.errors import BuildError
 from builder.core.labels import RUN
+from builder.core.text import LineSplitter
 from builder.docker.streams import Watch
-from builder.engines.failure import duration
-from builder.engines.solve import cleaned
-from builder.system.process import Lines
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 SHELL = "/bin/sh"
-_HEADER = struct.Struct(">BxxxL")
 _CONNECT_SECONDS = 60
 
 
@@ -69,8 +68,8 @@ def _follow(
 ) -> int:
     doing = f"`{command}`"
     streams = {
-        1: Lines(lambda line: sink(cleaned(line))),
-        2: Lines(lambda line: sink(cleaned(line))),
+        1: LineSplitter(lambda line: sink(cleaned(line))),
+        2: LineSplitter(lambda line: sink(cleaned(line))),
     }
     api.start(container)
     with Watch(lambda: _kill(api, container), cancel=cancel, timeout=timeout) as watch:
@@ -89,23 +88,10 @@ def _follow(
         watch.check(doing)
     except TimeoutError:
         raise BuildError(
-            f"{doing} timed out after {duration(timeout or 0)}",
+            f"{doing} timed out after {span(timeout or 0)}",
             hint="give the image a longer timeout in build.toml if it is known to take that long",
         ) from None
     return code
-
-
-def frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Standard output (1) and error (2), which the engine sends in one stream of framed pieces."""
-    rest = b""
-    for chunk in chunks:
-        rest += chunk
-        while len(rest) >= _HEADER.size:
-            stream, size = _HEADER.unpack_from(rest)
-            if len(rest) < _HEADER.size + size:
-                break
-            yield stream, rest[_HEADER.size : _HEADER.size + size]
-            rest = rest[_HEADER.size + size :]
 
 
 def _kill(api: APIClient, container: str) -> None:

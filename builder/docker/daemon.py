@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from msgspec import Struct, field
-
+from builder.core.engine.answers import EngineInfo, LocalImage, Pushed
+from builder.core.engine.transfer import Transfer, pull_failure, push_failure
 from builder.core.errors import (
     BuildError,
     InterruptedRunError,
@@ -20,35 +20,12 @@ from builder.core.errors import (
 )
 from builder.core.reference import Reference
 from builder.docker.endpoint import Endpoint, config_dir, docker_config, find_endpoint
-from builder.docker.info import EngineInfo
 from builder.docker.sdk import Explain
-from builder.docker.transfer import Transfer, pull_failure, push_failure
 from builder.docker.wire import Wire
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900
 Amounts = Callable[[int, int], None]
-
-
-class LocalImage(Struct, frozen=True, kw_only=True):
-    """An image in the engine. ``onbuild`` are its triggers, ``created`` is RFC 3339 text."""
-
-    id: str
-    tags: tuple[str, ...] = ()
-    repo_digests: tuple[str, ...] = ()
-    size: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    env: tuple[str, ...] = ()
-    onbuild: tuple[str, ...] = ()
-    created: str = ""
-    architecture: str = ""
-
-
-class Pushed(Struct, frozen=True, kw_only=True):
-    """``uploaded`` counts the bytes of layers that went to the registry, before compression."""
-
-    digest: str
-    uploaded: int
 
 
 class Daemon:
@@ -121,7 +98,7 @@ class Daemon:
                 found = self._wire.untyped.inspect_image(reference)
             except (ImageNotFound, NotFound):
                 return None
-        return _local_image(found)
+        return LocalImage.of(found)
 
     def find_labelled(self, label: str, value: str) -> LocalImage | None:
         """An image with this label that has a tag, the youngest if there are several."""
@@ -366,18 +343,3 @@ def _explain(
     failure: Callable[[str, str, Reference], OcbuildError], doing: str, reference: str
 ) -> Explain:
     return lambda text: failure(text, doing, Reference.parse(reference))
-
-
-def _local_image(found: Mapping[str, Any]) -> LocalImage:
-    config = found.get("Config") or {}
-    return LocalImage(
-        id=found["Id"],
-        tags=tuple(found.get("RepoTags") or ()),
-        repo_digests=tuple(found.get("RepoDigests") or ()),
-        size=found.get("Size") or 0,
-        labels=dict(config.get("Labels") or {}),
-        env=tuple(config.get("Env") or ()),
-        onbuild=tuple(config.get("OnBuild") or ()),
-        created=found.get("Created") or "",
-        architecture=found.get("Architecture") or "",
-    )

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
+from builder.core.engine.failure import is_transient, remedy
 from builder.core.errors import Bug, EngineUnavailableError, OcbuildError
 from builder.docker.endpoint import Endpoint
-from builder.engines.faults import is_transient, remedy
 
 
 class Meaning(Struct, frozen=True, kw_only=True):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builder.core.errors import InterruptedRunError
 
@@ -89,25 +88,3 @@ def break_off(response: Response) -> None:
     if connected is not None:
         with contextlib.suppress(OSError):
             connected.shutdown(socket.SHUT_RDWR)
-
-
-def messages(response: Response) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a response, one a line, as they come."""
-    rest = b""
-    for chunk in response.iter_content(chunk_size=None):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield _object(line)
-    if rest.strip():
-        yield _object(rest)
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        decoded = json.loads(line)
-    except ValueError as error:
-        raise ConnectionError(f"unreadable answer {line[:80]!r}") from error
-    if not isinstance(decoded, dict):
-        raise ConnectionError(f"unreadable answer {line[:80]!r}")
-    return decoded

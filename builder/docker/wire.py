@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from builder.core.engine.answers import EngineInfo, messages
 from builder.core.errors import BuildError, EngineUnavailableError, OcbuildError, PublishError
 from builder.core.reference import Reference
 from builder.docker.endpoint import Endpoint
 from builder.docker.greeting import greet
-from builder.docker.info import EngineInfo
 from builder.docker.sdk import Explain, translated, unreachable
-from builder.docker.streams import Watch, break_off, messages
+from builder.docker.streams import Watch, break_off
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -162,7 +162,9 @@ class Wire:
             with self.errors(doing, raises, explain):
                 _raise_for_status(response)
             with Watch(lambda: break_off(response), cancel=cancel, timeout=timeout) as watch:
-                yield self._watched(doing, raises, messages(response), watch)
+                yield self._watched(
+                    doing, raises, messages(response.iter_content(chunk_size=None)), watch
+                )
             watch.check(doing)
 
     def login(self, name: Reference) -> bytes:

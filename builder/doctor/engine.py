@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 from builder.config.load import Config
+from builder.core.engine.answers import EngineInfo
 from builder.core.errors import BuildError, DeployError, EngineUnavailableError, OcbuildError
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
-from builder.docker.info import EngineInfo
 from builder.doctor.finding import Finding, failure, of_error, ok, warning
 from builder.doctor.machine import disk
 from builder.engines.bases import look_up, wanted_reference

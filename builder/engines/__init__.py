@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct, field
 
 from builder.core.dockerfile.model import Dockerfile
+from builder.core.engine.solve import Sink
 from builder.tree.context import ReadContext
 
 
@@ -69,30 +70,14 @@ class BuildResult(Struct, frozen=True, kw_only=True):
     cached: bool = False
 
 
-class OutputLine(Struct, frozen=True, kw_only=True):
-    """A line that a step of the build printed, without newline."""
-
-    text: str
-
-
-class CurrentStep(Struct, frozen=True, kw_only=True):
-    """The instruction that the engine is working on, e.g. "[2/5] RUN apt-get update"."""
-
-    text: str
-
-
-Output = OutputLine | CurrentStep
-Sink = Callable[[Output], None]
-
-
 class Engine(Protocol):
     """Makes images.
 
     ``refusal`` says in one sentence why this engine cannot make the image, or None. An engine that
     lacks a feature refuses; it never degrades.
 
-    ``build`` raises BuildFailedError (engines.failure) for a failing instruction or a fault, with
-    ``transient`` set where a retry can help, and InterruptedRunError once ``cancel`` was set.
+    ``build`` raises BuildFailedError for a failing instruction or a fault, with ``transient`` set
+    where a retry can help, and InterruptedRunError once ``cancel`` was set.
     """
 
     @property

@@ -18,15 +18,17 @@ from msgspec.structs import replace
 
 from builder.core.assemble import Refused
 from builder.core.assemble.assemble import Assembled
+from builder.core.engine.answers import LocalImage
+from builder.core.engine.failure import BuildFailedError
+from builder.core.engine.solve import CurrentStep, Sink
 from builder.core.errors import InterruptedRunError, Location, OcbuildError
 from builder.core.events import ASSEMBLER
 from builder.core.keys import key_tag
 from builder.core.labels import KEY
 from builder.core.reference import Reference
-from builder.docker.daemon import Daemon, LocalImage
-from builder.engines import BuildRequest, BuildResult, CurrentStep, Sink
+from builder.docker.daemon import Daemon
+from builder.engines import BuildRequest, BuildResult
 from builder.engines.assembled import Base, ChangedError, for_platform, read_base
-from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.manifest_cache import Kept
 from builder.engines.together import Made, put_together

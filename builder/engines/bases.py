@@ -30,9 +30,9 @@ from builder.core.bases import (
     reference_behind,
     unobtainable,
 )
+from builder.core.engine.answers import LocalImage
 from builder.core.errors import BuildError, OcbuildError
 from builder.core.reference import Reference
-from builder.docker.daemon import LocalImage
 from builder.system import threads
 
 PULLS = 4

@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 
 from msgspec import Struct
 
+from builder.core.engine.answers import LocalImage
 from builder.core.errors import BuildError
-from builder.docker.daemon import Daemon, LocalImage
+from builder.docker.daemon import Daemon
 from builder.engines.redirect import familiar, image_of
 
 

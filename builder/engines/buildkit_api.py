@@ -8,16 +8,16 @@ from __future__ import annotations
 import functools
 import threading
 
+from builder.core.engine.failure import describe, reported_line
+from builder.core.engine.solve import PlainText, Progress, Sink, command_of
+from builder.core.engine.statuses import BadTraceError, statuses
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, BuildResult, Sink
+from builder.engines import BuildRequest, BuildResult
 from builder.engines.archive import hidden
 from builder.engines.borrowed import BorrowedNames
-from builder.engines.failure import describe, reported_line
 from builder.engines.features import awkward, lacking
 from builder.engines.place import line_in_file
 from builder.engines.posted import Message, post, result
-from builder.engines.solve import PlainText, Progress, command_of
-from builder.engines.trace import BadTraceError, statuses
 
 _LACKS = ("secret", "ssh", "syntax", "ignore-file")
 # Docker 28, the first where BuildKit finds the posted context with the containerd store, too

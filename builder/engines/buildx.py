@@ -12,22 +12,24 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.core.errors import InterruptedRunError, Location
-from builder.docker.daemon import Daemon, LocalImage
-from builder.engines import BuildRequest, BuildResult, SecretSource, Sink
-from builder.engines.failure import (
+from builder.core.engine.answers import LocalImage
+from builder.core.engine.failure import (
     BuildFailedError,
     describe,
     reported_error,
     reported_line,
     timed_out,
 )
+from builder.core.engine.solve import PlainText, Progress, Sink, command_of
+from builder.core.engine.statuses import Decoder
+from builder.core.errors import InterruptedRunError, Location
+from builder.core.text import LineSplitter
+from builder.docker.daemon import Daemon
+from builder.engines import BuildRequest, BuildResult, SecretSource
 from builder.engines.host import PROXY_NAMES
 from builder.engines.place import line_in_file
-from builder.engines.rawjson import Decoder
 from builder.engines.redirect import context_value, familiar
-from builder.engines.solve import PlainText, Progress, command_of
-from builder.system.process import Lines, ProgramMissingError, run, stream
+from builder.system.process import ProgramMissingError, run, stream
 
 # The first version that knows --progress=rawjson.
 OLDEST = (0, 12)
@@ -75,7 +77,7 @@ class Buildx:
             metadata = Path(folder) / "metadata.json"
             ended = stream(
                 arguments(request, metadata, builder=self._daemon.endpoint.context),
-                on_stdout=Lines(lambda line: progress.follow(PlainText(text=line))),
+                on_stdout=LineSplitter(lambda line: progress.follow(PlainText(text=line))),
                 on_stderr=on_stderr,
                 cancel=cancel,
                 timeout=request.timeout,

@@ -7,16 +7,16 @@ import threading
 from collections import deque
 
 from builder.core.dockerfile.model import FEATURES
+from builder.core.engine.failure import describe, reported_line
+from builder.core.engine.solve import TAIL_LINES, CurrentStep, OutputLine, Sink, cleaned
+from builder.core.text import LineSplitter
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, BuildResult, CurrentStep, OutputLine, Sink
+from builder.engines import BuildRequest, BuildResult
 from builder.engines.archive import dockerfile_name
 from builder.engines.borrowed import BorrowedNames
-from builder.engines.failure import describe, reported_line
 from builder.engines.features import awkward, lacking
 from builder.engines.place import line_of_step, read_dockerfile
 from builder.engines.posted import Message, post, result
-from builder.engines.solve import TAIL_LINES, cleaned
-from builder.system.process import Lines
 from builder.tree.context import IGNORE_FILE
 
 # COPY --from of an image is all that it has of what we call features.
@@ -75,7 +75,7 @@ class _Follower:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._lines = Lines(self._line)
+        self._lines = LineSplitter(self._line)
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._steps = 0
         self._hits = 0

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from builder.core.engine.failure import BuildFailedError, refused, timed_out
 from builder.core.errors import BuildError, Location
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
 from builder.engines.archive import dockerfile_name, packed
 from builder.engines.borrowed import BorrowedNames
-from builder.engines.failure import BuildFailedError, refused, timed_out
 from builder.engines.host import config_proxies
 
 Message = dict[str, Any]

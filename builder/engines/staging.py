@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from builder.core.engine.answers import LocalImage, Pushed
+from builder.core.engine.transfer import Fault, PushFailedError
 from builder.core.errors import PublishError
-from builder.docker.daemon import Amounts, LocalImage, Pushed
-from builder.docker.transfer import Fault, PushFailedError
+from builder.docker.daemon import Amounts
 
 # Two runs get in each other's way for the few milliseconds between a tag and its push.
 _ATTEMPTS = 10

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builder.core.engine.solve import CurrentStep, Output
 from builder.core.errors import Bug, BuildError, OcbuildError
 from builder.core.events import (
     ASSEMBLER,
@@ -31,7 +32,7 @@ from builder.core.plan import Assemble, Decision, Retag, Reuse
 from builder.core.published import other_content
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, CurrentStep, Engine, Output
+from builder.engines import BuildRequest, Engine
 from builder.engines.choose import choose
 from builder.publish.claim import Claim
 from builder.registry.client import Registry

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct, field
 
 from builder.core.backoff import RetryPolicy
+from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 from builder.core.events import (
     Failed,
@@ -24,7 +25,6 @@ from builder.core.events import (
     StepProgress,
     StepRetried,
 )
-from builder.engines.failure import BuildFailedError
 from builder.system.clock import Clock
 
 _TAIL_LINES = 20

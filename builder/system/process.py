@@ -7,7 +7,6 @@ callbacks run in the calling thread, one after the other.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import errno
 import os
@@ -29,7 +28,6 @@ from builder.core.errors import EngineUnavailableError, OcbuildError
 Sink = Callable[[bytes], None]
 
 _CHUNK = 64 * 1024
-_LONGEST_LINE = 1024 * 1024
 # A threading.Event cannot be waited for together with file descriptors, so it is looked at this
 # often; output, exit and deadlines wake the loop themselves.
 _TICK_SECONDS = 0.1
@@ -81,30 +79,6 @@ class Completed(Struct, frozen=True, kw_only=True):
         said = self.stderr.strip() or self.stdout.strip()
         tail = said.decode("utf-8", "replace").splitlines()[-lines:]
         return "\n".join(tail) or f"it said nothing and returned {self.returncode}"
-
-
-class Lines:
-    """A sink that turns chunks of bytes into lines of text; ``end`` gives up the last one."""
-
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self._on_line = on_line
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest = ""
-
-    def __call__(self, chunk: bytes) -> None:
-        text = self._rest + self._decoder.decode(chunk)
-        *lines, self._rest = text.split("\n")
-        for line in lines:
-            self._on_line(line.removesuffix("\r"))
-        if len(self._rest) > _LONGEST_LINE:
-            self._on_line(self._rest)
-            self._rest = ""
-
-    def end(self) -> None:
-        rest = self._rest + self._decoder.decode(b"", final=True)
-        self._rest = ""
-        if rest:
-            self._on_line(rest.removesuffix("\r"))
 
 
 def run(

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.engine.transfer import Fault, PullFailedError, PushFailedError
 from builder.core.errors import BuildError, EngineUnavailableError, InterruptedRunError
 from builder.docker.daemon import Daemon
-from builder.docker.transfer import Fault, PullFailedError, PushFailedError
 from builder.engines.staging import staged
 from tests.support.engines import (
     BOX,

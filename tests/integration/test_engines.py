@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine, SecretSource
 from builder.engines.borrowed import BorrowedNames
 from builder.engines.buildx import Buildx
 from builder.engines.choose import available, choose
-from builder.engines.failure import BuildFailedError
 from builder.engines.host import ca_bundle
 from tests.support.engines import (
     BOX,

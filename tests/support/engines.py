@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from builder.core.engine.failure import BuildFailedError
+from builder.core.engine.solve import CurrentStep, Output, OutputLine, Sink
 from builder.core.errors import EngineUnavailableError, InterruptedRunError, Location
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, BuildResult, CurrentStep, Output, OutputLine, Sink
-from builder.engines.failure import BuildFailedError
+from builder.engines import BuildRequest, BuildResult
 from tests.support.registry import require
 
 BUSYBOX = Path("/bin/busybox")

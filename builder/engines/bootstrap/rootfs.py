@@ -19,9 +19,10 @@ from msgspec import Struct
 from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
+from builder.core.text import LineSplitter
 from builder.engines.bootstrap.apt_sources import render_deb822
 from builder.engines.bootstrap.recipe import Recipe, is_network_fault, read_recipe
-from builder.system.process import Lines, ProgramMissingError, run, stream
+from builder.system.process import ProgramMissingError, run, stream
 
 KEY_LABEL = "ocbuild.bootstrap.key"
 SUITE_LABEL = "ocbuild.bootstrap.suite"
@@ -124,7 +125,7 @@ def _make_layer(
         on_line(line)
 
     _check_rights()
-    log, checksum = Lines(on_log), hashlib.sha256()
+    log, checksum = LineSplitter(on_log), hashlib.sha256()
     with layer.open("wb") as file, _scratch() as scratch:
 
         def on_tar(chunk: bytes) -> None:

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from builder.core.engine.answers import frames
 from builder.core.errors import InterruptedRunError
-from builder.docker.container import frames
 from builder.docker.streams import Watch
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from builder.commands.doctor import examine
 from builder.config.deploy_sections import DeploySettings, Host, Network
+from builder.core.engine.answers import EngineInfo
 from builder.core.errors import (
     BuildError,
     ConfigError,
@@ -19,7 +20,6 @@ from builder.core.errors import (
     PublishError,
 )
 from builder.core.options import TreeOptions
-from builder.docker.info import EngineInfo
 from builder.doctor import kernel, machine, needs
 from builder.doctor.engine import compose, made_here, of_info
 from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from builder.config.load import BootstrapSettings, Config, load
 from builder.core.bases import Pin, ResolvedBase
+from builder.core.engine.answers import LocalImage
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
-from builder.docker.daemon import LocalImage
 from builder.engines.bases import BaseProviders, look_up, provide, remembered
 from tests.support.tree import BUILD_TOML, Tree
 

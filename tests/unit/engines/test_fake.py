@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import InterruptedRunError
 from builder.engines import BuildRequest, Engine
-from builder.engines.failure import BuildFailedError
 from tests.support.engines import FakeEngine, Outputs
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec import Struct, field
 
+from builder.core.engine.answers import LocalImage, Pushed
+from builder.core.engine.transfer import Fault, PushFailedError, push_failure
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
-from builder.docker.daemon import Amounts, LocalImage, Pushed
-from builder.docker.transfer import Fault, PushFailedError, push_failure
+from builder.docker.daemon import Amounts
 from builder.engines.staging import staged
 
 NAME = "registry.example:5000/team/app:key-1"

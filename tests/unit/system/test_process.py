@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import OcbuildError
+from builder.core.text import LineSplitter
 from builder.system.process import (
-    Lines,
     ProgramMissingError,
     ProgramTimeoutError,
     StreamResult,
@@ -323,7 +323,7 @@ def test_the_complaint_is_the_end_of_stderr_else_of_stdout() -> None:
 
 def test_lines_join_chunks_split_inside_a_character() -> None:
     lines: list[str] = []
-    sink = Lines(lines.append)
+    sink = LineSplitter(lines.append)
 
     for byte in "grün\r\nzwei\n\nrest".encode():
         sink(bytes([byte]))
@@ -334,7 +334,7 @@ def test_lines_join_chunks_split_inside_a_character() -> None:
 
 def test_lines_replace_what_is_no_utf8() -> None:
     lines: list[str] = []
-    sink = Lines(lines.append)
+    sink = LineSplitter(lines.append)
 
     sink(b"a\xff\n\xc3")
     sink.end()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 import builder.engines.assembled
 import builder.tree.read
 from builder.core.bases import Pin, Resolution, ResolvedBase
+from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.docker.daemon import Daemon
@@ -23,7 +24,6 @@ from builder.engines import BuildRequest, Engine
 from builder.engines.assembled import ChangedError
 from builder.engines.assembler import Assembler
 from builder.engines.choose import choose
-from builder.engines.failure import BuildFailedError
 from builder.engines.indexes import Indexes
 from builder.engines.together import put_together
 from builder.registry.client import Registry

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from builder.core.engine.transfer import Fault, Transfer, fault_of, pull_failure, push_failure
 from builder.core.reference import Reference
-from builder.docker.transfer import Fault, Transfer, fault_of, pull_failure, push_failure
 
 DIGEST = "sha256:" + "ab" * 32
 REFERENCE = Reference.parse("registry.example:5000/team/app:1")

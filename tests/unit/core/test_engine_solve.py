@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.engines.solve import (
+from builder.core.engine.solve import (
     BuildWarning,
     Log,
     PlainText,

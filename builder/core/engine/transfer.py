@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
+from builder.core.engine.failure import is_transient
 from builder.core.errors import BuildError, PublishError
 from builder.core.reference import HUB, Reference
-from builder.engines.faults import is_transient
 
 
 class Fault(str, Enum):

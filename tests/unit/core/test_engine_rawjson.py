@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from builder.engines.rawjson import Decoder
-from builder.engines.solve import BuildWarning, Log, PlainText, Status, Vertex
+from builder.core.engine.solve import BuildWarning, Log, PlainText, Status, Vertex
+from builder.core.engine.statuses import Decoder
 
 ONE = {
     "vertexes": [

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from builder.engines.solve import BuildWarning, Log, Vertex
-from builder.engines.trace import BadTraceError, fields, statuses
+from builder.core.engine.solve import BuildWarning, Log, Vertex
+from builder.core.engine.statuses import BadTraceError, fields, statuses
 
 
 def field(number: int, value: bytes | int) -> bytes:

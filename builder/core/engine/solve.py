@@ -9,13 +9,28 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.engines import CurrentStep, OutputLine, Sink
-from builder.system.process import Lines
+from builder.core.text import LineSplitter
 
 TAIL_LINES = 20
 
 _STEP = re.compile(r"\[(?:[^\]]* )?\d+/\d+\] (?P<command>.*)", re.DOTALL)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+class OutputLine(Struct, frozen=True, kw_only=True):
+    """A line that a step of the build printed, without newline."""
+
+    text: str
+
+
+class CurrentStep(Struct, frozen=True, kw_only=True):
+    """The instruction that the engine is working on, e.g. "[2/5] RUN apt-get update"."""
+
+    text: str
+
+
+Output = OutputLine | CurrentStep
+Sink = Callable[[Output], None]
 
 
 class Vertex(Struct, frozen=True, kw_only=True):
@@ -70,7 +85,7 @@ class Progress:
         self._vertices: dict[str, Vertex] = {}
         self._announced: set[str] = set()
         self._warned: set[str] = set()
-        self._lines: dict[str, Lines] = {}
+        self._lines: dict[str, LineSplitter] = {}
         self._tails: dict[str, deque[str]] = {}
         self._plain: list[str] = []
 
@@ -129,10 +144,10 @@ class Progress:
         if vertex.completed and vertex.digest in self._lines:
             self._lines[vertex.digest].end()
 
-    def _lines_of(self, vertex: str) -> Lines:
+    def _lines_of(self, vertex: str) -> LineSplitter:
         if vertex not in self._lines:
             self._tails[vertex] = deque(maxlen=TAIL_LINES)
-            self._lines[vertex] = Lines(self._printer(self._tails[vertex]))
+            self._lines[vertex] = LineSplitter(self._printer(self._tails[vertex]))
         return self._lines[vertex]
 
     def _printer(self, tail: deque[str]) -> Callable[[str], None]:

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from builder.core.dockerfile.parse import parse
-from builder.core.errors import Location
-from builder.engines.failure import (
+from builder.core.engine.failure import (
     describe,
-    duration,
     exit_status,
+    is_transient,
+    remedy,
     reported_error,
     reported_line,
+    span,
     timed_out,
 )
-from builder.engines.faults import is_transient, remedy
+from builder.core.errors import Location
 from builder.engines.place import (
     line_in_file,
     line_of_command,
@@ -246,7 +247,7 @@ def test_a_time_out_says_how_long_it_was() -> None:
     [(0, "0s"), (90, "1m30s"), (1200, "20m"), (7200, "2h"), (3661, "1h1m1s"), (0.5, "0.5s")],
 )
 def test_durations_read_as_in_build_toml(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert span(seconds) == text
 
 
 DOCKERFILE = parse(

@@ -1,0 +1,1 @@
+"""What a Docker Engine and its builders say, as values: answers, progress, faults, endpoints."""
