@@ -73,6 +73,9 @@ bench-assembler: venv-dev ## how long changed leaves take to the registry, besid
 shape: venv-dev ## the figures of the house: modules, lines, imports; FOLDER=... for another checkout
 	@$(PYTHON) scripts/shape.py $(FOLDER)
 
+bench-start: venv-dev ## how long a run with little to do takes on a tree in git, beside an older commit
+	@$(PYTHON) benchmarks/start.py
+
 clean: ## remove what these targets made in this folder; images and registry stay
 	@$(STEP) "remove .venv and caches" rm -rf .venv .ocbuild .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis build dist *.egg-info

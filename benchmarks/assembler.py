@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -53,7 +53,7 @@ registry = "{address}"
 
 [groups.images]
 version = "1.0"
-commit = "{commit}"
+{commit}
 
 [publish]
 immutable = false
@@ -80,15 +80,26 @@ CMD ["run", "--number", "{number}"]
 
 
 class Bench(Struct, frozen=True, kw_only=True):
-    """A tree of one base, a few images on it, and many leaves on those."""
+    """A tree of one base, a few images on it, and many leaves on those.
+
+    ``program`` is what starts ocbuild, with ``environ`` over our own; ``commit`` stands for all
+    that git would know, "" where the tree is in git.
+    """
 
     root: Path
     registry: LocalRegistry
     leaves: int
+    namespace: str = NAMESPACE
+    commit: str = COMMIT
+    program: tuple[str, ...] = (str(PROGRAM),)
+    environ: Mapping[str, str] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
 
     def write(self) -> None:
-        text = BUILD_TOML.format(namespace=NAMESPACE, address=self.registry.address, commit=COMMIT)
+        commit = f'commit = "{self.commit}"' if self.commit else ""
+        text = BUILD_TOML.format(
+            namespace=self.namespace, address=self.registry.address, commit=commit
+        )
         (self.root / "build.toml").write_text(text)
         self._image("common", BASE)
         shutil.copy("/bin/busybox", self.root / "images/common/busybox")
@@ -138,8 +149,9 @@ class Bench(Struct, frozen=True, kw_only=True):
                 return most
 
     def ocbuild(self, *targets: str) -> None:
-        argv = [str(PROGRAM), *targets, "--push"]
-        run([*argv, "--config", str(self.root / "build.toml"), "--progress", "quiet"])
+        argv = [*self.program, *targets, "--push"]
+        options = ["--config", str(self.root / "build.toml"), "--progress", "quiet"]
+        run([*argv, *options], self.environ, self.root)
 
     def bake(self, way: str, leaves: list[str], most: int) -> None:
         """Bake these leaves, or with "tree" all of the tree, so many of them in one process."""
@@ -169,14 +181,16 @@ class Bench(Struct, frozen=True, kw_only=True):
         targets: dict[str, object] = {}
         for leaf in leaves:
             root = f"root-{int(leaf.partition('-')[2]) % ROOTS}"
-            where = f"docker-image://{self.registry.address}/{NAMESPACE}/{root}:1.0-{COMMIT}"
+            where = (
+                f"docker-image://{self.registry.address}/{self.namespace}/{root}:1.0-{self.commit}"
+            )
             targets[leaf] = self._target(leaf, {root: where})
         return targets
 
     def _target(self, name: str, contexts: dict[str, str]) -> object:
         return {
             "context": str(self.root / "images" / name),
-            "tags": [f"{self.registry.address}/{NAMESPACE}/{name}:bake"],
+            "tags": [f"{self.registry.address}/{self.namespace}/{name}:bake"],
             "contexts": contexts,
         }
 
@@ -224,7 +238,7 @@ class Bench(Struct, frozen=True, kw_only=True):
         except FailedError:
             return None
         asked = self.registry.asked()[before:]
-        starts = tuple(f"/v2/{NAMESPACE}/{name}/" for name in names)
+        starts = tuple(f"/v2/{self.namespace}/{name}/" for name in names)
         own = sum(line.split()[1].startswith(starts) for line in asked)
         return Requests(images=len(names), own=own, others=len(asked) - own)
 
@@ -259,7 +273,7 @@ class Bench(Struct, frozen=True, kw_only=True):
                 "images",
                 "--quiet",
                 "--filter",
-                f"reference={self.registry.address}/{NAMESPACE}/*",
+                f"reference={self.registry.address}/{self.namespace}/*",
             ],
             check=True,
             capture_output=True,
@@ -270,11 +284,13 @@ class Bench(Struct, frozen=True, kw_only=True):
             subprocess.run(argv, check=False, capture_output=True)
 
 
-def run(argv: list[str]) -> None:
-    environ = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+def run(argv: list[str], more: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
+    environ = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", **(more or {})}
     # A program that is installed has its bytecode.
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environ)
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, env=environ, cwd=folder
+    )
     if done.returncode != 0:
         raise FailedError(f"{' '.join(argv[:6])} …: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
