@@ -10,8 +10,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from builder.config.deploy_sections import Host
-from builder.config.load import Config
 from builder.core.errors import (
     DeployError,
     InterruptedRunError,
@@ -21,6 +19,8 @@ from builder.core.errors import (
 )
 from builder.core.options import DeployOptions, DownOptions, LogsOptions, SwarmOptions, TreeOptions
 from builder.core.release import Release
+from builder.core.settings.config import Config
+from builder.core.settings.sections import Host
 from builder.deploy.compose import Engine
 from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory, memory_of

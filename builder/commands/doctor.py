@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from builder.config.load import Config, find_config
+from builder.config.load import find_config
 from builder.core.errors import ConfigError, InputError, InputErrors
 from builder.core.graph import ImageGraph
 from builder.core.options import ListOptions, TreeOptions
+from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.core.text import clean, counted
 from builder.deploy import environment
 from builder.doctor import engine, hosts, machine, needs
@@ -18,12 +19,11 @@ from builder.doctor.finding import Finding, Level, exit_code, of_error, ok, warn
 from builder.doctor.kernel import Kernel
 from builder.doctor.registry import registry
 from builder.http.trust import Trust
-from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock
 from builder.system.resources import available_memory
 from builder.system.state_folder import state_dir
-from builder.tree.read import LOCAL, load_config, read_tree, registry_host
+from builder.tree.read import load_config, read_tree
 
 
 def doctor(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:

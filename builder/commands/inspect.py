@@ -130,7 +130,7 @@ def _finding(where: object, message: str, hint: str | None) -> dict[str, object]
 
 def registry(options: RegistryOptions, environ: Environ) -> int:
     """Start, stop or look at the embedded registry; ``status`` says 4 where none answers."""
-    from builder.registry import DEFAULT_ADDRESS  # noqa: PLC0415
+    from builder.core.settings.config import DEFAULT_ADDRESS  # noqa: PLC0415
     from builder.registry.embedded import EmbeddedRegistry  # noqa: PLC0415
     from builder.system.state_folder import state_dir  # noqa: PLC0415
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from msgspec import Struct
 
 from builder.commands import release_texts as texts
-from builder.config.sections import PruneSettings
 from builder.core.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
 from builder.core.keys import key_tag
 from builder.core.labels import KEY
 from builder.core.options import PruneOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
 from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
+from builder.core.settings.config import DEFAULT_ADDRESS
+from builder.core.settings.sections import PruneSettings
 from builder.core.text import columns, counted, size
 from builder.docker.storage import KeptImage, Storage
 from builder.publish.deployments import Deployments
 from builder.publish.home import Home, open_home, shelve
 from builder.publish.scan import repositories, scan
-from builder.registry import DEFAULT_ADDRESS
 from builder.registry.collection import collect, obstacle
 from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError

@@ -13,13 +13,14 @@ from builder.core.errors import PublishError, RevisionError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.core.release import LATEST, Release
 from builder.core.renewal import next_suffix, renewal
+from builder.core.settings.config import LOCAL
 from builder.publish.home import Home, choose, open_home
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
 from builder.registry.embedded import EmbeddedRegistry
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
-from builder.tree.read import LOCAL, Tree, choose_images, read_tree
+from builder.tree.read import Tree, choose_images, read_tree
 
 APT = "apt"
 

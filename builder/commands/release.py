@@ -18,12 +18,11 @@ from builder.core.options import (
     TreeOptions,
 )
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL
 from builder.core.text import counted, size
 from builder.publish.home import Home, choose, nothing_yet, open_home, shelve
 from builder.publish.promote import carry, forecast, load
 from builder.publish.verify import verify_release
-from builder.registry import DEFAULT_ADDRESS
-from builder.tree.read import LOCAL
 
 
 def ls(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:

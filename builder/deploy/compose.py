@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
+from builder.core.settings.sections import Host
 from builder.core.text import LineSplitter
 from builder.deploy.attach import attached
 from builder.docker.host_api import EngineApi

@@ -10,13 +10,13 @@ from typing import Any
 from msgspec import Struct
 
 from builder.core.release import Release
+from builder.core.settings.config import registry_host
 from builder.deploy import networks, pins
 from builder.deploy.compose import Engine
 from builder.deploy.pulling import Puller
 from builder.deploy.site import Site
 from builder.deploy.swarm import Swarm
 from builder.docker.logins import DockerLogins
-from builder.tree.read import registry_host
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8

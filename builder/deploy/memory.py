@@ -17,12 +17,12 @@ from typing import Any
 from msgspec import Struct, field
 
 from builder.core.errors import DeployError, EngineUnavailableError, OcbuildError
+from builder.core.settings.config import registry_host
 from builder.deploy.compose import Engine
 from builder.deploy.records import Deployment, Records
 from builder.deploy.site import Site
 from builder.publish.deployments import Brought, Deployments, Entry, tag_of
 from builder.publish.store import Releases
-from builder.tree.read import registry_host
 
 _AT_ONCE = 8
 

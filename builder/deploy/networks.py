@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.config.deploy_sections import Host, Network
 from builder.core.errors import DeployError
+from builder.core.settings.sections import Host, Network
 from builder.deploy.swarm import Swarm, manager_of
 from builder.system.process import Completed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError as GraphlibCycleError, TopologicalSorter
 
-from builder.config.deploy_sections import Stack
 from builder.core.errors import ConfigError, UsageError, did_you_mean
+from builder.core.settings.sections import Stack
 
 
 def chosen(stacks: Mapping[str, Stack], names: Sequence[str]) -> dict[str, Stack]:

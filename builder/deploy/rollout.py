@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from builder.config.deploy_sections import Host
+from builder.core.settings.sections import Host
 from builder.deploy.compose import Container
 from builder.deploy.records import Deployment, Records
 

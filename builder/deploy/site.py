@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 
 from msgspec import Struct, field
 
-from builder.config.deploy_sections import Stack
-from builder.config.load import Config
 from builder.core.errors import UsageError
 from builder.core.options import DeployOptions, TreeOptions
+from builder.core.settings.config import Config
+from builder.core.settings.sections import Stack
 from builder.deploy.compose import Engine
 from builder.deploy.order import Order, chosen
 from builder.deploy.records import Records

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
+from builder.core.settings.sections import Host
 
 LISTEN = "0.0.0.0:2377"
 

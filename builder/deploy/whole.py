@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from builder.core.errors import DeployError
 from builder.core.options import DeployOptions
+from builder.core.settings.config import registry_host
 from builder.deploy import environment, pins
 from builder.deploy.ground import Ground
 from builder.deploy.memory import Memory
 from builder.deploy.records import Deployment
 from builder.deploy.site import Site
-from builder.tree.read import registry_host
 
 
 def env_files_of(

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from builder.config.load import Config
 from builder.core.engine.answers import EngineInfo
 from builder.core.errors import BuildError, DeployError, EngineUnavailableError, OcbuildError
 from builder.core.reference import Reference
+from builder.core.settings.config import Config
 from builder.docker.daemon import Daemon
 from builder.doctor.finding import Finding, failure, of_error, ok, warning
 from builder.doctor.machine import disk

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from builder.config.deploy_sections import DeploySettings, Host
 from builder.core.errors import DeployError, OcbuildError
+from builder.core.settings.sections import DeploySettings, Host
 from builder.deploy.compose import Engine
 from builder.doctor.finding import Finding, failure, of_error, ok
 

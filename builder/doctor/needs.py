@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
-from builder.config.deploy_sections import DeploySettings
 from builder.core.errors import DeployError
+from builder.core.settings.sections import DeploySettings
 from builder.doctor import kernel
 from builder.doctor.finding import Finding, failure, ok, warning
 from builder.doctor.kernel import Feature, Kernel, Support

@@ -14,7 +14,6 @@ from typing import Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from builder.config.load import BaseSettings, BootstrapSettings, Config
 from builder.core.bases import (
     IMAGE_SCHEME,
     Pin,
@@ -33,6 +32,8 @@ from builder.core.bases import (
 from builder.core.engine.answers import LocalImage
 from builder.core.errors import BuildError, OcbuildError
 from builder.core.reference import Reference
+from builder.core.settings.config import Config
+from builder.core.settings.sections import BaseSettings, BootstrapSettings
 from builder.system import threads
 
 PULLS = 4

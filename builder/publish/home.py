@@ -8,19 +8,19 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.config.load import Config, find_config
+from builder.config.load import find_config
 from builder.core.errors import ConfigError, PublishError
 from builder.core.options import TreeOptions
 from builder.core.reference import Reference
 from builder.core.release import LATEST, Release
 from builder.core.retention import Shelved, moment
+from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.publish.store import Releases
-from builder.registry import DEFAULT_ADDRESS
 from builder.registry.client import Registry
 from builder.registry.faults import RegistryError, UnreachableError
 from builder.system.clock import SystemClock
 from builder.system.threads import each
-from builder.tree.read import LOCAL, load_config, registry_host
+from builder.tree.read import load_config
 
 
 class Home(Struct, frozen=True, kw_only=True):

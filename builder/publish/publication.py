@@ -17,6 +17,7 @@ from builder.core.plan import Plan
 from builder.core.published import Published, Question, Sought, answered, consult
 from builder.core.reference import Reference
 from builder.core.release import LATEST, EarlierReleases, Inputs, Release, ReleasedImage
+from builder.core.settings.config import registry_host
 from builder.publish.claim import Claim, RegistryMarks
 from builder.publish.store import Releases
 from builder.registry.artifacts import EMPTY
@@ -24,7 +25,7 @@ from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.system import threads
 from builder.system.clock import Clock
-from builder.tree.read import Tree, registry_host
+from builder.tree.read import Tree
 
 if TYPE_CHECKING:
     from builder.core.renewal import Renewal

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import Struct, field
 
-from builder.config.load import Config
 from builder.core.bases import IMAGE_SCHEME, Pin
 from builder.core.errors import OcbuildError
 from builder.core.packages.inventory import Source
 from builder.core.reference import Reference
 from builder.core.release import Release, ReleasedImage
+from builder.core.settings.config import Config
 from builder.core.stale import Facts, Verdict, judge
 from builder.engines.bases import wanted_reference
 from builder.publish.inventories import Inventories

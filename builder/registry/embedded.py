@@ -23,8 +23,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from builder.core.errors import PublishError, UsageError
+from builder.core.settings.config import DEFAULT_ADDRESS
 from builder.http.connection import Connection, HttpError, open_socket
-from builder.registry import DEFAULT_ADDRESS
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 
 PROGRAM = "docker-registry"

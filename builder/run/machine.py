@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from builder.config.load import BootstrapSettings
 from builder.core.errors import PublishError
 from builder.core.events import Note, Report
 from builder.core.image import Image
 from builder.core.labels import KEY
 from builder.core.plan import AvailableImage
 from builder.core.reference import Reference
+from builder.core.settings.config import LOCAL
+from builder.core.settings.sections import BootstrapSettings
 from builder.docker.daemon import Daemon
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
 from builder.run.prepare import staged_reference
 from builder.system.state_folder import state_dir
-from builder.tree.read import LOCAL, Tree
+from builder.tree.read import Tree
 
 if TYPE_CHECKING:
     from builder.engines.assembler import Assembler

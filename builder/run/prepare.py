@@ -9,7 +9,6 @@ from contextlib import suppress
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.config.load import Config
 from builder.core.bases import Resolution, ResolvedBase, digests
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image
@@ -27,6 +26,7 @@ from builder.core.plan import (
 )
 from builder.core.published import Published
 from builder.core.release import Inputs
+from builder.core.settings.config import Config
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
 from builder.run.work import Job

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from builder.config.load import Config, Group, ImageSettings
 from builder.core.dockerfile.parse import parse
 from builder.core.errors import (
     ContextError,
@@ -17,8 +16,11 @@ from builder.core.errors import (
     raise_all,
 )
 from builder.core.image import Source
+from builder.core.match.globs import BadPatternError
 from builder.core.match.ignore import Ignore
 from builder.core.naming import image_name
+from builder.core.settings.config import Config
+from builder.core.settings.sections import Group, ImageSettings
 
 DOCKERFILE = "Dockerfile"
 
@@ -36,7 +38,7 @@ def discover(config: Config) -> tuple[Source, ...]:
     errors: list[InputError] = []
     sources: list[Source] = []
     for group in config.groups.values():
-        exclude = Ignore.of_patterns(group.exclude, config.locate("groups", group.name, "exclude"))
+        exclude = _exclude(group, config)
         for folder in _folders(group.path, exclude, config.root, errors):
             try:
                 source = _source(folder, group, config)
@@ -48,6 +50,14 @@ def discover(config: Config) -> tuple[Source, ...]:
     errors.extend(_settings_without_image(config, sources))
     raise_all(errors)
     return tuple(sorted(sources, key=lambda source: source.directory))
+
+
+def _exclude(group: Group, config: Config) -> Ignore:
+    try:
+        return Ignore.of_patterns(group.exclude, Location(config.path.name))
+    except BadPatternError as error:  # only now it pays to look for the line
+        where = config.locate("groups", group.name, "exclude")
+        raise BadPatternError(error.message, where=where, hint=error.hint) from error
 
 
 def _folders(top: Path, exclude: Ignore, root: Path, errors: list[InputError]) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from builder.config.load import Config, Group, find_config, inputs, load
+from builder.config.load import find_config, load
 from builder.core.checks import Finding, warnings
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
@@ -18,12 +18,12 @@ from builder.core.intree import Names
 from builder.core.naming import render_tag, used_fields
 from builder.core.options import SelectOptions, TreeOptions
 from builder.core.select import Selection, needs_changes, select
-from builder.registry import DEFAULT_ADDRESS
+from builder.core.settings.config import Config, inputs, registry_host
+from builder.core.settings.sections import Group
 from builder.tree.context import ContextListing, read_context, unread_files
 from builder.tree.discover import discover
 from builder.tree.revision import Revision, changed_paths, read_revision
 
-LOCAL = "local"
 DIRTY = "-dirty"
 LAST_REPORT = Path(".ocbuild/last-report.json")
 FROM_GIT = frozenset({"commit", "date", "branch"})
@@ -71,10 +71,6 @@ def load_config(options: TreeOptions) -> Config:
     if options.namespace is not None:
         overrides.append(f"project.namespace={json.dumps(options.namespace)}")
     return load(find_config(Path.cwd(), options.config), overrides)
-
-
-def registry_host(config: Config) -> str:
-    return DEFAULT_ADDRESS if config.project.registry == LOCAL else config.project.registry
 
 
 def _names(config: Config) -> Names:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from msgspec import Struct, structs
 
-from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
+from builder.core.settings.sections import BootstrapSettings
 from builder.engines.bootstrap import (
     KEY_LABEL,
     Recipe,

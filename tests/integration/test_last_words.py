@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from builder.config.deploy_sections import Host
+from builder.core.settings.sections import Host
 from builder.deploy.compose import Engine
 from tests.support.engines import BOX, TEST_LABEL, box, connect, docker, soon
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from builder.config.toml_lines import KeyPath, line_of
+from builder.config.toml import line_of
+from builder.core.settings.readers import KeyPath
 
 # Statements by their text, "{key}" being a key that nobody else uses.
 STATEMENTS = (

@@ -23,7 +23,6 @@ from msgspec import Struct
 from builder.__main__ import main
 from builder.commands.build import _plan_text
 from builder.config.load import load
-from builder.config.lock import as_text
 from builder.core.bases import Pin
 from builder.core.events import Event, Outcome, Phase, RunFinished, StepFinished, StepId, Summary
 from builder.core.graph import ImageGraph
@@ -34,6 +33,7 @@ from builder.core.published import Published
 from builder.core.reference import Reference
 from builder.core.release import Release
 from builder.core.select import select
+from builder.core.settings.lock import as_text
 from builder.core.summary import summarise
 from builder.core.tasks import connect
 from builder.deploy.records import Deployment, Records

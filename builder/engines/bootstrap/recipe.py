@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, structs
 
-from builder.config.load import BootstrapSettings
 from builder.core.bases import bootstrap_reference
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
+from builder.core.settings.sections import BootstrapSettings
 from builder.engines.bootstrap import hooks
 from builder.engines.bootstrap.apt_sources import (
     AptSource,

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
+from builder.core.settings.sections import BootstrapSettings
 from builder.core.text import LineSplitter
 from builder.engines.bootstrap.apt_sources import render_deb822
 from builder.engines.bootstrap.recipe import Recipe, is_network_fault, read_recipe

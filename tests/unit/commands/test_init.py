@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from builder.commands.init import propose
-from builder.config.load import Config, load
+from builder.config.load import load
 from builder.core.errors import ConfigError
+from builder.core.settings.config import Config
 from builder.tree.discover import discover
 from tests.support import seed
 

@@ -11,9 +11,15 @@ import pytest
 import tomli
 
 from builder.config.load import load
-from builder.config.schema import Key, Record, Shape, TableOf, keys_of
-from builder.config.sections import Document
-from builder.config.toml_values import Place, Reader
+from builder.core.settings.readers import Place, ValueReader
+from builder.core.settings.schema import (
+    SchemaKey as Key,
+    Shape,
+    StructOf as Record,
+    TableOf,
+    keys_of,
+)
+from builder.core.settings.sections import Document
 
 DOC = (Path(__file__).parents[3] / "docs/build-toml.md").read_text(encoding="utf-8")
 HEADING = re.compile(r"^##+ \[(.+)\]$")
@@ -35,7 +41,7 @@ def _walk(shape: Shape, section: str) -> Iterator[tuple[tuple[str, str], Key]]:
             yield from _walk(inner, f"{below}.{name}".rstrip("."))
 
 
-def _shape(reader: Reader) -> Shape | None:
+def _shape(reader: ValueReader) -> Shape | None:
     if isinstance(reader, TableOf):
         reader = reader.item
     return reader.shape if isinstance(reader, Record) else None

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.config.load import Config, load
-from builder.config.lock import Lock, as_text, from_text
+from builder.config.load import load
+from builder.config.lock import Lock, from_text
 from builder.core.bases import Pin, ResolvedBase
 from builder.core.errors import BuildError, ConfigError, InputErrors
 from builder.core.options import BuildOptions
+from builder.core.settings.config import Config
+from builder.core.settings.lock import as_text
 from tests.support.tree import BUILD_TOML, Tree
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

@@ -7,7 +7,8 @@ from textwrap import dedent
 import pytest
 import tomli
 
-from builder.config.toml_lines import KeyPath, dotted, holds, line_of
+from builder.config.toml import holds, line_of
+from builder.core.settings.readers import KeyPath, dotted
 from builder.core.text import quoted
 
 DOCUMENT = dedent(

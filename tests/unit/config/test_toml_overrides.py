@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from builder.config.toml_overrides import apply_overrides, parse_override
-from builder.config.toml_values import FreeText
+from builder.config.toml import apply_overrides, parse_override
 from builder.core.errors import ConfigError
+from builder.core.settings.readers import FreeText
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from builder.config.deploy_sections import Host, Network
 from builder.core.errors import DeployError
+from builder.core.settings.sections import Host, Network
 from builder.deploy.networks import (
     MTU_OPTION,
     Networks,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.config.deploy_sections import Stack
 from builder.core.errors import ConfigError, UsageError
+from builder.core.settings.sections import Stack
 from builder.deploy.order import Order, chosen
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, field
 
-from builder.config.deploy_sections import Host
+from builder.core.settings.sections import Host
 from builder.deploy.compose import Container
 from builder.deploy.records import Records
 from builder.deploy.rollout import Outcome, Roller, changed_services

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from builder.commands.status import Told, survey, watch
-from builder.config.deploy_sections import Stack
 from builder.core.errors import DeployError
 from builder.core.release import Inputs, Release, ReleasedImage
+from builder.core.settings.sections import Stack
 from builder.deploy.conditions import Row, changes, rows, short
 from builder.deploy.records import Deployment, Records
 from builder.deploy.sight import Seen, look

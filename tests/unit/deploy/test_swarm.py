@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from builder.config.deploy_sections import Host
 from builder.core.errors import DeployError
+from builder.core.settings.sections import Host
 from builder.deploy.swarm import Member, Swarm, init, join, manager_of
 
 TOKEN = "SWMTKN-1-secret"

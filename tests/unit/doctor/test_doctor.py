@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from builder.commands.doctor import examine
-from builder.config.deploy_sections import DeploySettings, Host, Network
 from builder.core.engine.answers import EngineInfo
 from builder.core.errors import (
     BuildError,
@@ -20,6 +19,7 @@ from builder.core.errors import (
     PublishError,
 )
 from builder.core.options import TreeOptions
+from builder.core.settings.sections import DeploySettings, Host, Network
 from builder.doctor import kernel, machine, needs
 from builder.doctor.engine import compose, made_here, of_info
 from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning

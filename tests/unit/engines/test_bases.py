@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from builder.config.load import BootstrapSettings, Config, load
+from builder.config.load import load
 from builder.core.bases import Pin, ResolvedBase
 from builder.core.engine.answers import LocalImage
 from builder.core.errors import BuildError
 from builder.core.reference import Reference
+from builder.core.settings.config import Config
+from builder.core.settings.sections import BootstrapSettings
 from builder.engines.bases import BaseProviders, look_up, provide, remembered
 from tests.support.tree import BUILD_TOML, Tree
 

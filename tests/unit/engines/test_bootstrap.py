@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.config.load import BootstrapSettings
 from builder.core.errors import BuildError, InputError
 from builder.core.reference import Reference
+from builder.core.settings.sections import BootstrapSettings
 from builder.engines.bootstrap import Recipe, bootstrap_reference
 from builder.engines.bootstrap.apt_sources import (
     AptSource,

@@ -137,6 +137,14 @@ def test_settings_for_an_image_that_is_not_there_are_an_error(tree: Tree) -> Non
     assert 'did you mean "other"?' in str(caught.value)
 
 
+def test_a_bad_pattern_of_a_group_is_an_error_with_its_line(tree: Tree) -> None:
+    text = TOML + 'exclude = ["[z-a]"]\n'
+    (tree.root / "build.toml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read(tree, commit="abcdef0")
+    assert str(caught.value).startswith(f"build.toml:{len(text.splitlines())}: ")
+
+
 def test_excluding_all_that_is_selected_is_an_error(tree: Tree) -> None:
     with pytest.raises(UsageError, match="leaves nothing"):
         choose_images(read(tree), SelectOptions(targets=("app",), exclude=("app",)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
-from builder.config.toml_values import Duration, Text, Whole, WordOrPath
 from builder.core.errors import ConfigError
 from builder.core.naming import name_rule, tag_rule
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.settings.readers import Duration, Text, WholeNumber, WordOrPath
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -160,17 +160,9 @@ DockerHost = Annotated[
     ),
 ]
 # What every host of IPv4 has to take in one piece.
-Mtu = Annotated[int, Whole(minimum=576)]
+Mtu = Annotated[int, WholeNumber(minimum=576)]
 HostAddress = Annotated[
     str, _named("an address or an interface", '"10.0.0.1"', pattern=r"[A-Za-z0-9][A-Za-z0-9.:_-]*")
-]
-SchedulerAddress = Annotated[
-    str,
-    _named(
-        "a scheduler's address",
-        '"tcp://10.0.0.1:8786"',
-        pattern=r"(?:(?:tcp|tls|ws|wss)://)?[^\s/]+:\d{1,5}",
-    ),
 ]
 CaBundle = Annotated[
     str,
@@ -183,9 +175,6 @@ ContextSource = Annotated[
         wanted="a folder or an address (docker-image://, oci-layout://, https://, git://, ssh://)",
         example='"docker-image://debian:trixie-slim"',
     ),
-]
-CosignKey = Annotated[
-    str, Text(wanted='"keyless" or a key as cosign takes it', example='"cosign.key"')
 ]
 RelativePath = Annotated[
     str, Text(wanted="a path below the image's folder", example='"Dockerfile"', convert=_relative)

@@ -1,7 +1,7 @@
 """Reads TOML tables into structs; the annotations of their fields are the schema.
 
-``jobs: Annotated[int, Whole(minimum=1)] | None = None`` says it all: the key, the type, the rule,
-the default. Faults are collected, so that one look shows all of them.
+``jobs: Annotated[int, WholeNumber(minimum=1)] | None = None`` says it all: the key, the type, the
+rule, the default. Faults are collected, so that one look shows all of them.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from typing import (
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
-from builder.config.toml_lines import KeyPath, dotted
-from builder.config.toml_values import (
+from builder.core.errors import Bug, did_you_mean, nearest
+from builder.core.settings.readers import (
     Choice,
     FilePath,
+    KeyPath,
     Place,
-    Reader,
     Switch,
     Text,
     UnfitError,
+    ValueReader,
+    dotted,
     kind,
     plain,
 )
-from builder.core.errors import Bug, did_you_mean, nearest
 from builder.core.text import quoted, quoted_key
 
 Shape: TypeAlias = type[Struct]
 
 
 @runtime_checkable
-class Checked(Protocol):
+class HasRules(Protocol):
     """A struct with rules beyond those of its single fields."""
 
     def check(self, place: Place) -> None: ...
@@ -60,12 +61,12 @@ class Spelled(Struct, frozen=True):
     key: str
 
 
-class Key(Struct, frozen=True, kw_only=True):
+class SchemaKey(Struct, frozen=True, kw_only=True):
     """One key of a table, as the annotation of a field describes it."""
 
     name: str
     field: str
-    reader: Reader
+    reader: ValueReader
     default: Any
     required: bool
 
@@ -73,7 +74,7 @@ class Key(Struct, frozen=True, kw_only=True):
 class ListOf(Struct, frozen=True, kw_only=True):
     """A list whose items are all read alike."""
 
-    item: Reader
+    item: ValueReader
     wanted: str = "a list"
 
     @property
@@ -91,7 +92,7 @@ class TableOf(Struct, frozen=True, kw_only=True):
     """A table whose keys the user chooses."""
 
     key: Text
-    item: Reader
+    item: ValueReader
     wanted: str = "a table"
 
     @property
@@ -112,7 +113,7 @@ class TableOf(Struct, frozen=True, kw_only=True):
         return dict(zip(table, items, strict=True))
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class StructOf(Struct, frozen=True, kw_only=True):
     """A table that becomes a ``shape``."""
 
     shape: Shape
@@ -130,7 +131,7 @@ class Record(Struct, frozen=True, kw_only=True):
         found = read_fields(self.shape, table, place)
         if len(place.faults) == before:
             record = self.shape(**found)
-            if isinstance(record, Checked):
+            if isinstance(record, HasRules):
                 record.check(place)
             if len(place.faults) == before:
                 return record
@@ -138,7 +139,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 @cache
-def keys_of(shape: Shape) -> tuple[Key, ...]:
+def keys_of(shape: Shape) -> tuple[SchemaKey, ...]:
     """The keys of a table that becomes ``shape``."""
     keys = []
     for field in _fields(shape):
@@ -149,7 +150,7 @@ def keys_of(shape: Shape) -> tuple[Key, ...]:
         if field.default_factory is not NODEFAULT:
             default = field.default_factory()
         keys.append(
-            Key(
+            SchemaKey(
                 name=next((mark.key for mark in marks if isinstance(mark, Spelled)), field.name),
                 field=field.name,
                 reader=_reader(hint, marks),
@@ -161,11 +162,19 @@ def keys_of(shape: Shape) -> tuple[Key, ...]:
 
 
 def read_fields(shape: Shape, table: Mapping[str, object], place: Place) -> dict[str, Any]:
-    """What the table gives for the fields of ``shape``, as far as it is right."""
+    """What the table gives for the fields of ``shape``, as far as it is right.
+
+    Keys that ``shape`` has in PLANNED are still to come: they are faulted with what it says there.
+    """
     keys = {key.name: key for key in keys_of(shape)}
     missing = {key.name for key in keys.values() if key.required} - table.keys()
+    planned: Mapping[str, str] = getattr(shape, "PLANNED", {})
     found: dict[str, Any] = {}
     for name, value in table.items():
+        if name in planned:
+            what = dotted((*place.path, name)) if place.path else section((name,))
+            place.at(name).fault(f"{what} does not work yet", planned[name])
+            continue
         if name not in keys:
             remedy = did_you_mean(name, keys) or f"its keys are {', '.join(sorted(keys))}"
             place.at(name).fault(f"{section(place.path)} has no key {quoted(name)}", remedy)
@@ -193,7 +202,7 @@ def section(path: KeyPath) -> str:
     return f"[{dotted(path)}]" if path else "build.toml"
 
 
-def _read_all(parts: Iterable[tuple[object, Reader, Place]]) -> list[Any]:
+def _read_all(parts: Iterable[tuple[object, ValueReader, Place]]) -> list[Any]:
     """Every part read, after each had its chance to record its faults."""
     found, fit = [], True
     for value, reader, place in parts:
@@ -206,7 +215,7 @@ def _read_all(parts: Iterable[tuple[object, Reader, Place]]) -> list[Any]:
     return found
 
 
-def _table(value: object, reader: Reader, place: Place) -> dict[str, object]:
+def _table(value: object, reader: ValueReader, place: Place) -> dict[str, object]:
     value = plain(value)
     if not isinstance(value, dict):
         raise place.unfit(kind(value), reader)
@@ -224,16 +233,16 @@ def _unpack(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return hint, ()
 
 
-def _reader(hint: Any, marks: Iterable[Any] = ()) -> Reader:
+def _reader(hint: Any, marks: Iterable[Any] = ()) -> ValueReader:
     """The reader that an annotation stands for."""
     for mark in marks:
-        if isinstance(mark, Reader):
+        if isinstance(mark, ValueReader):
             return mark
-    simple: dict[Any, Reader] = {str: Text(), bool: Switch(), Path: FilePath()}
+    simple: dict[Any, ValueReader] = {str: Text(), bool: Switch(), Path: FilePath()}
     if hint in simple:
         return simple[hint]
     if isinstance(hint, type) and issubclass(hint, Struct):
-        return Record(shape=hint)
+        return StructOf(shape=hint)
     arguments = get_args(hint)
     if get_origin(hint) is Literal:
         return Choice(words=arguments)

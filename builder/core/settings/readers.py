@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os.path
+import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from builder.config.toml_lines import KeyPath, dotted
 from builder.core.errors import InputError, did_you_mean
 from builder.core.text import quoted, quoted_key
 
+Key: TypeAlias = str | int
+KeyPath: TypeAlias = tuple[Key, ...]
 
-class Fault(Struct, frozen=True, kw_only=True):
+
+class Mistake(Struct, frozen=True, kw_only=True):
     """One mistake at one key."""
 
     path: KeyPath
@@ -24,15 +26,30 @@ class Fault(Struct, frozen=True, kw_only=True):
     hint: str | None = None
 
 
+class Demand(Struct, frozen=True, kw_only=True):
+    """What has to be on the disk: ``missing`` if nothing is, ``other`` if it is no ``kind``."""
+
+    file: Path
+    kind: Literal["file", "folder", "any"]
+    missing: Mistake
+    other: Mistake
+
+
 class UnfitError(Exception):
     """A value cannot be used; the fault that says why is recorded already."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where a value stands in the file; relative paths start at ``root``."""
+    """Where a value stands in the file; relative paths start at ``root``.
+
+    ``expand`` puts the home folder for a ``~``, or raises RuntimeError. Mistakes are collected in
+    ``faults``, and what only the disk can tell in ``demands``.
+    """
 
     root: Path
-    faults: list[Fault]
+    faults: list[Mistake]
+    demands: list[Demand] = field(default_factory=list)
+    expand: Callable[[Path], Path] = Path
     path: KeyPath = ()
 
     def at(self, *keys: str | int) -> Place:
@@ -42,21 +59,33 @@ class Place(Struct, frozen=True, kw_only=True):
         """How messages name a path: below the folder of the file, without it."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
-    def fault(self, message: str, hint: str | None = None) -> None:
-        self.faults.append(Fault(path=self.path, message=message, hint=hint))
+    def mistake(self, message: str, hint: str | None = None) -> Mistake:
+        return Mistake(path=self.path, message=message, hint=hint)
 
-    def unfit(self, found: str, reader: Reader, hint: str | None = None) -> UnfitError:
-        """Record that something else was found than what ``reader`` wants."""
-        message = f"{dotted(self.path)} is {found}, but {reader.wanted} is wanted"
+    def fault(self, message: str, hint: str | None = None) -> None:
+        self.faults.append(self.mistake(message, hint))
+
+    def demand(
+        self, file: Path, kind: Literal["file", "folder", "any"], missing: Mistake, other: Mistake
+    ) -> None:
+        self.demands.append(Demand(file=file, kind=kind, missing=missing, other=other))
+
+    def misfit(self, given: str, reader: ValueReader, hint: str | None = None) -> Mistake:
+        """That something else is given than what ``reader`` wants."""
+        message = f"{dotted(self.path)} is {given}, but {reader.wanted} is wanted"
         key, example = self.path[-1], reader.example
         if isinstance(key, int):
             key, example = self.path[-2], f"[{example}]"
-        self.fault(message, hint or f"for example: {quoted_key(str(key))} = {example}")
+        return self.mistake(message, hint or f"for example: {quoted_key(str(key))} = {example}")
+
+    def unfit(self, given: str, reader: ValueReader, hint: str | None = None) -> UnfitError:
+        """Record a misfit."""
+        self.faults.append(self.misfit(given, reader, hint))
         return UnfitError()
 
 
 @runtime_checkable
-class Reader(Protocol):
+class ValueReader(Protocol):
     """Turns a TOML value into a Python one, or records a fault and raises UnfitError."""
 
     @property
@@ -155,7 +184,7 @@ class Choice(Struct, frozen=True, kw_only=True):
         return value
 
 
-class Whole(Struct, frozen=True, kw_only=True):
+class WholeNumber(Struct, frozen=True, kw_only=True):
     """A whole number that is not too small."""
 
     minimum: int
@@ -229,7 +258,7 @@ class FilePath(Struct, frozen=True, kw_only=True):
     def read(self, value: object, place: Place) -> Path:
         text = Text(wanted=self.wanted, example=self.example).read(value, place)
         try:
-            return Path(os.path.normpath(place.root / Path(text).expanduser()))
+            return Path(posixpath.normpath(place.root / place.expand(Path(text))))
         except RuntimeError as error:  # pathlib's word for an unknown home folder
             raise place.unfit(f"{quoted(text)}, whose home is unknown", self) from error
 
@@ -245,7 +274,24 @@ class WordOrPath(Struct, frozen=True, kw_only=True):
         text = str(Text(wanted=self.wanted, example=self.example).read(value, place))
         if re.fullmatch(self.form, text):
             return text
+        mistake = place.misfit(f"{quoted(text)}, which does not exist", self)
+        if "://" in text:
+            place.faults.append(mistake)
+            raise UnfitError
         path = FilePath().read(text, place)
-        if "://" in text or not path.exists():
-            raise place.unfit(f"{quoted(text)}, which does not exist", self)
+        place.demand(path, "any", mistake, mistake)
         return str(path)
+
+
+# -- keys as TOML writes them -------------------------------------------------------------------
+
+
+def dotted(path: KeyPath) -> str:
+    """The path as one would write it in TOML: ``groups."x.y".also[0]``."""
+    text = ""
+    for key in path:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            text += ("." if text else "") + quoted_key(key)
+    return text

@@ -1,0 +1,1 @@
+"""What build.toml can say: its sections as values, and how each is read; without any I/O."""
