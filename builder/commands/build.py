@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from builder.commands import refresh_apply as apply
 from builder.config.lock import Lock
 from builder.core.bases import Pin, Resolution
+from builder.core.context import ContextListing
 from builder.core.errors import (
     EngineUnavailableError,
     InterruptedRunError,
@@ -38,7 +39,6 @@ from builder.run.prepare import default_jobs, make_jobs
 from builder.system import durations
 from builder.system.clock import Clock, SystemClock
 from builder.system.state_folder import state_dir
-from builder.tree.context import ContextListing
 from builder.tree.read import Tree, choose_images, read_contexts, read_tree
 
 if TYPE_CHECKING:

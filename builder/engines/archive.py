@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
+from builder.core.context import IGNORE_FILE, ContextFile
 from builder.core.errors import ContextError, InterruptedRunError
 from builder.engines import BuildRequest
-from builder.tree.context import IGNORE_FILE, open_context
-from builder.tree.folder import ContextFile, ContextTree, Narrow
+from builder.tree.context import open_context
+from builder.tree.folder import ContextTree, Narrow
 
 
 def dockerfile_name(request: BuildRequest) -> str:

@@ -19,6 +19,7 @@ from builder.core.assemble.config import ImageConfig
 from builder.core.assemble.copy import Source, without_links
 from builder.core.assemble.files import Below, Node
 from builder.core.assemble.index import LayerIndex, Layers, open_layer
+from builder.core.context import ContextFile, ContextListing, ContextSource, ReadContext
 from builder.core.dockerfile.model import ContextRead
 from builder.core.errors import InputError
 from builder.core.match.globs import clean, has_wildcard, printable
@@ -27,8 +28,7 @@ from builder.engines.indexes import Indexes
 from builder.engines.manifest_cache import Kept
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
-from builder.tree.context import ContextListing, ContextSource, ReadContext, read_context
-from builder.tree.folder import ContextFile
+from builder.tree.context import read_context
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _HEAD = 512

@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager
 
 from msgspec import Struct
 
+from builder.core.bases import familiar, image_of
 from builder.core.engine.answers import LocalImage
 from builder.core.errors import BuildError
 from builder.docker.daemon import Daemon
-from builder.engines.redirect import familiar, image_of
 
 
 class _Loan(Struct):

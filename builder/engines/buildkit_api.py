@@ -8,16 +8,14 @@ from __future__ import annotations
 import functools
 import threading
 
-from builder.core.engine.failure import describe, reported_line
-from builder.core.engine.solve import PlainText, Progress, Sink, command_of
-from builder.core.engine.statuses import BadTraceError, statuses
+from builder.core.engine.messages import BuildKitMessages
+from builder.core.engine.place import failure_of, lacking
+from builder.core.engine.solve import Progress, Sink, command_of
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
 from builder.engines.archive import hidden
 from builder.engines.borrowed import BorrowedNames
-from builder.engines.features import awkward, lacking
-from builder.engines.place import line_in_file
-from builder.engines.posted import Message, post, result
+from builder.engines.posted import awkward, post, result
 
 _LACKS = ("secret", "ssh", "syntax", "ignore-file")
 # Docker 28, the first where BuildKit finds the posted context with the containerd store, too
@@ -58,7 +56,7 @@ class EngineApi:
         return None
 
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
-        follower = _Follower(Progress(sink))
+        follower = BuildKitMessages(Progress(sink))
         post(
             self._daemon,
             self._names,
@@ -72,42 +70,10 @@ class EngineApi:
         if follower.error is not None:
             progress = follower.progress
             vertex = progress.failed
-            command = command_of(vertex.name) if vertex else None
-            line = reported_line(follower.error)
-            if line is None and command is not None:
-                line = line_in_file(command, request.dockerfile, request.dockerfile_label)
-            raise describe(
+            raise failure_of(
+                request,
                 follower.error,
-                label=request.dockerfile_label,
-                line=line,
-                command=command,
+                command=command_of(vertex.name) if vertex else None,
                 log=progress.tail(vertex) if vertex else (),
             )
         return result(self._daemon, request, follower.image_id, cached=follower.progress.cached)
-
-
-class _Follower:
-    """Reads the messages of one build."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.image_id: str | None = None
-        self.error: str | None = None
-
-    def __call__(self, message: Message) -> None:
-        kind, aux = message.get("id"), message.get("aux")
-        if kind == "moby.buildkit.trace" and isinstance(aux, str):
-            self._trace(aux)
-        elif kind == "moby.image.id" and isinstance(aux, dict):
-            self.image_id = aux.get("ID")
-        if "error" in message:
-            detail = message.get("errorDetail") or {}
-            self.error = str(detail.get("message") or message["error"])
-
-    def _trace(self, aux: str) -> None:
-        try:
-            for status in statuses(aux):
-                self.progress.follow(status)
-        except BadTraceError as error:
-            # The build itself does not depend on what we understand of its progress.
-            self.progress.follow(PlainText(text=f"unreadable progress: {error}"))

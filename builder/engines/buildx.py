@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import json
-import re
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -15,25 +12,19 @@ from pathlib import Path
 from builder.core.engine.answers import LocalImage
 from builder.core.engine.failure import (
     BuildFailedError,
-    describe,
     reported_error,
-    reported_line,
     timed_out,
 )
+from builder.core.engine.invocation import PROXY_NAMES, buildx_arguments, unusable_buildx
+from builder.core.engine.place import failure_of
 from builder.core.engine.solve import PlainText, Progress, Sink, command_of
-from builder.core.engine.statuses import Decoder
+from builder.core.engine.statuses import RawJsonDecoder
 from builder.core.errors import InterruptedRunError, Location
 from builder.core.text import LineSplitter
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, BuildResult, SecretSource
-from builder.engines.host import PROXY_NAMES
-from builder.engines.place import line_in_file
-from builder.engines.redirect import context_value, familiar
+from builder.engines import BuildRequest, BuildResult
 from builder.system.process import ProgramMissingError, run, stream
 
-# The first version that knows --progress=rawjson.
-OLDEST = (0, 12)
-_VERSION = re.compile(r"v?(\d+)\.(\d+)")
 _ENVIRONMENT = {
     # Asking git about the context costs several processes a build; we know the commit ourselves.
     "BUILDX_GIT_INFO": "false",
@@ -67,7 +58,7 @@ class Buildx:
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
         _require_secrets(request, self._environ)
         progress = Progress(sink)
-        decoder = Decoder()
+        decoder = RawJsonDecoder()
 
         def on_stderr(data: bytes) -> None:
             for status in decoder.feed(data):
@@ -76,7 +67,7 @@ class Buildx:
         with tempfile.TemporaryDirectory(prefix="ocbuild-") as folder:
             metadata = Path(folder) / "metadata.json"
             ended = stream(
-                arguments(request, metadata, builder=self._daemon.endpoint.context),
+                buildx_arguments(request, metadata, builder=self._daemon.endpoint.context),
                 on_stdout=LineSplitter(lambda line: progress.follow(PlainText(text=line))),
                 on_stderr=on_stderr,
                 cancel=cancel,
@@ -89,7 +80,11 @@ class Buildx:
             if ended.cancelled:
                 raise InterruptedRunError(f"{request.image}: interrupted")
             if ended.timed_out:
-                raise _timed_out(request, progress)
+                raise timed_out(
+                    request.timeout or 0,
+                    label=request.dockerfile_label,
+                    log=progress.tail(progress.failed) if progress.failed else (),
+                )
             if ended.returncode != 0:
                 raise _failure(request, progress, ended.returncode)
             image = self._made(request, metadata)
@@ -104,14 +99,7 @@ class Buildx:
             return "the docker command is not installed"
         if asked.returncode != 0:
             return "the docker command has no buildx plugin (install docker-buildx)"
-        found = _VERSION.search(asked.text.partition(" ")[2])
-        if found is None:
-            return None
-        version = (int(found[1]), int(found[2]))
-        if version < OLDEST:
-            wanted = ".".join(map(str, OLDEST))
-            return f"buildx {'.'.join(map(str, version))} is too old, {wanted} is needed"
-        return None
+        return unusable_buildx(asked.text)
 
     def _child_environ(self, request: BuildRequest | None = None) -> dict[str, str]:
         environ = self._daemon.endpoint.child_environ(self._environ)
@@ -138,41 +126,6 @@ class Buildx:
         )
 
 
-def arguments(request: BuildRequest, metadata: Path, *, builder: str) -> list[str]:
-    """The command line; no value in it is a secret."""
-    argv = ["docker", "buildx", "build", "--builder", builder, "--load", "--provenance=false"]
-    argv += ["--progress=rawjson", "--metadata-file", str(metadata)]
-    argv += ["--file", str(request.dockerfile)]
-    for tag in request.tags:
-        argv += ["--tag", tag]
-    for name, value in sorted(request.labels.items()):
-        argv += ["--label", f"{name}={value}"]
-    for name, value in sorted(request.args.items()):
-        # A proxy's address may hold a password, so it goes by way of the environment.
-        argv += ["--build-arg", name if name in PROXY_NAMES else f"{name}={value}"]
-    for name, value in sorted(request.contexts.items()):
-        argv += ["--build-context", f"{familiar(name)}={context_value(value)}"]
-    for name, source in sorted(request.secrets.items()):
-        argv += ["--secret", _secret(name, source)]
-    if "ssh" in request.features:
-        argv += ["--ssh", "default"]
-    if request.target:
-        argv += ["--target", request.target]
-    if request.platform:
-        argv += ["--platform", request.platform]
-    if request.no_cache:
-        argv += ["--no-cache"]
-    return [*argv, "--", str(request.context)]
-
-
-def _secret(name: str, source: SecretSource) -> str:
-    """``id=…,src=…`` in CSV, which buildx reads, so that a path may hold a comma."""
-    origin = f"env={source.env}" if source.file is None else f"src={source.file}"
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([f"id={name}", origin])
-    return line.getvalue()
-
-
 def _require_secrets(request: BuildRequest, environ: Mapping[str, str]) -> None:
     """Refuse a build that lacks a secret; buildx would give it an empty one."""
     where = Location(request.dockerfile_label)
@@ -188,27 +141,14 @@ def _require_secrets(request: BuildRequest, environ: Mapping[str, str]) -> None:
             )
 
 
-def _timed_out(request: BuildRequest, progress: Progress) -> BuildFailedError:
-    vertex = progress.failed
-    return timed_out(
-        request.timeout or 0,
-        label=request.dockerfile_label,
-        log=progress.tail(vertex) if vertex else (),
-    )
-
-
 def _failure(request: BuildRequest, progress: Progress, returncode: int) -> BuildFailedError:
     said = progress.plain
     vertex = progress.failed
-    command = command_of(vertex.name) if vertex else None
     error = reported_error(said) or (vertex.error if vertex else "")
-    line = reported_line(said)
-    if line is None and command is not None:
-        line = line_in_file(command, request.dockerfile, request.dockerfile_label)
-    return describe(
+    return failure_of(
+        request,
         error or said or f"docker buildx build returned {returncode} and said nothing",
-        label=request.dockerfile_label,
-        line=line,
-        command=command,
+        said=said,
+        command=command_of(vertex.name) if vertex else None,
         log=progress.tail(vertex) if vertex else (),
     )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
+from builder.core.bases import image_of
 from builder.core.engine.failure import BuildFailedError, refused, timed_out
+from builder.core.engine.invocation import build_parameters, config_proxies
+from builder.core.engine.messages import Message
 from builder.core.errors import BuildError, Location
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
 from builder.engines.archive import dockerfile_name, packed
 from builder.engines.borrowed import BorrowedNames
-from builder.engines.host import config_proxies
-
-Message = dict[str, Any]
 
 
 def post(
@@ -37,7 +35,12 @@ def post(
 
     """
     label = request.dockerfile_label
-    params = _params(request, version, config_proxies(daemon.docker_config, daemon.endpoint.url))
+    params = build_parameters(
+        request,
+        version=version,
+        dockerfile=dockerfile_name(request),
+        proxies=config_proxies(daemon.docker_config, daemon.endpoint.url),
+    )
     with names.held(request.contexts), packed(request, cancel, always=always) as archive:
         try:
             with daemon.build(params, archive, cancel=cancel, timeout=request.timeout) as received:
@@ -65,20 +68,13 @@ def result(
     return BuildResult(image_id=image.id, size=image.size, cached=cached)
 
 
-def _params(request: BuildRequest, version: str, proxies: Mapping[str, str]) -> dict[str, Any]:
-    params: dict[str, Any] = {
-        "version": version,
-        "dockerfile": dockerfile_name(request),
-        "t": list(request.tags),
-        "buildargs": json.dumps({**proxies, **request.args}),
-        "labels": json.dumps(dict(request.labels)),
-        "rm": "1",
-        "forcerm": "1",
-    }
-    if request.target:
-        params["target"] = request.target
-    if request.platform:
-        params["platform"] = request.platform
-    if request.no_cache:
-        params["nocache"] = "1"
-    return params
+def awkward(request: BuildRequest) -> str | None:
+    """What neither way of POST /build can do, whatever the builder behind it."""
+    if request.platform and "," in request.platform:
+        return f"it makes images for one platform at a time, not for {request.platform}"
+    for name, value in sorted(request.contexts.items()):
+        if image_of(value) is None:
+            return f'it cannot take "{name}" from {value}: only images can stand for images'
+    if not request.dockerfile.resolve().is_relative_to(request.context.resolve()):
+        return "the Dockerfile lies outside its build context"
+    return None

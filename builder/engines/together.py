@@ -18,14 +18,11 @@ from builder.core.assemble.index import LayerIndex
 from builder.core.assemble.layer import MOST_BYTES
 from builder.core.assemble.program import read_program
 from builder.core.assemble.unpack import Member, members_of
+from builder.core.bases import familiar, image_of
 from builder.core.dockerfile.evaluate import is_usual_frontend
-from builder.core.dockerfile.model import Dockerfile
-from builder.core.dockerfile.parse import parse
-from builder.core.errors import InputError
 from builder.core.reference import BadReferenceError, Reference
 from builder.engines import BuildRequest
 from builder.engines.assembled import Base, Contents, context_sources, is_archive
-from builder.engines.redirect import familiar, image_of
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.registry.faults import RegistryError
@@ -117,7 +114,7 @@ class _Building:
 
     def made(self) -> Made:
         request = self._request
-        dockerfile = request.parsed or _parsed(request)
+        dockerfile = request.parsed
         frontend = request.args.get("BUILDKIT_SYNTAX", dockerfile.syntax)
         if not is_usual_frontend(frontend):
             raise Refused(f'the frontend "{frontend}" is not the usual one')
@@ -195,13 +192,6 @@ class _Building:
             return None
         data = self._contents.read(node.content)
         return members_of(data, most=MOST_BYTES) if is_archive(data[:_HEAD]) else None
-
-
-def _parsed(request: BuildRequest) -> Dockerfile:
-    try:
-        return parse(request.dockerfile.read_bytes(), request.dockerfile_label)
-    except (OSError, InputError) as error:
-        raise Refused(f"the Dockerfile cannot be read: {error}") from error
 
 
 def created_at(request: BuildRequest) -> int:

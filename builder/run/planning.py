@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from builder.core.assemble.obstacles import all_assembled, obstacle, quick_to_make
 from builder.core.bases import Pin, Resolution, ResolvedBase, unreadable
+from builder.core.context import ContextListing, ReadContext
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
 from builder.core.image import Image
@@ -29,7 +30,6 @@ from builder.engines import bases
 from builder.publish.publication import Publication
 from builder.run.machine import Machine
 from builder.run.prepare import Identities, identify, image_facts
-from builder.tree.context import ContextListing, ReadContext
 from builder.tree.read import Tree
 
 Provide = Callable[[frozenset[str], Mapping[str, Pin]], Resolution]

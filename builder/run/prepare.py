@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.core.bases import Resolution, ResolvedBase, digests
+from builder.core.context import ContextListing, ReadContext
 from builder.core.errors import ContextError, Location, OcbuildError, TreeError
 from builder.core.image import Image
 from builder.core.keys import FileIdentity, content_key, inputs_of, key_tag
@@ -30,7 +31,7 @@ from builder.core.settings.config import Config
 from builder.engines import BuildRequest, SecretSource
 from builder.engines.host import ca_bundle, proxy_args
 from builder.run.work import Job
-from builder.tree.context import ContextListing, ReadContext, with_contents
+from builder.tree.context import with_contents
 from builder.tree.read import Tree, context_of
 
 CA_SECRET = "ca-bundle"  # noqa: S105 - the name of a secret

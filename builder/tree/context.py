@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builder.core.context import (
+    IGNORE_FILE,
+    ContextFile,
+    ContextListing,
+    ContextSource,
+    ReadContext,
+)
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import ContextError, InputError, did_you_mean, raise_all
 from builder.core.match.globs import (
@@ -27,52 +34,10 @@ from builder.core.match.globs import (
 )
 from builder.core.match.ignore import Ignore
 from builder.tree.buildkit_patterns import Asked
-from builder.tree.folder import ContextFile, ContextTree, Followed, Narrow
+from builder.tree.folder import ContextTree, Followed, Narrow
 
-IGNORE_FILE = ".dockerignore"
 _CHUNK = 1 << 20
 _MOST_NAMES = 2000
-
-
-class ContextSource(Struct, frozen=True, kw_only=True):
-    """One file or folder that a source stands for.
-
-    ``name`` is the name it has in a destination folder, ``path`` where it is ("" for the context),
-    ``links`` the symbolic links that lead there, ``file`` None for the context and for what is no
-    file, folder or link; ``below`` is what a folder gives, by path.
-    """
-
-    name: str
-    path: str
-    links: tuple[ContextFile, ...] = ()
-    file: ContextFile | None = None
-    below: tuple[ContextFile, ...] = ()
-
-    @property
-    def files(self) -> tuple[ContextFile, ...]:
-        return (*self.links, *(() if self.file is None else (self.file,)), *self.below)
-
-
-class ContextListing(Struct, frozen=True, kw_only=True):
-    """``files`` are sorted by path, each once; ``sources`` tell for each read what it stands for.
-
-    ``ignore_file`` is the ignore file in force, relative to the context.
-    """
-
-    files: tuple[ContextFile, ...]
-    sources: tuple[tuple[ContextSource, ...], ...]
-    ignore_file: str | None
-
-
-class ReadContext(Struct, frozen=True, kw_only=True):
-    """A context as a key was made of it.
-
-    ``reads`` are what was asked for, ``contents`` the SHA-256 of each regular file by its path.
-    """
-
-    reads: tuple[ContextRead, ...]
-    listing: ContextListing
-    contents: Mapping[str, str]
 
 
 def read_context(

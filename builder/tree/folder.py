@@ -13,21 +13,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builder.core.context import ContextFile
 from builder.core.errors import ContextError
 from builder.core.match.globs import Glob, printable
 from builder.core.match.ignore import Ignore, Rule
 
 _MOST_LINKS = 255
-
-
-class ContextFile(Struct, frozen=True, kw_only=True):
-    """One entry of a context: ``kind`` is "file", "dir" or "link"; ``link`` is a link's target."""
-
-    path: str
-    kind: str
-    mode: int
-    size: int = 0
-    link: str = ""
 
 
 class Followed(Struct, frozen=True, kw_only=True):

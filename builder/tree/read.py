@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from builder.config.load import find_config, load
 from builder.core.checks import Finding, warnings
+from builder.core.context import ContextListing
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
 from builder.core.image import Image
@@ -20,7 +21,7 @@ from builder.core.options import SelectOptions, TreeOptions
 from builder.core.select import Selection, needs_changes, select
 from builder.core.settings.config import Config, inputs, registry_host
 from builder.core.settings.sections import Group
-from builder.tree.context import ContextListing, read_context, unread_files
+from builder.tree.context import read_context, unread_files
 from builder.tree.discover import discover
 from builder.tree.revision import Revision, changed_paths, read_revision
 

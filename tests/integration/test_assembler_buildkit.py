@@ -39,6 +39,7 @@ from tests.support.engines import (
     Outputs,
     connect,
     docker,
+    parsed,
     remove_test_images,
 )
 from tests.support.registry import LocalRegistry, require
@@ -76,6 +77,7 @@ class Workshop(Struct, frozen=True, kw_only=True):
         dockerfile.write_text(text, encoding="utf-8")
         return BuildRequest(
             image=name,
+            parsed=parsed(text),
             context=self.context,
             dockerfile=dockerfile,
             dockerfile_label=f"{name}/Dockerfile",
@@ -305,6 +307,7 @@ def test_images_of_our_trees_without_run_are_those_of_buildkit(tmp_path: Path) -
         require(below, f"the image {base}, built and pushed")
         request = BuildRequest(
             image=folder.name,
+            parsed=parsed((folder / "Dockerfile").read_text()),
             context=folder,
             dockerfile=folder / "Dockerfile",
             dockerfile_label=f"{folder.name}/Dockerfile",

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
+from builder.core.context import ContextFile, ContextSource
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import InputError, InputErrors, Location
 from builder.core.match.globs import has_wildcard
-from builder.tree.context import ContextSource, read_context
-from builder.tree.folder import ContextFile
+from builder.tree.context import read_context
 
 pytestmark = pytest.mark.engine
 

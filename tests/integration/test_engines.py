@@ -28,6 +28,7 @@ from tests.support.engines import (
     box,
     connect,
     docker,
+    parsed,
     running,
     soon,
 )
@@ -64,6 +65,7 @@ class Tree:
         (self.folder / "Dockerfile").write_text(text, encoding="utf-8")
         request = BuildRequest(
             image="app",
+            parsed=parsed(text),
             context=self.folder,
             dockerfile=self.folder / "Dockerfile",
             dockerfile_label="common/app/Dockerfile",

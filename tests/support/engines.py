@@ -10,9 +10,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from builder.core.dockerfile.model import Dockerfile
+from builder.core.dockerfile.parse import parse
 from builder.core.engine.failure import BuildFailedError
 from builder.core.engine.solve import CurrentStep, Output, OutputLine, Sink
-from builder.core.errors import EngineUnavailableError, InterruptedRunError, Location
+from builder.core.errors import (
+    DockerfileError,
+    EngineUnavailableError,
+    InterruptedRunError,
+    Location,
+)
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
 from tests.support.registry import require
@@ -23,6 +30,14 @@ OURS = str(os.getpid())
 BOX = f"ocbuild-test/box:{OURS}"
 TEST_LABEL = "ocbuild.test"
 _LONG = 30.0
+
+
+def parsed(text: str) -> Dockerfile:
+    """A Dockerfile, or an empty one where it is an engine that shall say what is wrong with it."""
+    try:
+        return parse(text.encode(), "Dockerfile")
+    except DockerfileError:
+        return parse(b"FROM scratch\n", "Dockerfile")
 
 
 class FakeEngine:

@@ -13,7 +13,7 @@ from builder.engines.assembler import Assembler
 from builder.engines.indexes import Indexes
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock
-from tests.support.engines import OURS, TEST_LABEL, Outputs
+from tests.support.engines import OURS, TEST_LABEL, Outputs, parsed
 
 
 class Yard:
@@ -36,6 +36,7 @@ class Yard:
         dockerfile.write_text(text, encoding="utf-8")
         return BuildRequest(
             image=name,
+            parsed=parsed(text),
             context=self.folder / "context",
             dockerfile=dockerfile,
             dockerfile_label=f"{name}/Dockerfile",

@@ -52,7 +52,7 @@ ONLY = {
 
 # All of the standard library that the core may use: none of it reaches outside the process.
 PURE = words(
-    "__future__ abc base64 binascii bisect bz2 codecs collections compression contextlib copy "
+    "__future__ abc base64 binascii bisect bz2 codecs collections compression contextlib copy csv "
     "dataclasses datetime difflib enum errno fnmatch functools graphlib gzip hashlib heapq "
     "io ipaddress itertools json lzma math operator pathlib posixpath re shlex stat string "
     "struct tarfile textwrap types typing unicodedata urllib.parse zlib"

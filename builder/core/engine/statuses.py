@@ -5,8 +5,10 @@ both print plain text (log lines, ``ERROR:``) between the objects. So an object 
 that begins with "{", and it ends where the JSON ends.
 
 ``POST /build?version=2`` answers ``moby.buildkit.trace`` messages: protobuf in base64. The message
-is BuildKit's ``StatusResponse`` (``api/services/control/control.proto``); only the few fields that
-a build log needs are read, so no generated code is called for.
+is BuildKit's ``StatusResponse``, of which only the few fields are read that a build log needs, so
+no generated code is called for:
+https://github.com/moby/buildkit/blob/master/api/services/control/control.proto, encoded as
+https://protobuf.dev/programming-guides/encoding/ says.
 """
 
 from __future__ import annotations
@@ -14,17 +16,18 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from msgspec import UNSET, Struct, UnsetType
+
+from builder.core.codec import MalformedError, decode
 from builder.core.engine.solve import BuildWarning, Log, PlainText, Status, Vertex
 
 # No status comes near this; text that only looks like JSON must not be hoarded for ever.
 _LONGEST_OBJECT = 16 * 1024 * 1024
 
 
-class Decoder:
+class RawJsonDecoder:
     """``feed`` takes bytes and gives the statuses that are complete; ``end`` gives the rest."""
 
     def __init__(self) -> None:
@@ -60,7 +63,7 @@ class Decoder:
     def _start(self, line: str) -> Iterator[Status]:
         decoded = _decoded(line)
         if decoded is not None:
-            yield from _statuses(decoded)
+            yield from _from_json(decoded)
         elif line == "{":
             self._object = [line]
             self._size = len(line)
@@ -81,35 +84,60 @@ class Decoder:
                 yield from self._give_up()
             else:
                 self._object = []
-                yield from _statuses(decoded)
+                yield from _from_json(decoded)
 
     def _give_up(self) -> list[Status]:
         lines, self._object = self._object, []
         return [PlainText(text=line) for line in lines if line]
 
 
-def _decoded(text: str) -> Mapping[str, Any] | None:
+class _JsonVertex(Struct):
+    digest: str = ""
+    name: str = ""
+    started: str | UnsetType | None = UNSET
+    completed: str | UnsetType | None = UNSET
+    cached: bool | None = None
+    error: str | None = None
+
+
+class _JsonLog(Struct):
+    vertex: str = ""
+    data: str | None = None
+
+
+class _JsonWarning(Struct):
+    short: str | None = None
+
+
+class _SolveStatus(Struct):
+    """What is read of client.SolveStatus; Go writes an empty list as null."""
+
+    vertexes: list[_JsonVertex] | None = None
+    logs: list[_JsonLog] | None = None
+    warnings: list[_JsonWarning] | None = None
+
+
+def _decoded(text: str) -> _SolveStatus | None:
     try:
-        decoded = json.loads(text)
-    except ValueError:
+        return decode(text, _SolveStatus, what="a status", most=_LONGEST_OBJECT)
+    except MalformedError:
         return None
-    return decoded if isinstance(decoded, dict) else None
 
 
-def _statuses(decoded: Mapping[str, Any]) -> Iterator[Status]:
-    for vertex in decoded.get("vertexes") or ():
+def _from_json(decoded: _SolveStatus) -> Iterator[Status]:
+    for vertex in decoded.vertexes or ():
         yield Vertex(
-            digest=vertex.get("digest", ""),
-            name=vertex.get("name", ""),
-            started="started" in vertex,
-            completed="completed" in vertex,
-            cached=bool(vertex.get("cached")),
-            error=vertex.get("error", ""),
+            digest=vertex.digest,
+            name=vertex.name,
+            started=vertex.started is not UNSET,
+            completed=vertex.completed is not UNSET,
+            cached=bool(vertex.cached),
+            error=vertex.error or "",
         )
-    for log in decoded.get("logs") or ():
-        yield Log(vertex=log.get("vertex", ""), data=_bytes(log.get("data") or ""))
-    for warning in decoded.get("warnings") or ():
-        yield BuildWarning(text=_bytes(warning.get("short") or "").decode("utf-8", "replace"))
+    for log in decoded.logs or ():
+        yield Log(vertex=log.vertex, data=_bytes(log.data or ""))
+    for warning in decoded.warnings or ():
+        yield BuildWarning(text=_bytes(warning.short or "").decode("utf-8", "replace"))
 
 
 def _bytes(text: str) -> bytes:
@@ -131,7 +159,7 @@ class BadTraceError(ValueError):
     """The bytes are no protobuf message."""
 
 
-def statuses(aux: str) -> list[Status]:
+def trace_statuses(aux: str) -> list[Status]:
     """The statuses in the ``aux`` text of one message.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from builder.core.dockerfile.parse import parse
@@ -17,13 +15,8 @@ from builder.core.engine.failure import (
     span,
     timed_out,
 )
+from builder.core.engine.place import line_of_command, line_of_feature, line_of_step
 from builder.core.errors import Location
-from builder.engines.place import (
-    line_in_file,
-    line_of_command,
-    line_of_feature,
-    line_of_step,
-)
 
 HEAD = 'failed to resolve source metadata for x: failed to do request: Head "https://r/v2/": '
 
@@ -315,10 +308,3 @@ def test_the_classic_builder_counts_every_instruction(number: int, line: int | N
 )
 def test_a_feature_is_found_where_it_is_used_first(feature: str, line: int | None) -> None:
     assert line_of_feature(feature, DOCKERFILE) == line
-
-
-def test_a_dockerfile_that_cannot_be_read_gives_no_line(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_bytes(b"\xff\xfe nonsense")
-
-    assert line_in_file("RUN a", tmp_path / "Dockerfile", "D") is None
-    assert line_in_file("RUN a", tmp_path / "missing", "D") is None

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from builder.core.engine.solve import BuildWarning, Log, PlainText, Status, Vertex
-from builder.core.engine.statuses import Decoder
+from builder.core.engine.statuses import RawJsonDecoder
 
 ONE = {
     "vertexes": [
@@ -65,7 +65,7 @@ def transcript(indent: int | None) -> bytes:
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_both_forms_give_the_same_statuses(indent: int | None) -> None:
-    decoder = Decoder()
+    decoder = RawJsonDecoder()
 
     assert decoder.feed(transcript(indent)) + decoder.end() == STATUSES
 
@@ -74,13 +74,13 @@ def test_both_forms_give_the_same_statuses(indent: int | None) -> None:
 def test_a_cut_at_any_byte_changes_nothing(indent: int | None) -> None:
     data = transcript(indent)
     for cut in range(len(data)):
-        decoder = Decoder()
+        decoder = RawJsonDecoder()
         found = decoder.feed(data[:cut]) + decoder.feed(data[cut:]) + decoder.end()
         assert found == STATUSES, cut
 
 
 def test_bytes_that_come_one_by_one_give_each_status_as_soon_as_it_is_complete() -> None:
-    decoder = Decoder()
+    decoder = RawJsonDecoder()
     data = json.dumps(ONE, indent=2).encode() + b"\n"
     early = [status for byte in data[:-1] for status in decoder.feed(bytes([byte]))]
 
@@ -89,24 +89,24 @@ def test_bytes_that_come_one_by_one_give_each_status_as_soon_as_it_is_complete()
 
 
 def test_text_that_only_begins_like_an_object_is_handed_on_as_text() -> None:
-    decoder = Decoder()
+    decoder = RawJsonDecoder()
     found = decoder.feed(b"{\nhello\n{ not json }\n") + decoder.end()
 
     assert found == [PlainText(text=text) for text in ("{", "hello", "{ not json }")]
 
 
 def test_an_object_that_never_ends_is_handed_on_as_text() -> None:
-    decoder = Decoder()
+    decoder = RawJsonDecoder()
     found = decoder.feed(b'{\n  "vertexes": [\n') + decoder.end()
 
     assert found == [PlainText(text="{"), PlainText(text='  "vertexes": [')]
 
 
 def test_bytes_that_are_no_utf8_do_not_stop_the_decoder() -> None:
-    decoder = Decoder()
+    decoder = RawJsonDecoder()
 
     assert decoder.feed(b"ERROR: \xff\n") == [PlainText(text="ERROR: \ufffd")]
 
 
 def test_an_object_without_anything_to_tell_gives_nothing() -> None:
-    assert Decoder().feed(b'{"statuses":[{"id":"x"}],"vertexes":null}\n') == []
+    assert RawJsonDecoder().feed(b'{"statuses":[{"id":"x"}],"vertexes":null}\n') == []

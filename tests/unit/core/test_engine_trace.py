@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from builder.core.engine.solve import BuildWarning, Log, Vertex
-from builder.core.engine.statuses import BadTraceError, fields, statuses
+from builder.core.engine.statuses import BadTraceError, fields, trace_statuses
 
 
 def field(number: int, value: bytes | int) -> bytes:
@@ -31,7 +31,7 @@ def test_a_trace_that_an_engine_sent_is_understood() -> None:
     )
     digest = "sha256:37973316002cf6065f3048f12059f38d830eb45badffa00ea0b2b7ed6484bfd0"
 
-    assert statuses(aux) == [Log(vertex=digest, data=b"hello\n")]
+    assert trace_statuses(aux) == [Log(vertex=digest, data=b"hello\n")]
 
 
 def test_a_vertex_has_name_state_and_error() -> None:
@@ -45,7 +45,7 @@ def test_a_vertex_has_name_state_and_error() -> None:
         + field(7, b"exit code: 7")
     )
 
-    assert statuses(encoded(field(1, vertex))) == [
+    assert trace_statuses(encoded(field(1, vertex))) == [
         Vertex(
             digest="sha256:1",
             name="[1/2] RUN é",
@@ -58,7 +58,7 @@ def test_a_vertex_has_name_state_and_error() -> None:
 
 
 def test_a_vertex_that_has_not_started_says_so() -> None:
-    assert statuses(encoded(field(1, field(1, b"a") + field(3, b"b")))) == [
+    assert trace_statuses(encoded(field(1, field(1, b"a") + field(3, b"b")))) == [
         Vertex(digest="a", name="b")
     ]
 
@@ -66,11 +66,11 @@ def test_a_vertex_that_has_not_started_says_so() -> None:
 def test_a_warning_gives_its_short_text() -> None:
     warning = field(1, b"sha256:1") + field(2, 1) + field(3, b"odd")
 
-    assert statuses(encoded(field(4, warning))) == [BuildWarning(text="odd")]
+    assert trace_statuses(encoded(field(4, warning))) == [BuildWarning(text="odd")]
 
 
 def test_progress_of_transfers_is_passed_over() -> None:
-    assert statuses(encoded(field(2, field(1, b"layer")))) == []
+    assert trace_statuses(encoded(field(2, field(1, b"layer")))) == []
 
 
 def test_numbers_of_fixed_size_are_skipped_whole() -> None:
@@ -91,4 +91,4 @@ def test_numbers_of_fixed_size_are_skipped_whole() -> None:
 )
 def test_what_is_no_message_is_an_error(aux: str) -> None:
     with pytest.raises(BadTraceError):
-        statuses(aux)
+        trace_statuses(aux)

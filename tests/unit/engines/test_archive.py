@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.dockerfile.parse import parse
 from builder.core.errors import InterruptedRunError
 from builder.engines import BuildRequest
 from builder.engines.archive import dockerfile_name, hidden, packed
@@ -27,6 +28,7 @@ def tree(folder: Path, ignore: str | None = None) -> BuildRequest:
         (folder / ".dockerignore").write_text(ignore, encoding="utf-8")
     return BuildRequest(
         image="app",
+        parsed=parse(b"FROM x\n", "Dockerfile"),
         context=folder,
         dockerfile=folder / "Dockerfile",
         dockerfile_label="app/Dockerfile",

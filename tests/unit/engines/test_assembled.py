@@ -17,6 +17,7 @@ from builder.core.assemble import InContext, InLayer, Refused
 from builder.core.assemble.index import LayerIndex
 from builder.core.backoff import RetryPolicy
 from builder.core.dockerfile.model import ContextRead, Via
+from builder.core.dockerfile.parse import parse
 from builder.core.errors import Location
 from builder.core.reference import Reference
 from builder.engines import BuildRequest
@@ -149,6 +150,7 @@ def test_a_thin_archive_names_all_layers_and_holds_the_new_one() -> None:
 def test_the_time_is_that_of_the_source(args: dict[str, str], label: str, seconds: int) -> None:
     request = BuildRequest(
         image="a",
+        parsed=parse(b"FROM x\n", "Dockerfile"),
         context=Path(),
         dockerfile=Path("Dockerfile"),
         dockerfile_label="Dockerfile",

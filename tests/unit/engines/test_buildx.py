@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from builder.core.bases import context_value, familiar, image_of
+from builder.core.dockerfile.parse import parse
+from builder.core.engine.invocation import buildx_arguments
 from builder.engines import BuildRequest, SecretSource
-from builder.engines.buildx import arguments
-from builder.engines.redirect import context_value, familiar, image_of
 
 REQUEST = BuildRequest(
     image="app",
+    parsed=parse(b"FROM x\n", "Dockerfile"),
     context=Path("/tree/app"),
     dockerfile=Path("/tree/app/Dockerfile"),
     dockerfile_label="app/Dockerfile",
@@ -27,7 +29,7 @@ def pairs(argv: list[str], option: str) -> list[str]:
 
 
 def argv(request: BuildRequest, builder: str = "default") -> list[str]:
-    return arguments(request, Path("/m.json"), builder=builder)
+    return buildx_arguments(request, Path("/m.json"), builder=builder)
 
 
 def test_a_plain_build_is_loaded_into_the_engine_by_the_contexts_own_builder() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from builder.core.dockerfile.parse import parse
+from builder.core.engine.place import lacking
 from builder.core.errors import BuildError, EngineUnavailableError
 from builder.engines import BuildRequest
 from builder.engines.choose import choose
-from builder.engines.features import awkward, lacking
+from builder.engines.posted import awkward
 from tests.support.engines import FakeEngine
 
 
@@ -22,6 +24,7 @@ def request(
     dockerfile.write_text(text, encoding="utf-8")
     return BuildRequest(
         image="app",
+        parsed=parse(text.encode(), "app/Dockerfile"),
         context=folder,
         dockerfile=dockerfile,
         dockerfile_label="app/Dockerfile",

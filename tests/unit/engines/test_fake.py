@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.dockerfile.parse import parse
 from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import InterruptedRunError
 from builder.engines import BuildRequest, Engine
@@ -16,6 +17,7 @@ from tests.support.engines import FakeEngine, Outputs
 def request(image: str) -> BuildRequest:
     return BuildRequest(
         image=image,
+        parsed=parse(b"FROM x\n", "Dockerfile"),
         context=Path("/tree"),
         dockerfile=Path("/tree/Dockerfile"),
         dockerfile_label=f"{image}/Dockerfile",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.engine.invocation import config_proxies
 from builder.core.errors import ConfigError
-from builder.engines.host import ca_bundle, config_proxies, proxy_args
+from builder.engines.host import ca_bundle, proxy_args
 
 
 def test_proxies_of_the_environment_become_build_args(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.context import ContextFile, ContextListing
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import ContextError, InputError, InputErrors, Location
-from builder.tree.context import ContextListing, file_digest, read_context, unread_files
-from builder.tree.folder import ContextFile
+from builder.tree.context import file_digest, read_context, unread_files
 
 SHOWN = "openstack/nova"
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 import builder.engines.assembled
 import builder.tree.read
 from builder.core.bases import Pin, Resolution, ResolvedBase
+from builder.core.context import ContextListing
 from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
@@ -31,7 +32,7 @@ from builder.run.machine import Machine
 from builder.run.planning import Planned, Planner
 from builder.run.prepare import identify, make_jobs
 from builder.system.clock import SystemClock
-from builder.tree.context import ContextListing, read_context
+from builder.tree.context import read_context
 from builder.tree.read import Tree as ReadTree, choose_images, read_contexts, read_tree
 from tests.support.engines import Outputs
 from tests.support.tree import Tree

@@ -1,14 +1,13 @@
-"""Finds the instruction that an engine speaks of in the Dockerfile it came from."""
+"""Finds in a Dockerfile the instruction that an engine speaks of, and those that it cannot do."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
-from builder.core.dockerfile.model import Dockerfile, Instruction, Stage
-from builder.core.dockerfile.parse import parse
-from builder.core.errors import InputError
+from builder.core.dockerfile.model import FEATURES, Dockerfile, Instruction, Stage
+from builder.core.engine.failure import BuildFailedError, describe, reported_line
+from builder.core.engine.request import BuildRequest
 
 # Below this, two texts are not one instruction whose variables were expanded.
 _ALIKE = 0.6
@@ -38,20 +37,6 @@ def line_of_command(command: str, dockerfile: Dockerfile) -> int | None:
     return scored[0][1]
 
 
-def line_in_file(command: str, path: Path, label: str) -> int | None:
-    """The same for a Dockerfile that still has to be read; None where that fails."""
-    dockerfile = read_dockerfile(path, label)
-    return None if dockerfile is None else line_of_command(command, dockerfile)
-
-
-def read_dockerfile(path: Path, label: str) -> Dockerfile | None:
-    """The Dockerfile, or None: a message about a failed build must not fail in its turn."""
-    try:
-        return parse(path.read_bytes(), label)
-    except (OSError, InputError):
-        return None
-
-
 def line_of_step(number: int, dockerfile: Dockerfile) -> int | None:
     """The line of step ``number`` (from 1) as the classic builder counts: every instruction."""
     lines = [line for line, _ in _instructions(dockerfile)]
@@ -69,6 +54,42 @@ def line_of_feature(feature: str, dockerfile: Dockerfile) -> int | None:
             if _needs(instruction, feature):
                 return instruction.line
     return None
+
+
+def lacking(
+    request: BuildRequest, lacks: Iterable[str], *, every_stage: bool = False
+) -> str | None:
+    """A sentence about the first feature in use that the engine lacks; None if it lacks none.
+
+    ``every_stage`` is for an engine that builds stages which the target does not need.
+    """
+    for feature in sorted(lacks):
+        line = line_of_feature(feature, request.parsed)
+        if feature in request.features or (every_stage and line is not None):
+            place = f"line {line}" if line else "it"
+            return f"{place} needs {FEATURES[feature]}, which this engine lacks"
+    return None
+
+
+def failure_of(
+    request: BuildRequest,
+    error: str,
+    *,
+    said: str = "",
+    step: int | None = None,
+    command: str | None = None,
+    log: Sequence[str] = (),
+) -> BuildFailedError:
+    """The failure of a build with its line: as the engine names it, else of step or command.
+
+    ``said`` is all that the engine printed, if that is more than the error.
+    """
+    line = reported_line(said or error)
+    if line is None and step is not None:
+        line = line_of_step(step, request.parsed)
+    elif line is None and command is not None:
+        line = line_of_command(command, request.parsed)
+    return describe(error, label=request.dockerfile_label, line=line, command=command, log=log)
 
 
 def _needs(instruction: Instruction, feature: str) -> bool:
