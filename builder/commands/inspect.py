@@ -1,4 +1,4 @@
-"""The commands that read and show and make no image: graph, list, check, report and registry."""
+"""The commands that read and show and make no image: graph, list, check and report."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from builder.core.errors import InputError, InputErrors, PublishError, UsageError
+from builder.config.load import find_config
+from builder.core import drawing
+from builder.core.errors import InputError, InputErrors, UsageError
 from builder.core.options import (
     GraphOptions,
     ListOptions,
-    RegistryOptions,
     ReportOptions,
     SelectOptions,
     TreeOptions,
 )
-
-if TYPE_CHECKING:
-    from builder.registry.embedded import Status
-    from builder.tree.read import Tree
-
+from builder.core.run_json import report_text
+from builder.system.process import ProgramMissingError, run
+from builder.tree.read import LAST_REPORT, Tree, check_tree, choose_images, read_tree
 
 Environ = Mapping[str, str]
 
@@ -29,9 +27,6 @@ Environ = Mapping[str, str]
 def graph(
     tree: TreeOptions, selection: SelectOptions, options: GraphOptions, _environ: Environ
 ) -> int:
-    from builder.core import drawing  # noqa: PLC0415
-    from builder.tree.read import choose_images, read_tree  # noqa: PLC0415
-
     read = read_tree(tree)
     names = choose_images(read, selection).images
     if options.format == "json":
@@ -47,8 +42,6 @@ def graph(
 
 
 def _svg(dot: str) -> str:
-    from builder.system.process import ProgramMissingError, run  # noqa: PLC0415
-
     try:
         drawn = run(["dot", "-Tsvg"], input=dot.encode())
     except ProgramMissingError as error:
@@ -64,8 +57,6 @@ def _svg(dot: str) -> str:
 def list_images(
     tree: TreeOptions, selection: SelectOptions, options: ListOptions, _environ: Environ
 ) -> int:
-    from builder.tree.read import choose_images, read_tree  # noqa: PLC0415
-
     read = read_tree(tree)
     rows = [_row(read, name) for name in choose_images(read, selection).images]
     if options.as_json:
@@ -98,8 +89,6 @@ def check(
     tree: TreeOptions, selection: SelectOptions, options: ListOptions, _environ: Environ
 ) -> int:
     """Show every error and every warning; 2 if there is an error, else 0."""
-    from builder.tree.read import check_tree  # noqa: PLC0415
-
     errors: list[InputError] = []
     findings = check_tree(tree, selection, errors)
     flat = [single for error in errors for single in _singles(error)]
@@ -128,48 +117,8 @@ def _finding(where: object, message: str, hint: str | None) -> dict[str, object]
     return {"file": file, "line": line, "message": message, "hint": hint}
 
 
-def registry(options: RegistryOptions, environ: Environ) -> int:
-    """Start, stop or look at the embedded registry; ``status`` says 4 where none answers."""
-    from builder.core.settings.config import DEFAULT_ADDRESS  # noqa: PLC0415
-    from builder.registry.embedded import EmbeddedRegistry  # noqa: PLC0415
-    from builder.system.state_folder import state_dir  # noqa: PLC0415
-
-    address = options.address or DEFAULT_ADDRESS
-    embedded = EmbeddedRegistry(state=state_dir(environ), address=address)
-    acts = {"start": embedded.start, "stop": embedded.stop, "status": embedded.status}
-    status = acts[options.action]()
-    if options.as_json:
-        _print_json(
-            {
-                "running": status.running,
-                "address": status.address,
-                "kind": status.kind.value if status.kind else None,
-                "pid": status.pid,
-                "data": str(status.data) if status.data else None,
-                "log": str(status.log) if status.log else None,
-            }
-        )
-    else:
-        sys.stdout.write(_status_text(status) + "\n")
-    return PublishError.exit_code if options.action == "status" and not status.running else 0
-
-
-def _status_text(status: Status) -> str:
-    if not status.running:
-        return f"no registry runs at {status.address}; `ocbuild registry start` starts one"
-    kind = status.kind.value if status.kind else "unknown"
-    if kind == "foreign":
-        return f"a registry that is not ours answers at {status.address}; it is used as it is"
-    process = f", process {status.pid}" if status.pid else ""
-    return f"registry at {status.address} ({kind}{process}), data in {status.data}"
-
-
 def report(tree: TreeOptions, options: ReportOptions, _environ: Environ) -> int:
     """Show the report of a run that has ended."""
-    from builder.config.load import find_config  # noqa: PLC0415
-    from builder.core.run_json import report_text  # noqa: PLC0415
-    from builder.tree.read import LAST_REPORT  # noqa: PLC0415
-
     file = options.file
     if file is None:
         file = find_config(Path.cwd(), tree.config).parent / LAST_REPORT

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
-from msgspec import Struct
-
-from builder.commands import release_texts as texts
 from builder.core.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
-from builder.core.keys import key_tag
 from builder.core.labels import KEY
 from builder.core.options import PruneOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
-from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, sweep
+from builder.core.release_text import prune_json, prune_lines
+from builder.core.retention import (
+    EngineSweep,
+    Found,
+    KeptImage,
+    Policy,
+    Shelved,
+    Sweep,
+    Verdict,
+    judge,
+    sweep,
+    sweep_engine,
+)
 from builder.core.settings.config import DEFAULT_ADDRESS
 from builder.core.settings.sections import PruneSettings
-from builder.core.text import columns, counted, size
-from builder.docker.storage import KeptImage, Storage
+from builder.core.text import size
+from builder.docker.storage import Storage
 from builder.publish.deployments import Deployments
 from builder.publish.home import Home, open_home, shelve
 from builder.publish.scan import repositories, scan
@@ -33,18 +42,6 @@ from builder.tree.revision import branch_commits
 
 _METHOD_NOT_ALLOWED = 405
 _ROUNDS = 5
-
-
-class Local(Struct, frozen=True, kw_only=True):
-    """The engine's images that go; ``note`` says why none are looked at."""
-
-    delete: tuple[KeptImage, ...] = ()
-    kept: int = 0
-    note: str = ""
-
-    @property
-    def freed(self) -> int:
-        return sum(image.own for image in self.delete)
 
 
 def prune(tree: TreeOptions, options: PruneOptions, environ: Mapping[str, str]) -> int:
@@ -63,10 +60,10 @@ def prune(tree: TreeOptions, options: PruneOptions, environ: Mapping[str, str]) 
             local = _delete_local(local, environ)
         freed = _collect(home, environ) if options.collect else None
         if options.as_json:
-            document = _document(found, local, freed, deleted=options.delete)
-            sys.stdout.write(texts.as_json(document))
+            document = prune_json(found, local, freed, deleted=options.delete)
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
         else:
-            lines = _lines(home, found, local, deleted=options.delete)
+            lines = prune_lines(home.address, found, local, deleted=options.delete)
             lines += _next_steps(home, environ, found, options, freed)
             sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
@@ -197,23 +194,14 @@ def _collect(home: Home, environ: Mapping[str, str]) -> int:
 
 def _survey_engine(
     home: Home, verdicts: Iterable[Verdict], environ: Mapping[str, str], policy: Policy
-) -> Local:
+) -> EngineSweep:
     try:
         storage = Storage.connect(environ)
     except EngineUnavailableError as error:
-        return Local(note=error.message)
-    kept = [verdict.shelved.release for verdict in verdicts if verdict.why]
-    keys = {key_tag(image.key) for release in kept for image in release.images.values()}
+        return EngineSweep(note=error.message)
     with closing(storage):
         mine = [image for image in storage.labelled(KEY) if _is_mine(home, image)]
-    delete = [
-        image
-        for image in mine
-        if not image.in_use
-        and not policy.is_young(image.made)
-        and key_tag(image.labels.get(KEY, "")) not in keys
-    ]
-    return Local(delete=tuple(delete), kept=len(mine) - len(delete))
+    return sweep_engine(verdicts, mine, policy)
 
 
 def _is_mine(home: Home, image: KeptImage) -> bool:
@@ -229,58 +217,13 @@ def _repository(tag: str) -> str:
         raise Bug(f"the engine has an image called {tag}: {error.message}") from error
 
 
-def _delete_local(local: Local, environ: Mapping[str, str]) -> Local:
+def _delete_local(local: EngineSweep, environ: Mapping[str, str]) -> EngineSweep:
     if not local.delete:
         return local
     with closing(Storage.connect(environ)) as storage:
         # One after the other: the engine takes a lock for each.
         gone = [image for image in local.delete if all(map(storage.remove, image.tags))]
-    return Local(delete=tuple(gone), kept=local.kept + len(local.delete) - len(gone))
-
-
-# --- what is said -------------------------------------------------------------------------------
-
-
-def _lines(home: Home, found: Sweep, local: Local, *, deleted: bool) -> list[str]:
-    verb = "deleted" if deleted else "would be deleted"
-    rows = [
-        (
-            "keep" if verdict.why else "delete",
-            verdict.shelved.release.tag,
-            f"{verdict.shelved.release.created[:10]}",
-            verdict.why,
-        )
-        for verdict in found.releases
-    ]
-    lines = [*columns(rows), ""] if rows else [f"there is no release in {home.address}", ""]
-    lines.append(
-        f"registry {home.address}: {counted(len(found.gone), 'release')} and"
-        f" {counted(len(_images(found)), 'image')} {verb}, {counted(found.kept, 'manifest')} kept;"
-        f" {size(found.freed)} of blobs that nothing here needs any more"
-    )
-    if found.unexplained:
-        one = found.unexplained[0]
-        lines.append(
-            f"note: {counted(len(found.unexplained), 'image')} stay because of a tag that no"
-            f" release explains, such as {one.path}:{_odd(one)}"
-        )
-    if local.note:
-        lines.append(f"engine: not looked at: {local.note}")
-    else:
-        lines.append(
-            f"engine: {counted(len(local.delete), 'image')} {verb}, {local.kept} kept;"
-            f" at least {size(local.freed)}"
-        )
-    return lines
-
-
-def _images(found: Sweep) -> tuple[Found, ...]:
-    gone = {shelved.digest for shelved in found.gone}
-    return tuple(one for one in found.delete if one.digest not in gone)
-
-
-def _odd(one: Found) -> str:
-    return next((tag for tag in one.tags if not tag.startswith("key-")), one.tags[0])
+    return EngineSweep(delete=tuple(gone), kept=local.kept + len(local.delete) - len(gone))
 
 
 def _next_steps(
@@ -301,35 +244,3 @@ def _next_steps(
         command = "`ocbuild prune --yes --collect`, while nobody pushes"
         return [f"the disk is freed by the registry's garbage collection: {command}"]
     return [f"the disk of {home.host} is freed once its own garbage collection has run"]
-
-
-def _document(found: Sweep, local: Local, freed: int | None, *, deleted: bool) -> dict[str, object]:
-    return {
-        "deleted": deleted,
-        "releases": [
-            {
-                "tag": verdict.shelved.release.tag,
-                "digest": verdict.shelved.digest,
-                "keep": bool(verdict.why),
-                "why": verdict.why,
-            }
-            for verdict in found.releases
-        ],
-        "manifests": [
-            {"repository": one.path, "digest": one.digest, "tags": list(one.tags)}
-            for one in found.delete
-        ],
-        "kept_manifests": found.kept,
-        "unexplained": [
-            {"repository": one.path, "digest": one.digest, "tags": list(one.tags)}
-            for one in found.unexplained
-        ],
-        "freed_bytes": found.freed,
-        "collected_bytes": freed,
-        "engine": {
-            "note": local.note,
-            "images": [{"id": one.id, "tags": list(one.tags)} for one in local.delete],
-            "kept": local.kept,
-            "freed_bytes": local.freed,
-        },
-    }

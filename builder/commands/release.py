@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from builder.commands import release_texts as texts
 from builder.core.difference import difference
 from builder.core.errors import PublishError, UsageError
 from builder.core.options import (
@@ -18,11 +18,19 @@ from builder.core.options import (
     TreeOptions,
 )
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.release_text import (
+    difference_json,
+    difference_lines,
+    listing_json,
+    listing_lines,
+    release_json,
+    release_lines,
+)
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL
 from builder.core.text import counted, size
 from builder.publish.home import Home, choose, nothing_yet, open_home, shelve
-from builder.publish.promote import carry, forecast, load
-from builder.publish.verify import verify_release
+from builder.publish.promote import Promoted, carry, forecast, load
+from builder.publish.verify import Verdict, verify_release
 
 
 def ls(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:
@@ -31,9 +39,9 @@ def ls(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> i
         for error in broken:
             sys.stderr.write(f"note: {error.message}\n")
         if options.as_json:
-            sys.stdout.write(texts.as_json(texts.listing_json(shelf)))
+            _print_json(listing_json(shelf))
         elif shelf:
-            _show(texts.listing(shelf))
+            _show(listing_lines(shelf))
         else:
             nothing = nothing_yet(home)
             sys.stderr.write(f"{nothing}\n")
@@ -44,9 +52,9 @@ def show(tree: TreeOptions, options: ReleaseOptions, environ: Mapping[str, str])
     with open_home(tree, environ) as home:
         release = choose(home, options.tag)
         if options.as_json:
-            sys.stdout.write(texts.as_json(texts.content_json(release)))
+            _print_json(release_json(release))
         else:
-            _show(texts.content(release, home.address))
+            _show(release_lines(release, home.address))
     return 0
 
 
@@ -55,9 +63,9 @@ def diff(tree: TreeOptions, options: DiffOptions, environ: Mapping[str, str]) ->
         old, new = (choose(home, tag) for tag in (options.old, options.new))
         found = difference(old, new)
         if options.as_json:
-            sys.stdout.write(texts.as_json(texts.changes_json(found)))
+            _print_json(difference_json(found))
         else:
-            _show(texts.changes(found))
+            _show(difference_lines(found))
     return 0
 
 
@@ -66,9 +74,9 @@ def verify(tree: TreeOptions, options: ReleaseOptions, environ: Mapping[str, str
     with open_home(tree, environ) as home:
         found = verify_release(home, choose(home, options.tag), deep=options.deep)
         if options.as_json:
-            sys.stdout.write(texts.as_json(texts.verdict_json(found)))
+            _print_json(_verdict_json(found))
         else:
-            _show(texts.verdict(found, deep=options.deep))
+            _show(_verdict_lines(found, deep=options.deep))
     return PublishError.exit_code if found.defects else 0
 
 
@@ -92,9 +100,9 @@ def promote(tree: TreeOptions, options: PromoteOptions, environ: Mapping[str, st
         )
         done = carry(source, target, release, cargo)
         if options.as_json:
-            sys.stdout.write(texts.as_json(texts.promoted_json(done, target.address)))
+            _print_json(_promoted_json(done, target.address))
         else:
-            _show(texts.promoted(done, target.address))
+            _show(_promoted_lines(done, target.address))
     return 0
 
 
@@ -111,7 +119,7 @@ def _show_forecast(
             "copied_bytes": copied,
             "mounted_bytes": mounted,
         }
-        sys.stdout.write(texts.as_json(document))
+        _print_json(document)
     else:
         line = (
             f"{tag} would go to {target.address}: {counted(images, 'image')},"
@@ -133,6 +141,61 @@ def _target(text: str) -> tuple[str, str]:
     if parsed.registry != host or not namespace or parsed.tag or parsed.digest:
         raise UsageError(f'--to "{text}" is not REGISTRY/NAMESPACE', hint=hint)
     return host, namespace
+
+
+def _verdict_lines(found: Verdict, *, deep: bool) -> list[str]:
+    lines = [str(defect) for defect in found.defects]
+    lines += [f"note: {note}" for note in found.notes]
+    how = "read" if deep else "looked for"
+    state = counted(len(found.defects), "defect") if found.defects else "all is there"
+    lines.append(
+        f"{found.release.tag}: {state}; {counted(len(found.release.images), 'image')} and"
+        f" {counted(found.blobs, 'blob')} ({size(found.size)}) {how}"
+    )
+    return lines
+
+
+def _verdict_json(found: Verdict) -> dict[str, object]:
+    return {
+        "release": found.release.tag,
+        "images": len(found.release.images),
+        "blobs": found.blobs,
+        "bytes": found.size,
+        "defects": [{"image": one.image, "what": one.text} for one in found.defects],
+        "notes": [{"image": one.image, "what": one.text} for one in found.notes],
+    }
+
+
+def _promoted_lines(done: Promoted, where: str) -> list[str]:
+    there = f" ({done.present} were there)" if done.present else ""
+    moving = ", and it is the latest there" if done.moved_latest else ""
+    amounts = (
+        f"{size(done.copied)} copied, {size(done.mounted)} mounted,"
+        f" {size(done.existed)} found there"
+    )
+    return [
+        f"{done.release.tag} is in {where}{moving}",
+        f"{counted(done.images, 'image')}{there}: {amounts}",
+    ]
+
+
+def _promoted_json(done: Promoted, where: str) -> dict[str, object]:
+    return {
+        "release": done.release.tag,
+        "to": where,
+        "reference": str(done.reference),
+        "latest": done.moved_latest,
+        "images": done.images,
+        "present": done.present,
+        "copied_bytes": done.copied,
+        "mounted_bytes": done.mounted,
+        "existing_bytes": done.existed,
+        "digests": {name: image.digest for name, image in sorted(done.release.images.items())},
+    }
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def _show(lines: Iterable[str]) -> None:

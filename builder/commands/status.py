@@ -15,13 +15,12 @@ from builder.core.errors import DeployError, EngineUnavailableError
 from builder.core.options import DeployOptions, StatusOptions, TreeOptions
 from builder.core.release import Release
 from builder.core.retention import moment
-from builder.core.text import columns, counted, duration
+from builder.core.text import Draw, TableLine, columns, counted, duration
 from builder.deploy.conditions import NOT_DEPLOYED, UNREACHABLE, Row, changes, rows, short
 from builder.deploy.memory import memory_of
 from builder.deploy.records import Deployment
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.report.live import Draw, Line, open_table
 from builder.report.streams import mode_for, write_line
 from builder.run.execute import signals
 
@@ -48,6 +47,8 @@ def status(
         return _code(found)
     with signals(site.cancel, threading.Event()):
         if not shown.as_json and mode_for("live", sys.stdout, environ) == "live":
+            from builder.report.live import open_table  # noqa: PLC0415 - rich: 50 ms
+
             with open_table(sys.stdout, COLUMNS, environ=environ) as draw:
                 watch(site, against, shown.interval, _Drawn(draw, site))
         else:
@@ -140,7 +141,7 @@ class _Drawn(Struct):
 
     def __call__(self, found: Sequence[Row]) -> None:
         now = self.site.clock.now()
-        lines = [Line(_cells(row, now), _style(row), urgent=not row.well) for row in found]
+        lines = [TableLine(_cells(row, now), _style(row), urgent=not row.well) for row in found]
         bad = sum(not row.well for row in found)
         state = f"{counted(bad, 'row')} not well" if bad else "all is well"
         if all(row.condition == NOT_DEPLOYED for row in found):

@@ -181,3 +181,68 @@ def _values(row: Argument, current: str, known: KnownWords) -> Iterator[Candidat
         yield FILES
     elif row.offers is not None:
         yield from known(row.offers, current)
+
+
+# What each shell is told: it asks `ocbuild __complete WORDS…`, and gets one candidate in a line.
+SCRIPTS: Mapping[str, str] = {
+    "bash": """\
+# ocbuild completion bash > /etc/bash_completion.d/ocbuild, or: eval "$(ocbuild completion bash)"
+_ocbuild() {
+    # bash splits words at ":" and "=", and ocbuild does not.
+    local line=${COMP_LINE:0:COMP_POINT} cur prefix one
+    local -a words=()
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    cur=${words[${#words[@]} - 1]}
+    prefix=${cur%"${cur##*[:=]}"}
+    COMPREPLY=()
+    while IFS= read -r one; do
+        if [[ $one == :files ]]; then
+            compopt -o filenames
+            while IFS= read -r one; do COMPREPLY+=("$one"); done \\
+                < <(compgen -f -- "${cur#"$prefix"}")
+        else
+            one=${one%%$'\\t'*}
+            COMPREPLY+=("${one#"$prefix"}")
+        fi
+    done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
+}
+complete -F _ocbuild ocbuild
+""",
+    "zsh": """\
+#compdef ocbuild
+# ocbuild completion zsh > a folder of $fpath, as _ocbuild; or: eval "$(ocbuild completion zsh)"
+_ocbuild() {
+    local one
+    local -a found
+    for one in "${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+        if [[ $one == :files ]]; then
+            _files
+        elif [[ -n $one ]]; then
+            found+=("${${one%%$'\\t'*}//:/\\\\:}:${one#*$'\\t'}")
+        fi
+    done
+    (( $#found )) && _describe ocbuild found
+}
+if [[ $funcstack[1] == _ocbuild ]]; then
+    _ocbuild "$@"
+else
+    compdef _ocbuild ocbuild
+fi
+""",
+    "fish": """\
+# ocbuild completion fish > ~/.config/fish/completions/ocbuild.fish
+function __ocbuild_complete
+    set -l before (commandline --cut-at-cursor --tokenize --current-process)
+    set -l current (commandline --cut-at-cursor --current-token)
+    for one in ($before[1] __complete $before[2..] "$current" 2>/dev/null)
+        if test "$one" = ":files"
+            __fish_complete_path "$current"
+        else
+            echo -- $one
+        end
+    end
+end
+complete --command ocbuild --no-files --arguments '(__ocbuild_complete)'
+""",
+}

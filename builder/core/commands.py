@@ -131,7 +131,7 @@ _ROWS = (
     CommandRow(
         "registry",
         "run the embedded registry",
-        "inspect:registry",
+        "registry:registry",
         (RegistryOptions,),
         (
             operand("action", None, None, choices=("start", "stop", "status")),

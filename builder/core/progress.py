@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builder.core.events import (
+    Blocked,
     Event,
+    Failed,
+    Interrupted,
     Outcome,
     Phase,
     RunStarted,
@@ -21,6 +25,7 @@ from builder.core.events import (
 from builder.core.plan import Action, Plan
 from builder.core.text import duration, size
 
+_DONE = {Phase.BUILD: "built", Phase.TEST: "tested", Phase.PUSH: "pushed", Phase.TAG: "tagged"}
 _MADE = (Action.BUILD, Action.ASSEMBLE)
 
 
@@ -103,3 +108,22 @@ def _progress_text(event: StepProgress) -> str:
     if event.total:
         amount = f"{amount} of {size(event.total)}"
     return f"{event.text} {amount}"
+
+
+def progress_text(progress: RunProgress, now: float) -> str:
+    """How much is done of each phase, what failed, and the time."""
+    ends = progress.ended.items()
+    bad = (Failed, Blocked, Interrupted)
+    total = Counter(step.phase for step in progress.steps)
+    done = Counter(step.phase for step, end in ends if not isinstance(end, bad))
+    failed = {step.image for step, end in ends if isinstance(end, Failed)}
+    blocked = {s.image for s, end in ends if isinstance(end, Blocked) and s.phase is Phase.BUILD}
+    left = remaining(progress, now)
+    parts = [
+        *(f"{done[phase]}/{total[phase]} {word}" for phase, word in _DONE.items() if total[phase]),
+        f"{len(failed)} FAILED" if failed else "",
+        f"{len(blocked)} blocked" if blocked else "",
+        duration(now - progress.started),
+        f"about {duration(left)} left" if left else "",
+    ]
+    return ", ".join(part for part in parts if part)

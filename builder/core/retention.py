@@ -12,6 +12,8 @@ from datetime import datetime, timedelta, timezone
 
 from msgspec import Struct, field
 
+from builder.core.keys import key_tag
+from builder.core.labels import KEY
 from builder.core.release import Release
 
 _KEY = re.compile(r"key-[0-9a-f]{40}")
@@ -98,6 +100,29 @@ class Sweep(Struct, frozen=True, kw_only=True):
     @property
     def gone(self) -> tuple[Shelved, ...]:
         return tuple(verdict.shelved for verdict in self.releases if not verdict.why)
+
+
+class KeptImage(Struct, frozen=True, kw_only=True):
+    """An image of the engine. ``own`` are the bytes of layers that no other image shares."""
+
+    id: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    made: datetime
+    own: int
+    in_use: bool
+
+
+class EngineSweep(Struct, frozen=True, kw_only=True):
+    """The engine's images that go; ``note`` says why none are looked at."""
+
+    delete: tuple[KeptImage, ...] = ()
+    kept: int = 0
+    note: str = ""
+
+    @property
+    def freed(self) -> int:
+        return sum(image.own for image in self.delete)
 
 
 def moment(text: str) -> datetime | None:
@@ -267,3 +292,19 @@ def _freed(found: Sequence[Found], going: set[Place]) -> int:
         for digest, size in {**one.blobs, one.digest: one.size}.items()
     }
     return sum(size for digest, size in freed.items() if digest not in needed)
+
+
+def sweep_engine(
+    verdicts: Iterable[Verdict], images: Sequence[KeptImage], policy: Policy
+) -> EngineSweep:
+    """The engine's images that go: of no release that stays, unused, and not young."""
+    kept = [verdict.shelved.release for verdict in verdicts if verdict.why]
+    keys = {key_tag(image.key) for release in kept for image in release.images.values()}
+    delete = tuple(
+        image
+        for image in images
+        if not image.in_use
+        and not policy.is_young(image.made)
+        and key_tag(image.labels.get(KEY, "")) not in keys
+    )
+    return EngineSweep(delete=delete, kept=len(images) - len(delete))

@@ -6,6 +6,8 @@ import codecs
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from msgspec import Struct
+
 _LONGEST_LINE = 1024 * 1024
 
 _ESCAPE = re.compile(
@@ -69,6 +71,21 @@ def size(count: int) -> str:
 def counted(number: int, one: str) -> str:
     """Say "1 step", "2 steps"."""
     return f"{number} {one if number == 1 else one + 's'}"
+
+
+class TableLine(Struct, frozen=True):
+    """The cells of one line, and its style: "" or one of rich's.
+
+    ``urgent`` ones are shown where not all can be.
+    """
+
+    cells: tuple[str, ...]
+    style: str = ""
+    urgent: bool = False
+
+
+# Draws these lines, and a text below them.
+Draw = Callable[[Sequence[TableLine], str], None]
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:

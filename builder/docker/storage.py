@@ -6,21 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from msgspec import Struct
-
+from builder.core.retention import KeptImage
 from builder.docker.endpoint import config_dir, find_endpoint
 from builder.docker.wire import Wire
-
-
-class KeptImage(Struct, frozen=True, kw_only=True):
-    """An image of the engine. ``own`` are the bytes of layers that no other image shares."""
-
-    id: str
-    tags: tuple[str, ...]
-    labels: Mapping[str, str]
-    made: datetime
-    own: int
-    in_use: bool
 
 
 class Storage:

@@ -41,7 +41,7 @@ def open_progress(
     """
     chosen = mode_for(mode, stream, environ)
     if chosen == "live":
-        from builder.report.live import open_live  # noqa: PLC0415 - rich: 80 ms
+        from builder.report.live import open_live  # noqa: PLC0415 - rich: 50 ms
 
         return open_live(stream, clock=clock, environ=environ, expected=expected)
     if chosen == "json":

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.commands.completion import SCRIPTS
 from builder.commands.parser import parse
+from builder.core.command_line import SCRIPTS
 from builder.core.commands import COMMANDS
 from tests.support.tree import BUILD_TOML, Tree
 

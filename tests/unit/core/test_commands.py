@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -11,10 +13,9 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.commands.completion import SCRIPTS
 from builder.commands.parser import parser_of, runner
 from builder.core.arguments import CommandRow, option
-from builder.core.command_line import values_of
+from builder.core.command_line import SCRIPTS, values_of
 from builder.core.commands import COMMANDS
 from builder.core.errors import UsageError
 from builder.core.options import (
@@ -34,6 +35,7 @@ from builder.core.options import (
     TreeOptions,
 )
 
+ROOT = Path(__file__).parents[3]
 RUNNING = [name for name, command in COMMANDS.items() if command.run]
 
 
@@ -64,6 +66,23 @@ def test_the_second_word_of_a_command_has_a_first_one() -> None:
 def test_there_is_a_script_for_every_shell() -> None:
     (shell,) = COMMANDS["completion"].arguments
     assert shell.choices == tuple(SCRIPTS)
+
+
+def test_every_command_and_option_is_documented() -> None:
+    page = (ROOT / "docs/commands.md").read_text()
+    for name, command in COMMANDS.items():
+        assert f"## ocbuild {name}\n" in page
+        for row in command.arguments:
+            assert all(word in page for word in row.words if row.is_option)
+    checked = subprocess.run(
+        [sys.executable, "scripts/commands_page.py", "--check"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
 def values(name: str, line: str, environ: dict[str, str] | None = None) -> list[Struct]:

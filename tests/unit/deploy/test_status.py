@@ -18,11 +18,12 @@ from builder.commands.status import Told, survey, watch
 from builder.core.errors import DeployError
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.core.settings.sections import Stack
+from builder.core.text import TableLine
 from builder.deploy.conditions import Row, changes, rows, short
 from builder.deploy.records import Deployment, Records
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.report.live import Line, open_table, render_table
+from builder.report.live import open_table, render_table
 from builder.system.process import Completed
 from tests.support.clock import FakeClock
 
@@ -322,7 +323,7 @@ def test_an_engine_that_is_away_is_asked_ever_more_rarely(tmp_path: Path) -> Non
 # --- on a terminal --------------------------------------------------------------------------------
 
 
-def drawn(lines: Sequence[Line], height: int) -> str:
+def drawn(lines: Sequence[TableLine], height: int) -> str:
     stream = io.StringIO()
     environ = {"COLUMNS": "80", "LINES": str(height), "TERM": "xterm"}
     with open_table(stream, ("what", "how"), environ=environ) as draw:
@@ -331,9 +332,9 @@ def drawn(lines: Sequence[Line], height: int) -> str:
 
 
 def test_what_is_ill_is_shown_even_where_not_all_of_it_fits() -> None:
-    lines = [Line((f"row{at}", "healthy")) for at in range(30)]
-    lines[3] = Line(("row3", "not deployed"), "dim")
-    lines[27] = Line(("row27", "unhealthy"), "red", urgent=True)
+    lines = [TableLine((f"row{at}", "healthy")) for at in range(30)]
+    lines[3] = TableLine(("row3", "not deployed"), "dim")
+    lines[27] = TableLine(("row27", "unhealthy"), "red", urgent=True)
     text = drawn(lines, 10)
     assert "row27" in text
     assert "row4" in text
@@ -344,5 +345,5 @@ def test_what_is_ill_is_shown_even_where_not_all_of_it_fits() -> None:
 def test_foreign_text_in_a_cell_obeys_nobody() -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system=None)
-    console.print(render_table(("x",), [Line(("[red]a\x1b[2Jb",))], ""))
+    console.print(render_table(("x",), [TableLine(("[red]a\x1b[2Jb",))], ""))
     assert "[red]ab" in stream.getvalue()

@@ -1,22 +1,20 @@
-"""Releases in words and tables for people, and as values for JSON."""
+"""Releases, their differences and what a prune removes: lines for people, values for JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from builder.core.difference import Difference, short
 from builder.core.release import LATEST, NIGHTLY, Release
-from builder.core.retention import Shelved, moment
+from builder.core.retention import EngineSweep, Found, Shelved, Sweep, moment
 from builder.core.text import clean, columns, counted, size
-from builder.publish.promote import Promoted
-from builder.publish.verify import Verdict
 
 _KEY_DIGITS = 12
 
 
-def listing(shelf: Sequence[Shelved]) -> list[str]:
+def listing_lines(shelf: Sequence[Shelved]) -> list[str]:
     head = ("RELEASE", "COMMIT", "CREATED", "IMAGES", "MISSING", "ALSO")
     rows = [
         (
@@ -51,7 +49,7 @@ def listing_json(shelf: Sequence[Shelved]) -> list[dict[str, object]]:
     ]
 
 
-def bases(release: Release) -> dict[str, list[str]]:
+def _bases(release: Release) -> dict[str, list[str]]:
     """Every external base and the digests that the images were built on: one, if all is well."""
     found: dict[str, set[str]] = {}
     for image in release.images.values():
@@ -60,7 +58,7 @@ def bases(release: Release) -> dict[str, list[str]]:
     return {text: sorted(found[text]) for text in sorted(found)}
 
 
-def content(release: Release, where: str) -> list[str]:
+def release_lines(release: Release, where: str) -> list[str]:
     total = sum(image.size for image in release.images.values())
     facts = [
         ("release", f"{release.tag}, in {where}"),
@@ -86,19 +84,19 @@ def content(release: Release, where: str) -> list[str]:
         missing = sorted(release.missing.items())
         lines += ["", "missing, each of them optional:"]
         lines += columns([(f"  {name}", clean(why)) for name, why in missing])
-    external = bases(release)
+    external = _bases(release)
     if external:
         lines += ["", "built on:"]
         lines += [f"  {text} {digest}" for text in external for digest in external[text]]
     return lines
 
 
-def content_json(release: Release) -> dict[str, Any]:
+def release_json(release: Release) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(release.as_bytes())
-    return {**document, "bases": bases(release)}
+    return {**document, "bases": _bases(release)}
 
 
-def changes(found: Difference) -> list[str]:
+def difference_lines(found: Difference) -> list[str]:
     rows = [
         *(("added", image.name, image.tag) for image in found.added),
         *(("removed", image.name, image.tag) for image in found.removed),
@@ -112,7 +110,7 @@ def changes(found: Difference) -> list[str]:
     return [*(columns(rows) if rows else ()), counts]
 
 
-def changes_json(found: Difference) -> dict[str, object]:
+def difference_json(found: Difference) -> dict[str, object]:
     return {
         "old": found.old,
         "new": found.new,
@@ -131,61 +129,85 @@ def changes_json(found: Difference) -> dict[str, object]:
     }
 
 
-def verdict(found: Verdict, *, deep: bool) -> list[str]:
-    lines = [str(defect) for defect in found.defects]
-    lines += [f"note: {note}" for note in found.notes]
-    how = "read" if deep else "looked for"
-    state = counted(len(found.defects), "defect") if found.defects else "all is there"
-    lines.append(
-        f"{found.release.tag}: {state}; {counted(len(found.release.images), 'image')} and"
-        f" {counted(found.blobs, 'blob')} ({size(found.size)}) {how}"
-    )
-    return lines
-
-
-def verdict_json(found: Verdict) -> dict[str, object]:
-    return {
-        "release": found.release.tag,
-        "images": len(found.release.images),
-        "blobs": found.blobs,
-        "bytes": found.size,
-        "defects": [{"image": one.image, "what": one.text} for one in found.defects],
-        "notes": [{"image": one.image, "what": one.text} for one in found.notes],
-    }
-
-
-def promoted(done: Promoted, where: str) -> list[str]:
-    there = f" ({done.present} were there)" if done.present else ""
-    moving = ", and it is the latest there" if done.moved_latest else ""
-    amounts = (
-        f"{size(done.copied)} copied, {size(done.mounted)} mounted,"
-        f" {size(done.existed)} found there"
-    )
-    return [
-        f"{done.release.tag} is in {where}{moving}",
-        f"{counted(done.images, 'image')}{there}: {amounts}",
-    ]
-
-
-def promoted_json(done: Promoted, where: str) -> dict[str, object]:
-    return {
-        "release": done.release.tag,
-        "to": where,
-        "reference": str(done.reference),
-        "latest": done.moved_latest,
-        "images": done.images,
-        "present": done.present,
-        "copied_bytes": done.copied,
-        "mounted_bytes": done.mounted,
-        "existing_bytes": done.existed,
-        "digests": {name: image.digest for name, image in sorted(done.release.images.items())},
-    }
-
-
-def as_json(value: Mapping[str, object] | Sequence[object]) -> str:
-    return json.dumps(value, indent=2) + "\n"
-
-
 def _day(text: str) -> str:
     at = moment(text)
     return text if at is None else f"{at:%Y-%m-%d %H:%M}"
+
+
+# --- prune --------------------------------------------------------------------------------------
+
+
+def prune_lines(address: str, found: Sweep, local: EngineSweep, *, deleted: bool) -> list[str]:
+    verb = "deleted" if deleted else "would be deleted"
+    rows = [
+        (
+            "keep" if verdict.why else "delete",
+            verdict.shelved.release.tag,
+            f"{verdict.shelved.release.created[:10]}",
+            verdict.why,
+        )
+        for verdict in found.releases
+    ]
+    lines = [*columns(rows), ""] if rows else [f"there is no release in {address}", ""]
+    lines.append(
+        f"registry {address}: {counted(len(found.gone), 'release')} and"
+        f" {counted(len(_images(found)), 'image')} {verb}, {counted(found.kept, 'manifest')} kept;"
+        f" {size(found.freed)} of blobs that nothing here needs any more"
+    )
+    if found.unexplained:
+        one = found.unexplained[0]
+        lines.append(
+            f"note: {counted(len(found.unexplained), 'image')} stay because of a tag that no"
+            f" release explains, such as {one.path}:{_odd(one)}"
+        )
+    if local.note:
+        lines.append(f"engine: not looked at: {local.note}")
+    else:
+        lines.append(
+            f"engine: {counted(len(local.delete), 'image')} {verb}, {local.kept} kept;"
+            f" at least {size(local.freed)}"
+        )
+    return lines
+
+
+def _images(found: Sweep) -> tuple[Found, ...]:
+    gone = {shelved.digest for shelved in found.gone}
+    return tuple(one for one in found.delete if one.digest not in gone)
+
+
+def _odd(one: Found) -> str:
+    return next((tag for tag in one.tags if not tag.startswith("key-")), one.tags[0])
+
+
+def prune_json(
+    found: Sweep, local: EngineSweep, freed: int | None, *, deleted: bool
+) -> dict[str, object]:
+    return {
+        "deleted": deleted,
+        "releases": [
+            {
+                "tag": verdict.shelved.release.tag,
+                "digest": verdict.shelved.digest,
+                "keep": bool(verdict.why),
+                "why": verdict.why,
+            }
+            for verdict in found.releases
+        ],
+        "manifests": [
+            {"repository": one.path, "digest": one.digest, "tags": list(one.tags)}
+            for one in found.delete
+        ],
+        "kept_manifests": found.kept,
+        "unexplained": [
+            {"repository": one.path, "digest": one.digest, "tags": list(one.tags)}
+            for one in found.unexplained
+        ],
+        "freed_bytes": found.freed,
+        "collected_bytes": freed,
+        "engine": {
+            "note": local.note,
+            "images": [{"id": one.id, "tags": list(one.tags)} for one in local.delete],
+            "kept": local.kept,
+            "freed_bytes": local.freed,
+        },
+    }
