@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import stat
 import tempfile
 import time
@@ -222,12 +221,9 @@ def test_odd_names_are_survived(tmp_path: Path) -> None:
 def test_sockets_and_pipes_are_passed_over(tmp_path: Path) -> None:
     fill(tmp_path, "d/f")
     os.mkfifo(tmp_path / "d/pipe")
-    with tempfile.TemporaryDirectory(dir="/tmp") as short, socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"{short}/s")  # a socket's path has to be short
-        Path(f"{short}/s").rename(tmp_path / "d/socket")
-        assert stat.S_ISSOCK((tmp_path / "d/socket").lstat().st_mode)
-        assert paths(tmp_path, copy("d")) == ["d", "d/f"]
-        assert paths(tmp_path, copy("d/pipe", "d/socket")) == []
+    os.mknod(tmp_path / "d/socket", stat.S_IFSOCK | 0o600)
+    assert paths(tmp_path, copy("d")) == ["d", "d/f"]
+    assert paths(tmp_path, copy("d/pipe", "d/socket")) == []
 
 
 def test_a_context_that_is_a_link_is_read(tmp_path: Path) -> None:
