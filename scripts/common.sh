@@ -32,7 +32,7 @@ logged() {
 	return "$code"
 }
 
-# As builder/system/state_folder.py has it.
+# As builder/system/files.py has it.
 state_dir() {
 	if [ -n "${OCBUILD_STATE:-}" ]; then
 		echo "$OCBUILD_STATE"

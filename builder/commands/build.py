@@ -38,7 +38,7 @@ from builder.run.planning import Planner, all_externals, externals
 from builder.run.prepare import default_jobs, make_jobs
 from builder.system import durations
 from builder.system.clock import Clock, SystemClock
-from builder.system.state_folder import state_dir
+from builder.system.files import state_dir
 from builder.tree.read import Tree, choose_images, read_contexts, read_tree
 
 if TYPE_CHECKING:

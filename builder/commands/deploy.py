@@ -30,6 +30,7 @@ from builder.deploy.site import Site
 from builder.deploy.swarm import Member, init, join, manager_of
 from builder.deploy.whole import complete, env_files_of, whole
 from builder.run.execute import signals
+from builder.system import threads
 from builder.system.clock import SystemClock
 from builder.tree.read import load_config
 
@@ -295,8 +296,7 @@ def _ask(hosts: Sequence[Host], environ: Mapping[str, str]) -> list[Member | Ocb
         except OcbuildError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
-        return list(pool.map(one, hosts))
+    return threads.each(one, hosts, at_once=len(hosts))
 
 
 def _raise(error: OcbuildError) -> Member:

@@ -21,8 +21,8 @@ from builder.doctor.registry import registry
 from builder.http.trust import Trust
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock
+from builder.system.files import state_dir
 from builder.system.resources import available_memory
-from builder.system.state_folder import state_dir
 from builder.tree.read import load_config, read_tree
 
 

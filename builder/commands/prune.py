@@ -36,7 +36,7 @@ from builder.publish.scan import repositories, scan
 from builder.registry.collection import collect, obstacle
 from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError
-from builder.system.state_folder import state_dir
+from builder.system.files import state_dir
 from builder.system.threads import each
 from builder.tree.revision import branch_commits
 

@@ -19,7 +19,7 @@ from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
 from builder.registry.embedded import EmbeddedRegistry
 from builder.system.clock import Clock, SystemClock
-from builder.system.state_folder import state_dir
+from builder.system.files import state_dir
 from builder.tree.read import Tree, choose_images, read_tree
 
 APT = "apt"

@@ -10,7 +10,7 @@ from builder.core.errors import PublishError
 from builder.core.options import RegistryOptions
 from builder.core.settings.config import DEFAULT_ADDRESS
 from builder.registry.embedded import EmbeddedRegistry, Status
-from builder.system.state_folder import state_dir
+from builder.system.files import state_dir
 
 
 def registry(options: RegistryOptions, environ: Mapping[str, str]) -> int:

@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 from msgspec import Struct
@@ -23,6 +22,7 @@ from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
 from builder.report.streams import mode_for, write_line
 from builder.run.execute import signals
+from builder.system import threads
 
 COLUMNS = ("stack", "service", "condition", "image", "release", "drift", "since")
 # While a host does not answer it is asked ever more rarely.
@@ -81,8 +81,8 @@ def survey(site: Site, against: Release | None = None) -> list[Row]:
         except (DeployError, EngineUnavailableError) as error:
             return error.message
 
-    with ThreadPoolExecutor(max_workers=max(1, len(projects))) as pool:
-        answers = dict(zip(projects, pool.map(ask, projects), strict=True))
+    told = threads.each(ask, projects, at_once=len(projects))
+    answers = dict(zip(projects, told, strict=True))
     found: list[Row] = []
     for name in names:
         found += _stack(name, site.stacks[name].host, deployed[name], answers, against)

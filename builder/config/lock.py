@@ -23,7 +23,7 @@ from builder.core.errors import ConfigError, Location, raise_all
 from builder.core.options import BuildOptions
 from builder.core.settings.config import Config
 from builder.core.settings.lock import as_text, broken, lost, moved, pins_in, unlockable, unlocked
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 
 class Lock(Struct, frozen=True, kw_only=True):

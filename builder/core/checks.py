@@ -14,7 +14,7 @@ from builder.core.reference import BadReferenceError, Reference
 SHOWN_FILES = 5
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class TreeWarning(Struct, frozen=True, kw_only=True):
     """One warning: a place, a fact, a remedy."""
 
     where: Location
@@ -27,7 +27,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 def warnings(
     image: Image, *, tags: Mapping[str, str], unread: tuple[str, ...]
-) -> Iterator[Finding]:
+) -> Iterator[TreeWarning]:
     """All warnings for one image, in the order of its Dockerfile.
 
     ``tags`` are the release tags of all images, without any "-dirty"; ``unread`` the files of the
@@ -42,10 +42,10 @@ def warnings(
     yield from _junk(image, unread)
 
 
-def _tag_mismatch(base: BaseUse, parent: str, tag: str) -> Iterator[Finding]:
+def _tag_mismatch(base: BaseUse, parent: str, tag: str) -> Iterator[TreeWarning]:
     written = Reference.parse(base.text).tag
     if written and written != tag:
-        yield Finding(
+        yield TreeWarning(
             where=base.location,
             message=f'{base.via.value} names the tag "{written}" of {parent}, but the tree gives it'
             f' the tag "{tag}"',
@@ -53,7 +53,7 @@ def _tag_mismatch(base: BaseUse, parent: str, tag: str) -> Iterator[Finding]:
         )
 
 
-def _external(base: BaseUse) -> Iterator[Finding]:
+def _external(base: BaseUse) -> Iterator[TreeWarning]:
     try:
         reference = Reference.parse(base.text)
     except BadReferenceError:
@@ -61,19 +61,19 @@ def _external(base: BaseUse) -> Iterator[Finding]:
     if reference.digest or reference.tag not in ("", "latest"):
         return
     what = "FROM" if base.via is Via.FROM else f"{base.via.value} from"
-    yield Finding(
+    yield TreeWarning(
         where=base.location,
         message=f"{what} {base.text} takes whatever is newest on the day of the build",
         hint="name a tag, e.g. debian:trixie-slim",
     )
 
 
-def _junk(image: Image, unread: tuple[str, ...]) -> Iterator[Finding]:
+def _junk(image: Image, unread: tuple[str, ...]) -> Iterator[TreeWarning]:
     if not unread:
         return
     shown = ", ".join(f'"{path}"' for path in unread[:SHOWN_FILES])
     more = f" and {len(unread) - SHOWN_FILES} more" if len(unread) > SHOWN_FILES else ""
-    yield Finding(
+    yield TreeWarning(
         where=Location(image.source.directory),
         message=f"no COPY or ADD of {image.name} reads {shown}{more}",
         hint="delete them, or name them in .dockerignore",

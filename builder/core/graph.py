@@ -20,8 +20,8 @@ from builder.core.errors import (
     UnknownBaseError,
     raise_all,
 )
-from builder.core.image import Image, Source
-from builder.core.intree import Names
+from builder.core.image import Image, ImageSource
+from builder.core.intree import InTreeNames
 from builder.core.reference import Reference
 
 DEFAULT_PLATFORM = "linux/amd64"
@@ -38,7 +38,7 @@ class ImageGraph(Struct, frozen=True, dict=True):
     images: Mapping[str, Image]
 
     @classmethod
-    def of(cls, sources: Iterable[Source], names: Names) -> ImageGraph:
+    def of(cls, sources: Iterable[ImageSource], names: InTreeNames) -> ImageGraph:
         """Derive the graph.
 
         Raises:
@@ -47,7 +47,7 @@ class ImageGraph(Struct, frozen=True, dict=True):
 
         """
         by_name = _unique(sources)
-        needs, links = _Reading(by_name, names).all()
+        needs, links = _Evaluation(by_name, names).all()
         order = _build_order(by_name, links)
         levels: dict[str, int] = {}
         images: dict[str, Image] = {}
@@ -120,8 +120,8 @@ def _reach(names: Iterable[str], step: Callable[[str], Sequence[str]]) -> frozen
     return frozenset(found)
 
 
-def _unique(sources: Iterable[Source]) -> dict[str, Source]:
-    by_name: dict[str, Source] = {}
+def _unique(sources: Iterable[ImageSource]) -> dict[str, ImageSource]:
+    by_name: dict[str, ImageSource] = {}
     errors: list[InputError] = []
     for source in sorted(sources, key=lambda source: (source.name, source.directory)):
         first = by_name.setdefault(source.name, source)
@@ -147,7 +147,7 @@ class _ParentFirst(Exception):  # noqa: N818 - a signal, not an error
         self.parent = parent
 
 
-class _Reading:
+class _Evaluation:
     """Evaluates every Dockerfile once its in-tree base is evaluated.
 
     A child takes over ENV, LABEL and ONBUILD of its base, so bases come first; which base that is,
@@ -155,7 +155,7 @@ class _Reading:
     that is still to come.
     """
 
-    def __init__(self, sources: Mapping[str, Source], names: Names) -> None:
+    def __init__(self, sources: Mapping[str, ImageSource], names: InTreeNames) -> None:
         self.sources = sources
         self.names = names
         self.needs: dict[str, Needs] = {}
@@ -235,7 +235,7 @@ class _Reading:
 
 
 def _build_order(
-    sources: Mapping[str, Source], links: Mapping[str, Mapping[str, str]]
+    sources: Mapping[str, ImageSource], links: Mapping[str, Mapping[str, str]]
 ) -> tuple[str, ...]:
     """Parents first; among those that are free at the same time, by name."""
     parents = {name: set(links[name].values()) for name in sources}
@@ -255,7 +255,7 @@ def _build_order(
 
 
 def _cycles(
-    sources: Mapping[str, Source], parents: Mapping[str, Iterable[str]]
+    sources: Mapping[str, ImageSource], parents: Mapping[str, Iterable[str]]
 ) -> Iterator[CycleError]:
     """One error for each knot of images that are built on each other."""
     import networkx as nx  # noqa: PLC0415 - 90 ms that only a tree with a cycle should pay
@@ -274,7 +274,7 @@ def _cycles(
             yield _cycle_error([*path[first:], *path[:first], path[first]], sources)
 
 
-def _cycle_error(cycle: Sequence[str], sources: Mapping[str, Source]) -> CycleError:
+def _cycle_error(cycle: Sequence[str], sources: Mapping[str, ImageSource]) -> CycleError:
     """``cycle`` goes from child to parent and ends where it began."""
     return CycleError(
         f"these images are built on each other: {' -> '.join(cycle)}",

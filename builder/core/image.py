@@ -12,7 +12,7 @@ from builder.core.errors import Location
 from builder.core.reference import Reference
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class ImageSource(Struct, frozen=True, kw_only=True):
     """One image directory as it lies in the tree, its Dockerfile read but not yet understood.
 
     ``directory``, ``label`` (the Dockerfile) and ``context_label`` are relative to build.toml, for
@@ -46,7 +46,7 @@ class Image(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    source: Source
+    source: ImageSource
     repository: Reference
     needs: Needs
     links: Mapping[str, str]

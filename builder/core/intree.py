@@ -10,7 +10,7 @@ from builder.core.errors import Location, UnknownBaseError, did_you_mean
 from builder.core.reference import BadReferenceError, Reference
 
 
-class Names(Struct, frozen=True, kw_only=True):
+class InTreeNames(Struct, frozen=True, kw_only=True):
     """Under which names Dockerfiles may speak of our images.
 
     ``registry`` is the host that the release is published to, ``aliases`` are other namespaces,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from builder.deploy.pulling import Puller
 from builder.deploy.site import Site
 from builder.deploy.swarm import Swarm
 from builder.docker.logins import DockerLogins
+from builder.system import threads
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8
@@ -100,8 +100,7 @@ class Ground(Struct, frozen=True, kw_only=True):
             return pin(name, self.site.engine(name).render(file, self.env_files[name], told))
 
         names = list(stacks)
-        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-            return dict(zip(names, pool.map(one, names), strict=True))
+        return dict(zip(names, threads.each(one, names, at_once=_AT_ONCE), strict=True))
 
     def _networks(self, rendered: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
         """See to the networks of all stacks; the MTU of each, by its name in compose files."""

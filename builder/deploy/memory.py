@@ -10,7 +10,6 @@ import getpass
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,6 +22,7 @@ from builder.deploy.records import Deployment, Records
 from builder.deploy.site import Site
 from builder.publish.deployments import Brought, Deployments, Entry, tag_of
 from builder.publish.store import Releases
+from builder.system import threads
 
 _AT_ONCE = 8
 
@@ -130,11 +130,10 @@ class Memory(Struct, kw_only=True):
         """
         # An engine that does not answer has no name, so nothing can be looked up of it.
         stacks = [stack for stack, host in self.hosts.items() if host in self.engines]
-        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-            found = pool.map(lambda stack: self.deployments.read(self.tag(stack)), stacks)
-            self.entries = {
-                stack: entry for stack, entry in zip(stacks, found, strict=True) if entry
-            }
+        read = threads.each(
+            lambda stack: self.deployments.read(self.tag(stack)), stacks, at_once=_AT_ONCE
+        )
+        self.entries = {stack: entry for stack, entry in zip(stacks, read, strict=True) if entry}
         for stack, entry in self.entries.items():
             adopt(self.records, stack, entry)
 

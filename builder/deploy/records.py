@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.core.errors import DeployError
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 SCHEMA = 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 from msgspec import Struct, field
@@ -17,8 +16,9 @@ from builder.deploy.compose import Engine
 from builder.deploy.order import Order, chosen
 from builder.deploy.records import Records
 from builder.registry.client import Registry
+from builder.system import threads
 from builder.system.clock import Clock, SystemClock
-from builder.system.state_folder import state_dir
+from builder.system.files import state_dir
 from builder.tree.read import load_config
 
 
@@ -71,9 +71,8 @@ class Site(Struct, frozen=True, kw_only=True):
 
     def reach(self) -> None:
         """Make sure that all hosts answer; they are asked side by side, for one may take long."""
-        with ThreadPoolExecutor(max_workers=max(1, len(self.engines))) as pool:
-            for _ in pool.map(Engine.reach, [self.engines[name] for name in sorted(self.engines)]):
-                pass
+        engines = [self.engines[name] for name in sorted(self.engines)]
+        threads.each(Engine.reach, engines, at_once=len(engines))
 
     def registry(self, environ: Mapping[str, str]) -> Registry:
         plain = frozenset(self.config.publish.plain_http)

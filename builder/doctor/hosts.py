@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from builder.core.errors import DeployError, OcbuildError
 from builder.core.settings.sections import DeploySettings, Host
 from builder.deploy.compose import Engine
 from builder.doctor.finding import Finding, failure, of_error, ok
+from builder.system import threads
 
 _AT_ONCE = 16
 
@@ -22,9 +22,8 @@ def hosts(settings: DeploySettings, environ: Mapping[str, str]) -> Iterator[Find
     def one(host: Host) -> list[Finding]:
         return _host(Engine(host=host, environ=environ), overlays if wants_swarm else [])
 
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        for found in pool.map(one, settings.hosts.values()):
-            yield from found
+    for findings in threads.each(one, settings.hosts.values(), at_once=_AT_ONCE):
+        yield from findings
 
 
 def _host(engine: Engine, overlays: list[str]) -> list[Finding]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from builder.core.context import IGNORE_FILE, ContextFile
+from builder.core.context.tree import ContextTree, Narrow
 from builder.core.errors import ContextError, InterruptedRunError
 from builder.engines import BuildRequest
 from builder.tree.context import open_context
-from builder.tree.folder import ContextTree, Narrow
 
 
 def dockerfile_name(request: BuildRequest) -> str:

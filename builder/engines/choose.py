@@ -76,7 +76,7 @@ def assembler(
     from builder.engines.manifest_cache import Kept  # noqa: PLC0415
     from builder.registry.client import Registry  # noqa: PLC0415
     from builder.system.clock import SystemClock  # noqa: PLC0415
-    from builder.system.state_folder import state_dir  # noqa: PLC0415
+    from builder.system.files import state_dir  # noqa: PLC0415
 
     # An engine can make the image, so nobody waits for a registry that does not answer.
     registry = Registry.connect(

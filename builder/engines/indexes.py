@@ -19,7 +19,7 @@ from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest
 from builder.registry.faults import RegistryError
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 ARTIFACT_TYPE = f"application/vnd.ocbuild.layer-index.v{VERSION}+json"
 _DIGITS = 40

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.registry.content import Descriptor, Manifest, Verifier
 from builder.registry.faults import RegistryError
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 
 class Kept:

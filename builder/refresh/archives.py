@@ -12,7 +12,6 @@ import json
 import lzma
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -23,7 +22,8 @@ from msgspec import Struct
 from builder.core.packages.inventory import ALL, Source
 from builder.core.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
 from builder.refresh.download import ArchiveError, Downloads, Missing
-from builder.system.atomic import replace_file
+from builder.system import threads
+from builder.system.files import replace_file
 from builder.system.process import ProgramMissingError, run
 
 READERS = 4
@@ -86,8 +86,7 @@ class Archives:
         for source, architecture in sorted(set(wanted)):
             one = (source.uri, source.suite, source.trusted)
             suites.setdefault(one, []).append((source, architecture))
-        with ThreadPoolExecutor(max_workers=READERS) as pool:
-            read = list(pool.map(self._read_suite, suites.values()))
+        read = threads.each(self._read_suite, suites.values(), at_once=READERS)
         self._forget_old()
         return Market(
             indexes={pair: index for one in read for pair, index in one.indexes.items()},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import Struct, field
 
@@ -18,6 +17,7 @@ from builder.engines.bases import wanted_reference
 from builder.publish.inventories import Inventories
 from builder.refresh.archives import Archives, Market
 from builder.registry.client import Registry
+from builder.system import threads
 
 ASKED_AT_ONCE = 8
 NOTHING = Market(indexes={}, faults={})
@@ -111,8 +111,8 @@ def _facts(
             held=record.held if record else {},
         )
 
-    with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
-        return dict(zip((image.name for image in images), pool.map(one, images), strict=True))
+    records = threads.each(one, images, at_once=ASKED_AT_ONCE)
+    return dict(zip((image.name for image in images), records, strict=True))
 
 
 def _ask_bases(
@@ -134,8 +134,7 @@ def _ask_bases(
         return OcbuildError(f"{reference} is not there") if found is None else found.digest
 
     wanted = sorted(texts)
-    with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
-        return dict(zip(wanted, pool.map(one, wanted), strict=True))
+    return dict(zip(wanted, threads.each(one, wanted, at_once=ASKED_AT_ONCE), strict=True))
 
 
 def _is_made_here(text: str, config: Config) -> bool:

@@ -18,7 +18,7 @@ from builder.http.connection import BadAddressError
 from builder.http.proxies import proxy_for
 from builder.http.trust import Trust
 from builder.registry.faults import translated
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager

@@ -8,7 +8,7 @@ from pathlib import Path
 from builder.core.errors import OcbuildError
 from builder.core.events import Summary
 from builder.core.run_json import failure_json, report_json
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 
 def write_report(path: Path, summary: Summary) -> None:

@@ -20,7 +20,7 @@ from builder.docker.daemon import Daemon
 from builder.engines import Engine
 from builder.engines.choose import assembler, available
 from builder.run.prepare import staged_reference
-from builder.system.state_folder import state_dir
+from builder.system.files import state_dir
 from builder.tree.read import Tree
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from random import random
 from typing import Protocol
 
 
@@ -35,8 +36,6 @@ class SystemClock:
         return time.monotonic()
 
     def random(self) -> float:
-        from random import random  # noqa: PLC0415 - most runs repeat nothing
-
         return random()  # noqa: S311 - spreads retries, guards nothing
 
     def wait(self, event: threading.Event, seconds: float) -> bool:

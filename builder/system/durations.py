@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.core.events import ImageStatus, Summary
 from builder.core.plan import Action
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 # A build's time follows the network of the day; the last few runs say more than the last one.
 _NEWEST_COUNTS = 0.5

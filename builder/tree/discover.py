@@ -15,7 +15,7 @@ from builder.core.errors import (
     did_you_mean,
     raise_all,
 )
-from builder.core.image import Source
+from builder.core.image import ImageSource
 from builder.core.match.globs import BadPatternError
 from builder.core.match.ignore import Ignore
 from builder.core.naming import image_name
@@ -25,7 +25,7 @@ from builder.core.settings.sections import Group, ImageSettings
 DOCKERFILE = "Dockerfile"
 
 
-def discover(config: Config) -> tuple[Source, ...]:
+def discover(config: Config) -> tuple[ImageSource, ...]:
     """All image directories of all groups, sorted by directory.
 
     Folders with and without a Dockerfile are walked through, so that an image directory may lie
@@ -36,7 +36,7 @@ def discover(config: Config) -> tuple[Source, ...]:
 
     """
     errors: list[InputError] = []
-    sources: list[Source] = []
+    sources: list[ImageSource] = []
     for group in config.groups.values():
         exclude = _exclude(group, config)
         for folder in _folders(group.path, exclude, config.root, errors):
@@ -80,7 +80,7 @@ def _folders(top: Path, exclude: Ignore, root: Path, errors: list[InputError]) -
         )
 
 
-def _source(folder: Path, group: Group, config: Config) -> Source | None:
+def _source(folder: Path, group: Group, config: Config) -> ImageSource | None:
     settings = _settings(folder, group, config)
     dockerfile = folder / (settings.dockerfile if settings is not None else DOCKERFILE)
     if not dockerfile.is_file():
@@ -95,7 +95,7 @@ def _source(folder: Path, group: Group, config: Config) -> Source | None:
         raise TreeError(f"cannot be read: {error.strerror}", where=Location(label)) from error
     context = _context(folder, settings, label)
     args = {**config.project.args, **group.args, **(settings.args if settings else {})}
-    return Source(
+    return ImageSource(
         name=name,
         group=group.name,
         directory=os.path.relpath(folder, config.root),
@@ -133,8 +133,8 @@ def _context(folder: Path, settings: ImageSettings | None, label: str) -> Path:
     return context
 
 
-def _settings_without_image(config: Config, sources: list[Source]) -> Iterator[InputError]:
-    names: Mapping[str, Source] = {source.name: source for source in sources}
+def _settings_without_image(config: Config, sources: list[ImageSource]) -> Iterator[InputError]:
+    names: Mapping[str, ImageSource] = {source.name: source for source in sources}
     for name in config.images:
         if name not in names:
             yield TreeError(

@@ -10,12 +10,12 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from builder.config.load import find_config, load
-from builder.core.checks import Finding, warnings
+from builder.core.checks import TreeWarning, warnings
 from builder.core.context import ContextListing
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
 from builder.core.image import Image
-from builder.core.intree import Names
+from builder.core.intree import InTreeNames
 from builder.core.naming import render_tag, used_fields
 from builder.core.options import SelectOptions, TreeOptions
 from builder.core.select import Selection, needs_changes, select
@@ -74,8 +74,8 @@ def load_config(options: TreeOptions) -> Config:
     return load(find_config(Path.cwd(), options.config), overrides)
 
 
-def _names(config: Config) -> Names:
-    return Names(
+def _names(config: Config) -> InTreeNames:
+    return InTreeNames(
         namespace=config.project.namespace,
         registry=registry_host(config),
         aliases=frozenset(config.project.aliases),
@@ -220,7 +220,7 @@ class Checked(Struct, frozen=True, kw_only=True):
     """How many images were looked at, and what is not an error but probably not meant."""
 
     images: int = 0
-    warnings: tuple[Finding, ...] = field(default=())
+    warnings: tuple[TreeWarning, ...] = field(default=())
 
 
 def check_tree(options: TreeOptions, selection: SelectOptions, errors: list[InputError]) -> Checked:
@@ -232,7 +232,7 @@ def check_tree(options: TreeOptions, selection: SelectOptions, errors: list[Inpu
         errors.append(error)
         return Checked()
     clean = {name: tag.removesuffix(DIRTY) for name, tag in tree.tags.items()}
-    findings: list[Finding] = []
+    findings: list[TreeWarning] = []
     for name in names:
         image = tree.graph[name]
         unread: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from builder.core.errors import CycleError, InputErrors, Location
 from builder.core.graph import _build_order
-from builder.core.image import Source
+from builder.core.image import ImageSource
 
 Links = Mapping[str, Mapping[str, str]]
 
@@ -23,8 +23,8 @@ class Named:
         self.location = Location(name)
 
 
-def sources(links: Links) -> Mapping[str, Source]:
-    return cast("Mapping[str, Source]", {name: Named(name) for name in links})
+def sources(links: Links) -> Mapping[str, ImageSource]:
+    return cast("Mapping[str, ImageSource]", {name: Named(name) for name in links})
 
 
 def by_kahn(links: Links) -> tuple[str, ...]:

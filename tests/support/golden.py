@@ -26,7 +26,7 @@ from builder.config.load import load
 from builder.core.bases import Pin
 from builder.core.events import Event, Outcome, Phase, RunFinished, StepFinished, StepId, Summary
 from builder.core.graph import ImageGraph
-from builder.core.intree import Names
+from builder.core.intree import InTreeNames
 from builder.core.packages.inventory import Inventory
 from builder.core.plan import Action, AvailableImage, Decision, ImageFacts, Plan, RunFacts, decide
 from builder.core.published import Published
@@ -164,7 +164,7 @@ def plan(
 ) -> Plan:
     """The plan that is made of these facts."""
     tree = Tree(folder, {name: image.dockerfile for name, image in facts.items()})
-    names = Names(namespace=NAMESPACE)
+    names = InTreeNames(namespace=NAMESPACE)
     graph = ImageGraph.of(discover(load(tree.root / "build.toml", [])), names)
     known = {
         name: ImageFacts(

@@ -9,7 +9,7 @@ import pytest
 from builder.config.load import load
 from builder.core.drawing import as_dot, as_json, as_mermaid, as_tree
 from builder.core.graph import ImageGraph
-from builder.core.intree import Names
+from builder.core.intree import InTreeNames
 from builder.tree.discover import discover
 from tests.support.tree import Tree
 
@@ -27,7 +27,8 @@ def graph(tmp_path: Path) -> ImageGraph:
         },
     )
     return ImageGraph.of(
-        discover(load(tree.root / "build.toml", [])), Names(namespace="acme", registry="r.io:5000")
+        discover(load(tree.root / "build.toml", [])),
+        InTreeNames(namespace="acme", registry="r.io:5000"),
     )
 
 
@@ -108,7 +109,8 @@ def test_an_arrow_that_others_imply_is_dotted(tmp_path: Path) -> None:
         },
     )
     graph = ImageGraph.of(
-        discover(load(tree.root / "build.toml", [])), Names(namespace="acme", registry="r.io:5000")
+        discover(load(tree.root / "build.toml", [])),
+        InTreeNames(namespace="acme", registry="r.io:5000"),
     )
     dot = as_dot(graph, graph.order)
     assert [line for line in dot.splitlines() if "dotted" in line] == [

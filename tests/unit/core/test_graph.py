@@ -10,11 +10,11 @@ import pytest
 from builder.config.load import load
 from builder.core.errors import CycleError, InputErrors, TreeError
 from builder.core.graph import ImageGraph
-from builder.core.intree import Names
+from builder.core.intree import InTreeNames
 from builder.tree.discover import discover
 from tests.support.tree import Tree
 
-NAMES = Names(namespace="acme", registry="127.0.0.1:5999", aliases=frozenset({"old"}))
+NAMES = InTreeNames(namespace="acme", registry="127.0.0.1:5999", aliases=frozenset({"old"}))
 
 
 def graph_of(root: Path, images: Mapping[str, str | Mapping[str, str]]) -> ImageGraph:

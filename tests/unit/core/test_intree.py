@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from builder.core.errors import Location, UnknownBaseError
-from builder.core.intree import Names
+from builder.core.intree import InTreeNames
 
 IMAGES = ("analytics", "debian", "nova")
 HERE = Location("contrail/analytics-api/Dockerfile", 1)
-NAMES = Names(
+NAMES = InTreeNames(
     namespace="acme/cloud",
     registry="registry.example.com:5000",
     aliases=frozenset({"michaelhenkel"}),

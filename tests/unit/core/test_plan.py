@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from builder.config.load import load
 from builder.core.assemble.obstacles import all_assembled, quick_to_make
 from builder.core.graph import ImageGraph
-from builder.core.intree import Names
+from builder.core.intree import InTreeNames
 from builder.core.plan import (
     Action,
     Assemble,
@@ -45,7 +45,9 @@ def graph(tmp_path: Path) -> ImageGraph:
             "other": "FROM root",
         },
     )
-    return ImageGraph.of(discover(load(tree.root / "build.toml", [])), Names(namespace="acme"))
+    return ImageGraph.of(
+        discover(load(tree.root / "build.toml", [])), InTreeNames(namespace="acme")
+    )
 
 
 BASE, ANOTHER, OLD, ELSE, APP = (f"sha256:{digit * 64}" for digit in "01234")
@@ -178,7 +180,9 @@ def test_a_remark_is_made_on_the_images_of_the_plan_that_have_its_label(tmp_path
             "trial-api": "FROM trial\nLABEL other=2\n",
         },
     )
-    graph = ImageGraph.of(discover(load(tree.root / "build.toml", [])), Names(namespace="acme"))
+    graph = ImageGraph.of(
+        discover(load(tree.root / "build.toml", [])), InTreeNames(namespace="acme")
+    )
     remarks = {"state=trial": "not for production", "other": "odd", "state=final": "never said"}
     assert remarks_on(graph, graph.order, remarks) == (
         "2 images with state=trial: not for production",

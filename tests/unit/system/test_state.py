@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.system.files import state_dir
 from builder.system.process import run
-from builder.system.state_folder import state_dir
 
 ROOT, USER = 0, 1000
 

@@ -6,11 +6,11 @@ build: a name that does not match itself as a pattern (``a\*b``), and some links
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain
 
+from builder.core.context.tree import ContextTree
 from builder.core.match.globs import (
     BadPatternError,
     Match,
@@ -20,7 +20,6 @@ from builder.core.match.globs import (
     has_wildcard,
 )
 from builder.core.match.ignore import ancestry
-from builder.tree.folder import ContextTree
 
 
 class Asked:
@@ -29,7 +28,7 @@ class Asked:
     def __init__(self, tree: ContextTree, sources: Iterable[str]) -> None:
         self._tree = tree
         patterns: set[str] = set()
-        for source in sorted(sources, key=os.fsencode):
+        for source in sorted(sources, key=_as_bytes):
             _ask(tree, source, patterns)
         self._everything = "" in patterns
         self._tests: list[Match] = []
@@ -48,6 +47,11 @@ class Asked:
         if self._everything or not folder:
             return True
         return any(map(self.has, chain((folder,), self._tree.sent_below(folder))))
+
+
+def _as_bytes(path: str) -> bytes:
+    """The path as Go sorts it."""
+    return path.encode("utf-8", "surrogateescape")
 
 
 def _ask(tree: ContextTree, path: str, patterns: set[str]) -> None:

@@ -1,15 +1,16 @@
 """The build context as BuildKit gets it: a folder minus what its ignore file takes out.
 
-Nothing here reads the content of a file. Paths are relative to the folder, with slashes; "" is the
-folder itself. Sockets, pipes and devices are passed over.
+What is in the folder is asked of a FileSystem. Paths are relative to the folder, with slashes; ""
+is the folder itself. Sockets, pipes and devices are passed over.
+
+https://pkg.go.dev/github.com/tonistiigi/fsutil#FilterOpt
 """
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -19,6 +20,67 @@ from builder.core.match.globs import Glob, printable
 from builder.core.match.ignore import Ignore, Rule
 
 _MOST_LINKS = 255
+
+
+class Status(Protocol):
+    """As much of an ``os.stat_result`` as a context needs."""
+
+    @property
+    def st_mode(self) -> int: ...
+
+    @property
+    def st_size(self) -> int: ...
+
+
+class Entry(Protocol):
+    """What a folder holds: a name, whether it is a folder itself, and more for the asking."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folder(self) -> bool: ...
+
+    def status(self) -> Status:
+        """Without following a link.
+
+        Raises:
+            OSError: it cannot be told.
+
+        """
+        ...
+
+
+class FileSystem(Protocol):
+    """What lies below the folder of a context. Links are not followed; paths as in ContextTree."""
+
+    def scan(self, folder: str) -> Sequence[Entry]:
+        """All that is in the folder, in no order.
+
+        Raises:
+            OSError: it is none, or cannot be read.
+
+        """
+        ...
+
+    def status(self, path: str) -> Status:
+        """What is at the path.
+
+        Raises:
+            OSError: nothing, or it cannot be told.
+            ValueError: the path is none.
+
+        """
+        ...
+
+    def target(self, path: str) -> str:
+        """Where the link at the path leads, as it is written.
+
+        Raises:
+            OSError: it is no link, or cannot be read.
+
+        """
+        ...
 
 
 class Followed(Struct, frozen=True, kw_only=True):
@@ -70,7 +132,7 @@ class Narrow(Struct, frozen=True, kw_only=True):
 class ContextTree(Struct, frozen=True, kw_only=True):
     """``shown`` is how messages name the folder; ``ignore_file`` is relative to the folder too."""
 
-    root: Path
+    files: FileSystem
     shown: str
     ignore: Ignore
     ignore_file: str | None = None
@@ -169,7 +231,7 @@ class ContextTree(Struct, frozen=True, kw_only=True):
             own_hits = self.ignore.hits(path, hits)
             sent = not self.ignore.excluded(own_hits)
             inner = narrow.below(path)
-            if not entry.is_dir(follow_symlinks=False):
+            if not entry.folder:
                 any_sent |= sent
                 if sent and inner.keeps:
                     self._append(path, self._entry_status(path, entry), found)
@@ -190,7 +252,7 @@ class ContextTree(Struct, frozen=True, kw_only=True):
             own_hits = self.ignore.hits(path, hits)
             if not self.ignore.excluded(own_hits):
                 yield path
-            if entry.is_dir(follow_symlinks=False) and not self.ignore.prunes(path, own_hits):
+            if entry.folder and not self.ignore.prunes(path, own_hits):
                 yield from self._sent(path, own_hits)
 
     def _match(self, base: str, folder: str, glob: Glob, depth: int, found: list[str]) -> None:
@@ -200,41 +262,40 @@ class ContextTree(Struct, frozen=True, kw_only=True):
                 if not self.excluded(path):
                     found.append(path)
             elif (
-                entry.is_dir(follow_symlinks=False)
+                entry.folder
                 and (glob.depth is None or depth < glob.depth)
                 and not self.ignore.prunes(path, self.ignore.all_hits(path))
             ):
                 self._match(base, path, glob, depth + 1, found)
 
-    def _scan(self, folder: str) -> list[os.DirEntry[str]]:
+    def _scan(self, folder: str) -> list[Entry]:
         try:
-            with os.scandir(self.root / folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+            return sorted(self.files.scan(folder), key=lambda entry: entry.name)
         except NotADirectoryError:
             return []
         except OSError as error:
             raise self._unreadable(folder, error) from error
 
-    def _status(self, path: str) -> os.stat_result | None:
+    def _status(self, path: str) -> Status | None:
         try:
-            return (self.root / path).lstat()
+            return self.files.status(path)
         except PermissionError as error:
             raise self._unreadable(path, error) from error
         except (OSError, ValueError):  # not there, below a file, too long, a NUL byte
             return None
 
-    def _entry_status(self, path: str, entry: os.DirEntry[str]) -> os.stat_result:
+    def _entry_status(self, path: str, entry: Entry) -> Status:
         try:
-            return entry.stat(follow_symlinks=False)
+            return entry.status()
         except OSError as error:
             raise self._unreadable(path, error) from error
 
-    def _append(self, path: str, status: os.stat_result, found: list[ContextFile]) -> None:
+    def _append(self, path: str, status: Status, found: list[ContextFile]) -> None:
         file = self._file(path, status)
         if file is not None:
             found.append(file)
 
-    def _file(self, path: str, status: os.stat_result) -> ContextFile | None:
+    def _file(self, path: str, status: Status) -> ContextFile | None:
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISREG(status.st_mode):
             return ContextFile(path=path, kind="file", mode=mode, size=status.st_size)
@@ -242,7 +303,7 @@ class ContextTree(Struct, frozen=True, kw_only=True):
             return ContextFile(path=path, kind="dir", mode=mode)
         if stat.S_ISLNK(status.st_mode):
             try:
-                target = os.readlink(self.root / path)  # noqa: PTH115 - Path.readlink would clean it
+                target = self.files.target(path)
             except OSError as error:
                 raise self._unreadable(path, error) from error
             return ContextFile(path=path, kind="link", mode=mode, link=target)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.system.atomic import replace_file
+from builder.system.files import replace_file
 
 
 def test_a_file_is_made_with_its_folders_and_the_usual_rights(tmp_path: Path) -> None:
