@@ -68,8 +68,8 @@ def _targets(tree: Tree, current: str) -> Iterator[Candidate]:
         if current.startswith(f"{before}{name}"):
             yield Candidate(f"{before}{name}+", "and all that is built on it")
     if current.startswith("label:"):
-        found = {pair for image in images.values() for pair in image.needs.labels.items()}
-        for key, value in sorted(found):
+        labels = {pair for image in images.values() for pair in image.needs.labels.items()}
+        for key, value in sorted(labels):
             yield Candidate(f"label:{key}")
             yield Candidate(f"label:{key}={value}")
         return
@@ -91,14 +91,14 @@ def _of_deployment(kind: WordKind, options: TreeOptions) -> Iterator[Candidate]:
 
 
 def _releases(options: TreeOptions, environ: Mapping[str, str]) -> Sequence[Candidate]:
-    found: list[Candidate] = []
+    releases: list[Candidate] = []
 
     def ask() -> None:
         from builder.publish.home import open_home  # noqa: PLC0415 - 80 ms more
 
         try:
             with open_home(options, environ) as home:
-                found.extend(Candidate(tag) for tag in sorted(home.releases.tags()))
+                releases.extend(Candidate(tag) for tag in sorted(home.releases.tags()))
         except OcbuildError:
             return
 
@@ -106,4 +106,4 @@ def _releases(options: TreeOptions, environ: Mapping[str, str]) -> Sequence[Cand
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_PATIENCE)
-    return [] if asking.is_alive() else found
+    return [] if asking.is_alive() else releases

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from builder.doctor.kernel import Kernel
 from builder.doctor.registry import registry
 from builder.http.trust import Trust
 from builder.registry.client import Registry
+from builder.report.streams import print_json
 from builder.system.clock import SystemClock
 from builder.system.files import state_dir
 from builder.system.resources import available_memory
@@ -28,23 +28,24 @@ from builder.tree.read import load_config, read_tree
 
 def doctor(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:
     """Say of each thing that ocbuild's jobs need how it is; 0 if nothing is in the way."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for finding in examine(tree, environ):
-        found.append(finding)
+        findings.append(finding)
         if not options.as_json:
             _show(finding)
-    code = exit_code(found)
+    code = exit_code(findings)
     failures, warnings = (
-        sum(one.level is level for one in found) for level in (Level.FAILURE, Level.WARNING)
+        sum(finding.level is level for finding in findings)
+        for level in (Level.FAILURE, Level.WARNING)
     )
     if options.as_json:
         document = {
-            "findings": [one.as_json() for one in found],
+            "findings": [finding.as_json() for finding in findings],
             "failures": failures,
             "warnings": warnings,
             "exit_code": code,
         }
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_json(document)
     else:
         sys.stdout.write(f"{counted(failures, 'failure')}, {counted(warnings, 'warning')}\n")
     return code
@@ -78,7 +79,7 @@ def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Findin
             yield from engine.bases(graph.external, config, environ, client)
     if config is not None and deploys:
         yield from machine.limits()
-        interfaces = frozenset(one.name for one in Path("/sys/class/net").iterdir())
+        interfaces = frozenset(interface.name for interface in Path("/sys/class/net").iterdir())
         cloud = _cloud(config)
         yield from needs.check(config.deploy, Kernel.of_this_machine(), cloud, interfaces)
         yield from hosts.hosts(config.deploy, environ)
@@ -110,12 +111,12 @@ def _tree(options: TreeOptions) -> tuple[Config | None, ImageGraph | None, list[
 
 def _each(error: InputError) -> list[Finding]:
     errors: Iterable[InputError] = error.errors if isinstance(error, InputErrors) else (error,)
-    return [of_error("tree", one) for one in errors]
+    return [of_error("tree", error) for error in errors]
 
 
 def _cloud(config: Config) -> dict[str, str]:
     """What common.env says, or the example that it will be made from."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for folder in {stack.file.parent for stack in config.deploy.stacks.values()}:
         file = folder / environment.FILE
         file = file if file.exists() else folder / environment.EXAMPLE
@@ -124,16 +125,19 @@ def _cloud(config: Config) -> dict[str, str]:
         for line in file.read_text(encoding="utf-8").splitlines():
             name, equals, value = line.partition("=")
             if equals and not name.startswith("#"):
-                found[name.strip()] = value.strip()
-    return found
+                values[name.strip()] = value.strip()
+    return values
 
 
 def _show(finding: Finding) -> None:
     level = "FAILURE" if finding.level is Level.FAILURE else finding.level.value
     fact, *more = finding.fact.splitlines() or [""]
-    lines = [f"{finding.area:9} {level:8} {clean(fact)}", *(f"{'':19}{clean(one)}" for one in more)]
+    lines = [
+        f"{finding.area:9} {level:8} {clean(fact)}",
+        *(f"{'':19}{clean(line)}" for line in more),
+    ]
     if finding.remedy:
         first, *rest = finding.remedy.splitlines()
-        lines += [f"{'':19}-> {clean(first)}", *(f"{'':22}{clean(one)}" for one in rest)]
+        lines += [f"{'':19}-> {clean(first)}", *(f"{'':22}{clean(line)}" for line in rest)]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

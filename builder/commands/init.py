@@ -46,14 +46,14 @@ def propose(root: Path) -> str:
 
 def find_images(root: Path) -> tuple[FoundImage, ...]:
     """Every folder with a Dockerfile; hidden folders and symbolic links are passed by."""
-    found = []
+    images = []
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if name[0] != "." and _is_text(name))
         if "Dockerfile" in files:
             path = Path(folder)
             relative = PurePosixPath(path.relative_to(root).as_posix())
-            found.append(FoundImage(folder=relative, bases=_bases(path / "Dockerfile")))
-    return tuple(found)
+            images.append(FoundImage(folder=relative, bases=_bases(path / "Dockerfile")))
+    return tuple(images)
 
 
 def _is_text(name: str) -> bool:

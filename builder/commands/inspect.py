@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder.config.load import find_config
 from builder.core import drawing
+from builder.core.codec import convert
 from builder.core.errors import InputError, InputErrors, UsageError
 from builder.core.options import (
     GraphOptions,
@@ -17,7 +18,8 @@ from builder.core.options import (
     SelectOptions,
     TreeOptions,
 )
-from builder.core.run_json import report_text
+from builder.core.run_json import RunReport, report_text
+from builder.report.streams import print_json
 from builder.system.process import ProgramMissingError, run
 from builder.tree.read import LAST_REPORT, Tree, check_tree, choose_images, read_tree
 
@@ -30,7 +32,7 @@ def graph(
     read = read_tree(tree)
     names = choose_images(read, selection).images
     if options.format == "json":
-        _print_json(drawing.as_json(read.graph, names, read.tags))
+        print_json(drawing.as_json(read.graph, names, read.tags))
     elif options.format == "tree":
         sys.stdout.write(drawing.as_tree(read.graph, names))
     elif options.format == "mermaid":
@@ -60,7 +62,7 @@ def list_images(
     read = read_tree(tree)
     rows = [_row(read, name) for name in choose_images(read, selection).images]
     if options.as_json:
-        _print_json(rows)
+        print_json(rows)
         return 0
     widths = [max((len(str(row[key])) for row in rows), default=0) for key in COLUMNS]
     for row in rows:
@@ -97,7 +99,7 @@ def check(
             "errors": [_finding(error.where, error.message, error.hint) for error in flat],
             "warnings": [_finding(f.where, f.message, f.hint) for f in findings.warnings],
         }
-        _print_json(shown)
+        print_json(shown)
     else:
         for finding in findings.warnings:
             sys.stdout.write(f"{finding}\n")
@@ -128,22 +130,20 @@ def report(tree: TreeOptions, options: ReportOptions, _environ: Environ) -> int:
                 hint="`ocbuild all` writes one",
             )
     try:
-        found = json.loads(file.read_bytes())
-        images = found["images"]
-        shown = report_text(found, bad_only=options.failed)
+        document = json.loads(file.read_bytes())
+        run_report = convert(document, RunReport, what="the report")
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{file} is no report of ocbuild", hint="--report FILE of a build writes one"
         ) from error
     if options.as_json:
-        bad = {name: one for name, one in images.items() if one.get("status") != "ok"}
-        _print_json({**found, "images": bad if options.failed else images})
+        if options.failed:
+            bad = {name for name, image in run_report.images.items() if image.status != "ok"}
+            images = document["images"].items()
+            document["images"] = {name: image for name, image in images if name in bad}
+        print_json(document)
     else:
-        sys.stdout.write(shown + "\n")
+        sys.stdout.write(report_text(run_report, bad_only=options.failed) + "\n")
     return 0
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")

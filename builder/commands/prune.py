@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
@@ -16,12 +14,12 @@ from builder.core.reference import BadReferenceError, Reference
 from builder.core.release_text import prune_json, prune_lines
 from builder.core.retention import (
     EngineSweep,
-    Found,
+    JudgedRelease,
     KeptImage,
     Policy,
     Shelved,
+    StoredManifest,
     Sweep,
-    Verdict,
     judge,
     sweep,
     sweep_engine,
@@ -36,6 +34,7 @@ from builder.publish.scan import repositories, scan
 from builder.registry.collection import collect, obstacle
 from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError
+from builder.report.streams import print_json, print_lines
 from builder.system.files import state_dir
 from builder.system.threads import each
 from builder.tree.revision import branch_commits
@@ -53,19 +52,19 @@ def prune(tree: TreeOptions, options: PruneOptions, environ: Mapping[str, str]) 
 
     """
     with open_home(tree, environ) as home:
-        found, shelf = _survey(home, options)
-        local = _survey_engine(home, found.releases, environ, _policy(home, options, shelf))
+        swept, stored = _survey(home, options)
+        local = _survey_engine(home, swept.releases, environ, _policy(home, options, stored))
         if options.delete:
-            _delete(home, found)
+            _delete(home, swept)
             local = _delete_local(local, environ)
         freed = _collect(home, environ) if options.collect else None
         if options.as_json:
-            document = prune_json(found, local, freed, deleted=options.delete)
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            document = prune_json(swept, local, freed, deleted=options.delete)
+            print_json(document)
         else:
-            lines = prune_lines(home.address, found, local, deleted=options.delete)
-            lines += _next_steps(home, environ, found, options, freed)
-            sys.stdout.write("".join(f"{line}\n" for line in lines))
+            lines = prune_lines(home.address, swept, local, deleted=options.delete)
+            lines += _next_steps(home, environ, swept, options, freed)
+            print_lines(lines)
     return 0
 
 
@@ -76,53 +75,54 @@ def _survey(home: Home, options: PruneOptions) -> tuple[Sweep, list[Shelved]]:
     """Read until the releases before and after are the same: one that was published meanwhile may
     name what would go.
     """
-    shelf = _shelve(home)
+    stored = _shelve(home)
     for _ in range(_ROUNDS):
-        policy = _policy(home, options, shelf)
-        manifests = scan(home, repositories(home, shelf))
-        made = {one.place: one.made for one in manifests if one.made is not None}
+        policy = _policy(home, options, stored)
+        manifests = scan(home, repositories(home, stored))
+        built = {manifest.place: manifest.made for manifest in manifests if manifest.made}
         deployed = _deployed(home)
-        verdicts = judge(shelf, made, policy, deployed)
-        found = sweep(verdicts, manifests, policy, shelf=home.releases.repository.path)
+        verdicts = judge(stored, built, policy, deployed)
+        swept = sweep(verdicts, manifests, policy, shelf=home.releases.repository.path)
         again = _shelve(home)
-        same = [(one.digest, one.tags) for one in again] == [
-            (one.digest, one.tags) for one in shelf
-        ]
-        if same and _deployed(home) == deployed:
-            return found, shelf
-        shelf = again
+        if _names(again) == _names(stored) and _deployed(home) == deployed:
+            return swept, stored
+        stored = again
     raise PublishError(
         f"releases are being published to {home.address} all the time",
         hint="prune when nobody publishes",
     )
 
 
+def _names(stored: Iterable[Shelved]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(release.digest, release.tags) for release in stored]
+
+
 def _shelve(home: Home) -> list[Shelved]:
-    shelf, broken = shelve(home)
+    stored, broken = shelve(home)
     if broken:
         # It may name anything, so nothing is safe to delete.
         raise PublishError(
             f"{broken[0].message}; so nothing is deleted",
             hint=broken[0].hint or "delete that tag, if nobody needs it",
         )
-    return shelf
+    return stored
 
 
 def _deployed(home: Home) -> dict[str, list[str]]:
     """Where each release runs, or ran before what runs now, by its tag."""
-    found: dict[str, list[str]] = {}
+    places: dict[str, list[str]] = {}
     for entry in Deployments(home.registry, home.releases.repository).all():
         for release in entry.releases:
-            found.setdefault(release, []).append(f"{entry.host}.{entry.stack}")
-    return found
+            places.setdefault(release, []).append(f"{entry.host}.{entry.stack}")
+    return places
 
 
-def _policy(home: Home, options: PruneOptions, shelf: Iterable[Shelved]) -> Policy:
+def _policy(home: Home, options: PruneOptions, stored: Iterable[Shelved]) -> Policy:
     settings = home.config.prune if home.config is not None else PruneSettings()
     root = home.config.root if home.config is not None else Path.cwd()
     branch = options.branch or settings.branch or ""
     commits = branch_commits(root, branch) if branch else frozenset[str]()
-    recorded = {one.release.branch for one in shelf}
+    recorded = {release.release.branch for release in stored}
     if branch and not commits and branch not in recorded:
         raise UsageError(
             f'git knows no branch "{branch}", and no release was made of one',
@@ -141,22 +141,22 @@ def _first(option: int | None, setting: int) -> int:
     return setting if option is None else option
 
 
-def _delete(home: Home, found: Sweep) -> None:
+def _delete(home: Home, swept: Sweep) -> None:
     """Images first: whoever is stopped here finds the releases again, and finishes."""
     shelf = home.releases.repository.path
-    images = [one for one in found.delete if one.path != shelf]
+    images = [manifest for manifest in swept.delete if manifest.path != shelf]
     # An index before its parts, so that none is ever without them.
-    for some in (
-        [one for one in images if one.children],
-        [one for one in images if not one.children],
-        [one for one in found.delete if one.path == shelf],
+    for batch in (
+        [manifest for manifest in images if manifest.children],
+        [manifest for manifest in images if not manifest.children],
+        [manifest for manifest in swept.delete if manifest.path == shelf],
     ):
-        each(lambda one: _delete_one(home, one), some)
+        each(lambda manifest: _delete_manifest(home, manifest), batch)
 
 
-def _delete_one(home: Home, one: Found) -> None:
+def _delete_manifest(home: Home, manifest: StoredManifest) -> None:
     try:
-        home.registry.delete(home.at(one.path).at(one.digest))
+        home.registry.delete(home.at(manifest.path).at(manifest.digest))
     except NotFoundError:
         return
     except RefusedError as error:
@@ -193,7 +193,7 @@ def _collect(home: Home, environ: Mapping[str, str]) -> int:
 
 
 def _survey_engine(
-    home: Home, verdicts: Iterable[Verdict], environ: Mapping[str, str], policy: Policy
+    home: Home, verdicts: Iterable[JudgedRelease], environ: Mapping[str, str], policy: Policy
 ) -> EngineSweep:
     try:
         storage = Storage.connect(environ)
@@ -229,7 +229,7 @@ def _delete_local(local: EngineSweep, environ: Mapping[str, str]) -> EngineSweep
 def _next_steps(
     home: Home,
     environ: Mapping[str, str],
-    found: Sweep,
+    swept: Sweep,
     options: PruneOptions,
     freed: int | None,
 ) -> list[str]:
@@ -237,7 +237,7 @@ def _next_steps(
         return [f"the registry's garbage collection freed {size(freed)} of disk"]
     if not options.delete:
         return ["nothing was deleted; --yes does it"]
-    if not found.delete:
+    if not swept.delete:
         return []
     embedded = _embedded(home, environ)
     if embedded is not None and not obstacle(embedded):

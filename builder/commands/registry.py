@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from builder.core.errors import PublishError
 from builder.core.options import RegistryOptions
 from builder.core.settings.config import DEFAULT_ADDRESS
 from builder.registry.embedded import EmbeddedRegistry, Status
+from builder.report.streams import print_json
 from builder.system.files import state_dir
 
 
@@ -28,7 +28,7 @@ def registry(options: RegistryOptions, environ: Mapping[str, str]) -> int:
             "data": str(status.data) if status.data else None,
             "log": str(status.log) if status.log else None,
         }
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_json(document)
     else:
         sys.stdout.write(_status_text(status) + "\n")
     return PublishError.exit_code if options.action == "status" and not status.running else 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -31,17 +30,18 @@ from builder.core.text import counted, size
 from builder.publish.home import Home, choose, nothing_yet, open_home, shelve
 from builder.publish.promote import Promoted, carry, forecast, load
 from builder.publish.verify import Verdict, verify_release
+from builder.report.streams import print_json, print_lines
 
 
 def ls(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:
     with open_home(tree, environ) as home:
-        shelf, broken = shelve(home)
+        stored, broken = shelve(home)
         for error in broken:
             sys.stderr.write(f"note: {error.message}\n")
         if options.as_json:
-            _print_json(listing_json(shelf))
-        elif shelf:
-            _show(listing_lines(shelf))
+            print_json(listing_json(stored))
+        elif stored:
+            print_lines(listing_lines(stored))
         else:
             nothing = nothing_yet(home)
             sys.stderr.write(f"{nothing}\n")
@@ -52,32 +52,32 @@ def show(tree: TreeOptions, options: ReleaseOptions, environ: Mapping[str, str])
     with open_home(tree, environ) as home:
         release = choose(home, options.tag)
         if options.as_json:
-            _print_json(release_json(release))
+            print_json(release_json(release))
         else:
-            _show(release_lines(release, home.address))
+            print_lines(release_lines(release, home.address))
     return 0
 
 
 def diff(tree: TreeOptions, options: DiffOptions, environ: Mapping[str, str]) -> int:
     with open_home(tree, environ) as home:
         old, new = (choose(home, tag) for tag in (options.old, options.new))
-        found = difference(old, new)
+        changes = difference(old, new)
         if options.as_json:
-            _print_json(difference_json(found))
+            print_json(difference_json(changes))
         else:
-            _show(difference_lines(found))
+            print_lines(difference_lines(changes))
     return 0
 
 
 def verify(tree: TreeOptions, options: ReleaseOptions, environ: Mapping[str, str]) -> int:
     """Show every defect in a line; 4 if there is one."""
     with open_home(tree, environ) as home:
-        found = verify_release(home, choose(home, options.tag), deep=options.deep)
+        verdict = verify_release(home, choose(home, options.tag), deep=options.deep)
         if options.as_json:
-            _print_json(_verdict_json(found))
+            print_json(_verdict_json(verdict))
         else:
-            _show(_verdict_lines(found, deep=options.deep))
-    return PublishError.exit_code if found.defects else 0
+            print_lines(_verdict_lines(verdict, deep=options.deep))
+    return PublishError.exit_code if verdict.defects else 0
 
 
 def promote(tree: TreeOptions, options: PromoteOptions, environ: Mapping[str, str]) -> int:
@@ -100,9 +100,9 @@ def promote(tree: TreeOptions, options: PromoteOptions, environ: Mapping[str, st
         )
         done = carry(source, target, release, cargo)
         if options.as_json:
-            _print_json(_promoted_json(done, target.address))
+            print_json(_promoted_json(done, target.address))
         else:
-            _show(_promoted_lines(done, target.address))
+            print_lines(_promoted_lines(done, target.address))
     return 0
 
 
@@ -119,13 +119,13 @@ def _show_forecast(
             "copied_bytes": copied,
             "mounted_bytes": mounted,
         }
-        _print_json(document)
+        print_json(document)
     else:
         line = (
             f"{tag} would go to {target.address}: {counted(images, 'image')},"
             f" {size(copied)} to copy, {size(mounted)} to mount; nothing forbids it"
         )
-        _show([line])
+        print_lines([line])
 
 
 def _target(text: str) -> tuple[str, str]:
@@ -143,31 +143,31 @@ def _target(text: str) -> tuple[str, str]:
     return host, namespace
 
 
-def _verdict_lines(found: Verdict, *, deep: bool) -> list[str]:
-    lines = [str(defect) for defect in found.defects]
-    lines += [f"note: {note}" for note in found.notes]
+def _verdict_lines(verdict: Verdict, *, deep: bool) -> list[str]:
+    lines = [str(defect) for defect in verdict.defects]
+    lines += [f"note: {note}" for note in verdict.notes]
     how = "read" if deep else "looked for"
-    state = counted(len(found.defects), "defect") if found.defects else "all is there"
+    state = counted(len(verdict.defects), "defect") if verdict.defects else "all is there"
     lines.append(
-        f"{found.release.tag}: {state}; {counted(len(found.release.images), 'image')} and"
-        f" {counted(found.blobs, 'blob')} ({size(found.size)}) {how}"
+        f"{verdict.release.tag}: {state}; {counted(len(verdict.release.images), 'image')} and"
+        f" {counted(verdict.blobs, 'blob')} ({size(verdict.size)}) {how}"
     )
     return lines
 
 
-def _verdict_json(found: Verdict) -> dict[str, object]:
+def _verdict_json(verdict: Verdict) -> dict[str, object]:
     return {
-        "release": found.release.tag,
-        "images": len(found.release.images),
-        "blobs": found.blobs,
-        "bytes": found.size,
-        "defects": [{"image": one.image, "what": one.text} for one in found.defects],
-        "notes": [{"image": one.image, "what": one.text} for one in found.notes],
+        "release": verdict.release.tag,
+        "images": len(verdict.release.images),
+        "blobs": verdict.blobs,
+        "bytes": verdict.size,
+        "defects": [{"image": defect.image, "what": defect.text} for defect in verdict.defects],
+        "notes": [{"image": defect.image, "what": defect.text} for defect in verdict.notes],
     }
 
 
 def _promoted_lines(done: Promoted, where: str) -> list[str]:
-    there = f" ({done.present} were there)" if done.present else ""
+    present = f" ({done.present} were there)" if done.present else ""
     moving = ", and it is the latest there" if done.moved_latest else ""
     amounts = (
         f"{size(done.copied)} copied, {size(done.mounted)} mounted,"
@@ -175,7 +175,7 @@ def _promoted_lines(done: Promoted, where: str) -> list[str]:
     )
     return [
         f"{done.release.tag} is in {where}{moving}",
-        f"{counted(done.images, 'image')}{there}: {amounts}",
+        f"{counted(done.images, 'image')}{present}: {amounts}",
     ]
 
 
@@ -192,11 +192,3 @@ def _promoted_json(done: Promoted, where: str) -> dict[str, object]:
         "existing_bytes": done.existed,
         "digests": {name: image.digest for name, image in sorted(done.release.images.items())},
     }
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def _show(lines: Iterable[str]) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))

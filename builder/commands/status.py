@@ -20,7 +20,7 @@ from builder.deploy.memory import memory_of
 from builder.deploy.records import Deployment
 from builder.deploy.sight import Seen, look
 from builder.deploy.site import Site
-from builder.report.streams import mode_for, write_line
+from builder.report.streams import mode_for, print_json, write_line
 from builder.run.execute import signals
 from builder.system import threads
 
@@ -42,9 +42,9 @@ def status(
         against = None if shown.against is None else releases.read(shown.against)
         memory.adopt_if_told()
     if not shown.watch:
-        found = survey(site, against)
-        _show(found, site.clock.now(), as_json=shown.as_json)
-        return _code(found)
+        rows_now = survey(site, against)
+        _show(rows_now, site.clock.now(), as_json=shown.as_json)
+        return _code(rows_now)
     with signals(site.cancel, threading.Event()):
         if not shown.as_json and mode_for("live", sys.stdout, environ) == "live":
             from builder.report.live import open_table  # noqa: PLC0415 - rich: 50 ms
@@ -52,13 +52,13 @@ def status(
             with open_table(sys.stdout, COLUMNS, environ=environ) as draw:
                 watch(site, against, shown.interval, _Drawn(draw, site))
         else:
-            watch(site, against, shown.interval, Told(site, as_json=shown.as_json))
+            watch(site, against, shown.interval, ChangeLog(site, as_json=shown.as_json))
     # Nothing else ends a watch, so this is no run that was cut off.
     return 0
 
 
-def _code(found: Iterable[Row]) -> int:
-    return 0 if all(row.well for row in found) else DeployError.exit_code
+def _code(rows_now: Iterable[Row]) -> int:
+    return 0 if all(row.well for row in rows_now) else DeployError.exit_code
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -81,12 +81,12 @@ def survey(site: Site, against: Release | None = None) -> list[Row]:
         except (DeployError, EngineUnavailableError) as error:
             return error.message
 
-    told = threads.each(ask, projects, at_once=len(projects))
-    answers = dict(zip(projects, told, strict=True))
-    found: list[Row] = []
+    each_answer = threads.each(ask, projects, at_once=len(projects))
+    answers = dict(zip(projects, each_answer, strict=True))
+    rows_now: list[Row] = []
     for name in names:
-        found += _stack(name, site.stacks[name].host, deployed[name], answers, against)
-    return found
+        rows_now += _stack(name, site.stacks[name].host, deployed[name], answers, against)
+    return rows_now
 
 
 def _stack(
@@ -124,11 +124,11 @@ def watch(
     """Look again and again; the wait begins when a look has ended, so that none is hurried."""
     wait = interval
     while not site.cancel.is_set():
-        found = survey(site, against)
+        rows_now = survey(site, against)
         if site.cancel.is_set():
             return
-        show(found)
-        lost = any(row.condition == UNREACHABLE for row in found)
+        show(rows_now)
+        lost = any(row.condition == UNREACHABLE for row in rows_now)
         wait = min(max(_LONGEST_WAIT, interval), wait * 2) if lost else interval
         site.clock.wait(site.cancel, wait)
 
@@ -139,45 +139,45 @@ class _Drawn(Struct):
     draw: Draw
     site: Site
 
-    def __call__(self, found: Sequence[Row]) -> None:
+    def __call__(self, rows_now: Sequence[Row]) -> None:
         now = self.site.clock.now()
-        lines = [TableLine(_cells(row, now), _style(row), urgent=not row.well) for row in found]
-        bad = sum(not row.well for row in found)
+        lines = [TableLine(_cells(row, now), _style(row), urgent=not row.well) for row in rows_now]
+        bad = sum(not row.well for row in rows_now)
         state = f"{counted(bad, 'row')} not well" if bad else "all is well"
-        if all(row.condition == NOT_DEPLOYED for row in found):
+        if all(row.condition == NOT_DEPLOYED for row in rows_now):
             state = "nothing is deployed"
         self.draw(lines, f"{_time(now)}  {state}; ctrl-C ends this")
 
 
-class Told(Struct):
+class ChangeLog(Struct):
     """In a log or a pipe: the table once, and then a line for each change."""
 
     site: Site
     as_json: bool
     before: Sequence[Row] | None = None
 
-    def __call__(self, found: Sequence[Row]) -> None:
+    def __call__(self, rows_now: Sequence[Row]) -> None:
         now = self.site.clock.now()
         if self.as_json:
-            if found != self.before:
-                write_line(sys.stdout, json.dumps([row.as_json() for row in found]))
+            if rows_now != self.before:
+                write_line(sys.stdout, json.dumps([row.as_json() for row in rows_now]))
         elif self.before is None:
-            _show(found, now, as_json=False)
+            _show(rows_now, now, as_json=False)
         else:
-            for change in changes(self.before, found):
+            for change in changes(self.before, rows_now):
                 write_line(sys.stdout, f"{_time(now)} {change}")
         sys.stdout.flush()
-        self.before = found
+        self.before = rows_now
 
 
 # --- showing ------------------------------------------------------------------------------------
 
 
-def _show(found: Sequence[Row], now: float, *, as_json: bool) -> None:
+def _show(rows_now: Sequence[Row], now: float, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps([row.as_json() for row in found], indent=2) + "\n")
+        print_json([row.as_json() for row in rows_now])
         return
-    for line in columns([COLUMNS, *(_cells(row, now) for row in found)]):
+    for line in columns([COLUMNS, *(_cells(row, now) for row in rows_now)]):
         sys.stdout.write(line + "\n")
 
 

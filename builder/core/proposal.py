@@ -80,7 +80,7 @@ def find_groups(images: Sequence[FoundImage]) -> tuple[FoundGroup, ...]:
     members: dict[PurePosixPath, list[FoundImage]] = {}
     for image in images:
         members.setdefault(_group_folder(image.folder, versions), []).append(image)
-    groups = [_group(path, found, versions) for path, found in _joined(members, versions).items()]
+    groups = [_group(path, inside, versions) for path, inside in _joined(members, versions).items()]
     judged = _without_clashes(_without_overlap(groups))
     return tuple(sorted((_with_tag(group, used) for group in judged), key=lambda g: g.path))
 
@@ -108,7 +108,7 @@ def _joined(
     top = PurePosixPath()
     if top not in members or any(_version_and_commit(path, versions) for path in members):
         return dict(members)
-    return {top: [image for found in members.values() for image in found]}
+    return {top: [image for inside in members.values() for image in inside]}
 
 
 def _version_and_commit(path: PurePosixPath, versions: Collection[str]) -> tuple[str, ...]:

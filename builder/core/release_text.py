@@ -8,54 +8,54 @@ from typing import Any
 
 from builder.core.difference import Difference, short
 from builder.core.release import LATEST, NIGHTLY, Release
-from builder.core.retention import EngineSweep, Found, Shelved, Sweep, moment
+from builder.core.retention import EngineSweep, Shelved, StoredManifest, Sweep, moment
 from builder.core.text import clean, columns, counted, size
 
 _KEY_DIGITS = 12
 
 
-def listing_lines(shelf: Sequence[Shelved]) -> list[str]:
+def listing_lines(releases: Sequence[Shelved]) -> list[str]:
     head = ("RELEASE", "COMMIT", "CREATED", "IMAGES", "MISSING", "ALSO")
     rows = [
         (
-            one.release.tag,
-            one.release.commit[:7],
-            _day(one.release.created),
-            str(len(one.release.images)),
-            str(len(one.release.missing)) if one.release.missing else "-",
-            ", ".join(one.other_tags),
+            stored.release.tag,
+            stored.release.commit[:7],
+            _day(stored.release.created),
+            str(len(stored.release.images)),
+            str(len(stored.release.missing)) if stored.release.missing else "-",
+            ", ".join(stored.other_tags),
         )
-        for one in shelf
+        for stored in releases
     ]
     return columns([head, *rows], right=(3, 4))
 
 
-def listing_json(shelf: Sequence[Shelved]) -> list[dict[str, object]]:
+def listing_json(releases: Sequence[Shelved]) -> list[dict[str, object]]:
     return [
         {
-            "tag": one.release.tag,
-            "commit": one.release.commit,
-            "branch": one.release.branch,
-            "created": one.release.created,
-            "dirty": one.release.dirty,
-            "images": len(one.release.images),
-            "missing": sorted(one.release.missing),
-            "digest": one.digest,
-            "latest": LATEST in one.tags,
-            "nightly": NIGHTLY in one.tags,
-            "tags": list(one.tags),
+            "tag": stored.release.tag,
+            "commit": stored.release.commit,
+            "branch": stored.release.branch,
+            "created": stored.release.created,
+            "dirty": stored.release.dirty,
+            "images": len(stored.release.images),
+            "missing": sorted(stored.release.missing),
+            "digest": stored.digest,
+            "latest": LATEST in stored.tags,
+            "nightly": NIGHTLY in stored.tags,
+            "tags": list(stored.tags),
         }
-        for one in shelf
+        for stored in releases
     ]
 
 
 def _bases(release: Release) -> dict[str, list[str]]:
     """Every external base and the digests that the images were built on: one, if all is well."""
-    found: dict[str, set[str]] = {}
+    bases: dict[str, set[str]] = {}
     for image in release.images.values():
         for text, digest in image.inputs.bases.items():
-            found.setdefault(text, set()).add(digest)
-    return {text: sorted(found[text]) for text in sorted(found)}
+            bases.setdefault(text, set()).add(digest)
+    return {text: sorted(bases[text]) for text in sorted(bases)}
 
 
 def release_lines(release: Release, where: str) -> list[str]:
@@ -96,36 +96,37 @@ def release_json(release: Release) -> dict[str, Any]:
     return {**document, "bases": _bases(release)}
 
 
-def difference_lines(found: Difference) -> list[str]:
+def difference_lines(difference: Difference) -> list[str]:
     rows = [
-        *(("added", image.name, image.tag) for image in found.added),
-        *(("removed", image.name, image.tag) for image in found.removed),
-        *(("changed", one.new.name, "; ".join(one.reasons)) for one in found.changed),
-        *(("missing", name, clean(why)) for name, why in sorted(found.missing.items())),
+        *(("added", image.name, image.tag) for image in difference.added),
+        *(("removed", image.name, image.tag) for image in difference.removed),
+        *(("changed", change.new.name, "; ".join(change.reasons)) for change in difference.changed),
+        *(("missing", name, clean(why)) for name, why in sorted(difference.missing.items())),
     ]
     counts = (
-        f"{found.old} → {found.new}: {len(found.added)} added, {len(found.removed)} removed,"
-        f" {len(found.changed)} changed, {len(found.unchanged)} unchanged"
+        f"{difference.old} → {difference.new}: {len(difference.added)} added,"
+        f" {len(difference.removed)} removed, {len(difference.changed)} changed,"
+        f" {len(difference.unchanged)} unchanged"
     )
     return [*(columns(rows) if rows else ()), counts]
 
 
-def difference_json(found: Difference) -> dict[str, object]:
+def difference_json(difference: Difference) -> dict[str, object]:
     return {
-        "old": found.old,
-        "new": found.new,
-        "added": {image.name: image.digest for image in found.added},
-        "removed": {image.name: image.digest for image in found.removed},
+        "old": difference.old,
+        "new": difference.new,
+        "added": {image.name: image.digest for image in difference.added},
+        "removed": {image.name: image.digest for image in difference.removed},
         "changed": {
-            one.new.name: {
-                "old": one.old.digest,
-                "new": one.new.digest,
-                "reasons": list(one.reasons),
+            change.new.name: {
+                "old": change.old.digest,
+                "new": change.new.digest,
+                "reasons": list(change.reasons),
             }
-            for one in found.changed
+            for change in difference.changed
         },
-        "unchanged": list(found.unchanged),
-        "missing": dict(found.missing),
+        "unchanged": list(difference.unchanged),
+        "missing": dict(difference.missing),
     }
 
 
@@ -137,28 +138,28 @@ def _day(text: str) -> str:
 # --- prune --------------------------------------------------------------------------------------
 
 
-def prune_lines(address: str, found: Sweep, local: EngineSweep, *, deleted: bool) -> list[str]:
+def prune_lines(address: str, sweep: Sweep, local: EngineSweep, *, deleted: bool) -> list[str]:
     verb = "deleted" if deleted else "would be deleted"
     rows = [
         (
-            "keep" if verdict.why else "delete",
-            verdict.shelved.release.tag,
-            f"{verdict.shelved.release.created[:10]}",
-            verdict.why,
+            "keep" if judged.why else "delete",
+            judged.shelved.release.tag,
+            f"{judged.shelved.release.created[:10]}",
+            judged.why,
         )
-        for verdict in found.releases
+        for judged in sweep.releases
     ]
     lines = [*columns(rows), ""] if rows else [f"there is no release in {address}", ""]
     lines.append(
-        f"registry {address}: {counted(len(found.gone), 'release')} and"
-        f" {counted(len(_images(found)), 'image')} {verb}, {counted(found.kept, 'manifest')} kept;"
-        f" {size(found.freed)} of blobs that nothing here needs any more"
+        f"registry {address}: {counted(len(sweep.gone), 'release')} and"
+        f" {counted(len(_images(sweep)), 'image')} {verb}, {counted(sweep.kept, 'manifest')} kept;"
+        f" {size(sweep.freed)} of blobs that nothing here needs any more"
     )
-    if found.unexplained:
-        one = found.unexplained[0]
+    if sweep.unexplained:
+        example = sweep.unexplained[0]
         lines.append(
-            f"note: {counted(len(found.unexplained), 'image')} stay because of a tag that no"
-            f" release explains, such as {one.path}:{_odd(one)}"
+            f"note: {counted(len(sweep.unexplained), 'image')} stay because of a tag that no"
+            f" release explains, such as {example.path}:{_odd(example)}"
         )
     if local.note:
         lines.append(f"engine: not looked at: {local.note}")
@@ -170,44 +171,43 @@ def prune_lines(address: str, found: Sweep, local: EngineSweep, *, deleted: bool
     return lines
 
 
-def _images(found: Sweep) -> tuple[Found, ...]:
-    gone = {shelved.digest for shelved in found.gone}
-    return tuple(one for one in found.delete if one.digest not in gone)
+def _images(sweep: Sweep) -> tuple[StoredManifest, ...]:
+    gone = {shelved.digest for shelved in sweep.gone}
+    return tuple(manifest for manifest in sweep.delete if manifest.digest not in gone)
 
 
-def _odd(one: Found) -> str:
-    return next((tag for tag in one.tags if not tag.startswith("key-")), one.tags[0])
+def _odd(manifest: StoredManifest) -> str:
+    return next((tag for tag in manifest.tags if not tag.startswith("key-")), manifest.tags[0])
 
 
 def prune_json(
-    found: Sweep, local: EngineSweep, freed: int | None, *, deleted: bool
+    sweep: Sweep, local: EngineSweep, freed: int | None, *, deleted: bool
 ) -> dict[str, object]:
     return {
         "deleted": deleted,
         "releases": [
             {
-                "tag": verdict.shelved.release.tag,
-                "digest": verdict.shelved.digest,
-                "keep": bool(verdict.why),
-                "why": verdict.why,
+                "tag": judged.shelved.release.tag,
+                "digest": judged.shelved.digest,
+                "keep": bool(judged.why),
+                "why": judged.why,
             }
-            for verdict in found.releases
+            for judged in sweep.releases
         ],
-        "manifests": [
-            {"repository": one.path, "digest": one.digest, "tags": list(one.tags)}
-            for one in found.delete
-        ],
-        "kept_manifests": found.kept,
-        "unexplained": [
-            {"repository": one.path, "digest": one.digest, "tags": list(one.tags)}
-            for one in found.unexplained
-        ],
-        "freed_bytes": found.freed,
+        "manifests": [_manifest_json(manifest) for manifest in sweep.delete],
+        "kept_manifests": sweep.kept,
+        "unexplained": [_manifest_json(manifest) for manifest in sweep.unexplained],
+        "freed_bytes": sweep.freed,
         "collected_bytes": freed,
         "engine": {
             "note": local.note,
-            "images": [{"id": one.id, "tags": list(one.tags)} for one in local.delete],
+            "images": [{"id": image.id, "tags": list(image.tags)} for image in local.delete],
             "kept": local.kept,
             "freed_bytes": local.freed,
         },
     }
+
+
+def _manifest_json(manifest: StoredManifest) -> dict[str, object]:
+    tags = list(manifest.tags)
+    return {"repository": manifest.path, "digest": manifest.digest, "tags": tags}

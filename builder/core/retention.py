@@ -62,7 +62,7 @@ class Shelved(Struct, frozen=True, kw_only=True):
         return tuple(tag for tag in self.tags if tag != self.release.tag)
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class StoredManifest(Struct, frozen=True, kw_only=True):
     """A manifest of a repository, with what it names; ``made`` is when it was built, if known."""
 
     path: str
@@ -78,7 +78,7 @@ class Found(Struct, frozen=True, kw_only=True):
         return self.path, self.digest
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class JudgedRelease(Struct, frozen=True, kw_only=True):
     """A release, and why it is kept: "" if it goes."""
 
     shelved: Shelved
@@ -91,11 +91,11 @@ class Sweep(Struct, frozen=True, kw_only=True):
     ``unexplained`` are manifests that stay because of a tag that is neither ours nor a release's.
     """
 
-    releases: tuple[Verdict, ...]
-    delete: tuple[Found, ...]
+    releases: tuple[JudgedRelease, ...]
+    delete: tuple[StoredManifest, ...]
     kept: int
     freed: int
-    unexplained: tuple[Found, ...] = ()
+    unexplained: tuple[StoredManifest, ...] = ()
 
     @property
     def gone(self) -> tuple[Shelved, ...]:
@@ -143,7 +143,7 @@ def judge(
     made: Mapping[Place, datetime],
     policy: Policy,
     deployed: Mapping[str, Sequence[str]] | None = None,
-) -> tuple[Verdict, ...]:
+) -> tuple[JudgedRelease, ...]:
     """Which releases stay; ``made`` says when images were built.
 
     A release is as young as the youngest of its images: it may have been made of an old commit.
@@ -164,7 +164,7 @@ def judge(
             reasons.append(f"deployed: {', '.join(sorted(set(places)))}")
         if reasons:
             why = ", ".join(reasons)
-        verdicts.append(Verdict(shelved=one, why=why))
+        verdicts.append(JudgedRelease(shelved=one, why=why))
     return tuple(verdicts)
 
 
@@ -200,7 +200,11 @@ def _age(release: Release, made: Mapping[Place, datetime]) -> datetime | None:
 
 
 def sweep(
-    verdicts: Sequence[Verdict], found: Sequence[Found], policy: Policy, *, shelf: str
+    verdicts: Sequence[JudgedRelease],
+    found: Sequence[StoredManifest],
+    policy: Policy,
+    *,
+    shelf: str,
 ) -> Sweep:
     """What goes with the releases that go; ``shelf`` is the repository of the releases themselves.
 
@@ -234,7 +238,7 @@ def sweep(
     )
 
 
-def _named(verdicts: Iterable[Verdict]) -> tuple[set[Place], dict[Place, set[str]]]:
+def _named(verdicts: Iterable[JudgedRelease]) -> tuple[set[Place], dict[Place, set[str]]]:
     """What the releases that stay name; and what those that go name, with the tags of it."""
     needed: set[Place] = set()
     explained: dict[Place, set[str]] = {}
@@ -248,7 +252,7 @@ def _named(verdicts: Iterable[Verdict]) -> tuple[set[Place], dict[Place, set[str
     return needed, explained
 
 
-def _is_ours(tag: str, one: Found, explained: Mapping[Place, set[str]]) -> bool:
+def _is_ours(tag: str, one: StoredManifest, explained: Mapping[Place, set[str]]) -> bool:
     if _KEY.fullmatch(tag) or tag in explained.get(one.place, ()):
         return True
     # An image that many releases shared outlives some of them, and a run may have been cut off
@@ -256,12 +260,12 @@ def _is_ours(tag: str, one: Found, explained: Mapping[Place, set[str]]) -> bool:
     return bool(_RELEASE_TAG.fullmatch(tag)) and any(map(_KEY.fullmatch, one.tags))
 
 
-def _children(found: Iterable[Found]) -> set[Place]:
+def _children(found: Iterable[StoredManifest]) -> set[Place]:
     return {(one.path, child) for one in found for child in one.children}
 
 
 def _with_what_hangs_on_it(
-    found: Sequence[Found], delete: set[Place], needed: set[Place]
+    found: Sequence[StoredManifest], delete: set[Place], needed: set[Place]
 ) -> set[Place]:
     """The same with signatures and the like, and with the parts of indexes that nobody else has."""
     going = set(delete)
@@ -280,7 +284,7 @@ def _is_prefix(path: str, start: str, hexes: set[Place]) -> bool:
     return any(where == path and digits.startswith(start) for where, digits in hexes)
 
 
-def _freed(found: Sequence[Found], going: set[Place]) -> int:
+def _freed(found: Sequence[StoredManifest], going: set[Place]) -> int:
     """Of blobs and manifests that nothing that stays needs, each counted once."""
     needed = {
         digest for one in found if one.place not in going for digest in (*one.blobs, one.digest)
@@ -295,7 +299,7 @@ def _freed(found: Sequence[Found], going: set[Place]) -> int:
 
 
 def sweep_engine(
-    verdicts: Iterable[Verdict], images: Sequence[KeptImage], policy: Policy
+    verdicts: Iterable[JudgedRelease], images: Sequence[KeptImage], policy: Policy
 ) -> EngineSweep:
     """The engine's images that go: of no release that stays, unused, and not young."""
     kept = [verdict.shelved.release for verdict in verdicts if verdict.why]

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any
+
+from msgspec import Struct
 
 from builder.core.errors import Location
 from builder.core.events import Event, ImageResult, Outcome, StepId, Summary
@@ -112,69 +113,88 @@ def _kind(value: Event | Outcome) -> str:
 # --- a report that was read -------------------------------------------------------------------
 
 
-def report_text(report: Mapping[str, Any], *, bad_only: bool = False) -> str:
+class ReportedImage(Struct, kw_only=True):
+    """What a report says of one image; all of it may be missing in one of another version."""
+
+    action: str | None = None
+    status: str | None = None
+    seconds: float | None = None
+    size: int | None = None
+    pushed_bytes: int | None = None
+    digest: str | None = None
+    error: str | None = None
+    log: str | None = None
+
+
+class RunReport(Struct, kw_only=True):
+    """A report that was read, whichever version of ocbuild wrote it."""
+
+    images: dict[str, ReportedImage]
+    run_id: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    status: str | None = None
+    started: str | None = None
+    seconds: float | None = None
+    bound_seconds: float | None = None
+    release: str | None = None
+    error: str | None = None
+
+
+def report_text(report: RunReport, *, bad_only: bool = False) -> str:
     """A row for each image, what failed and why, and how it ended; no newline at the end."""
-    images: Mapping[str, Mapping[str, Any]] = report.get("images") or {}
-    shown = {name: one for name, one in images.items() if not bad_only or one.get("status") != "ok"}
+    images = report.images
+    shown = {name: image for name, image in images.items() if not bad_only or image.status != "ok"}
     parts = [
         "\n".join(_head(report)),
         "\n".join(_table(shown)),
-        *("\n".join(_failure(name, one)) for name, one in images.items() if one.get("error")),
-        "\n".join(_foot(report, images)),
+        *("\n".join(_failure(name, image)) for name, image in images.items() if image.error),
+        "\n".join(_foot(report)),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _head(report: Mapping[str, Any]) -> Iterator[str]:
-    if run := report.get("run_id"):
-        dirty = ", with uncommitted edits" if report.get("dirty") else ""
-        yield f"run {clean(str(run))}, commit {clean(str(report.get('commit') or '-'))}{dirty}"
-        yield f"started {clean(str(report.get('started') or '-'))}"
+def _head(report: RunReport) -> Iterator[str]:
+    if report.run_id:
+        dirty = ", with uncommitted edits" if report.dirty else ""
+        yield f"run {clean(report.run_id)}, commit {clean(report.commit or '-')}{dirty}"
+        yield f"started {clean(report.started or '-')}"
 
 
-def _table(images: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _table(images: Mapping[str, ReportedImage]) -> Iterator[str]:
     rows = [
         (
             clean(name),
-            _cell(one, "action"),
-            "FAILED" if one.get("status") == "failed" else _cell(one, "status"),
-            duration(float(one["seconds"])) if one.get("seconds") else "-",
-            _size(one.get("size")),
-            _size(one.get("pushed_bytes")),
-            str(one.get("digest") or "")[_DIGEST] or "-",
+            clean(image.action or "-"),
+            "FAILED" if image.status == "failed" else clean(image.status or "-"),
+            duration(image.seconds) if image.seconds else "-",
+            size(image.size) if image.size else "-",
+            size(image.pushed_bytes) if image.pushed_bytes else "-",
+            clean((image.digest or "")[_DIGEST]) or "-",
         )
-        for name, one in images.items()
+        for name, image in images.items()
     ]
     if rows:
         head = ("image", "action", "status", "time", "size", "pushed", "digest")
         yield from columns([head, *rows], right=(3, 4, 5))
 
 
-def _cell(one: Mapping[str, Any], key: str) -> str:
-    return clean(str(one.get(key) or "-"))
+def _failure(name: str, image: ReportedImage) -> Iterator[str]:
+    yield f"{clean(name)}: {clean(image.error or '')}"
+    if image.log:
+        yield f"log:  {clean(image.log)}"
 
 
-def _size(value: object) -> str:
-    return size(value) if isinstance(value, int) and value else "-"
-
-
-def _failure(name: str, one: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{clean(name)}: {clean(str(one['error']))}"
-    if one.get("log"):
-        yield f"log:  {clean(str(one['log']))}"
-
-
-def _foot(report: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    if error := report.get("error"):
-        yield from (clean(line) for line in str(error).splitlines())
-    counts = Counter(str(one.get("status")) for one in images.values())
-    told = ", ".join(f"{count} {clean(status)}" for status, count in counts.most_common())
-    line = f"{clean(str(report.get('status') or 'unknown'))}: {counted(len(images), 'image')}"
-    line += f" ({told})" if told else ""
-    if seconds := report.get("seconds"):
-        line += f" in {duration(float(seconds))}"
-    if bound := report.get("bound_seconds"):
-        line += f", of which {duration(float(bound))} were needed at the least"
+def _foot(report: RunReport) -> Iterator[str]:
+    yield from (clean(line) for line in (report.error or "").splitlines())
+    counts = Counter(str(image.status) for image in report.images.values())
+    statuses = ", ".join(f"{count} {clean(status)}" for status, count in counts.most_common())
+    line = f"{clean(report.status or 'unknown')}: {counted(len(report.images), 'image')}"
+    line += f" ({statuses})" if statuses else ""
+    if report.seconds:
+        line += f" in {duration(report.seconds)}"
+    if report.bound_seconds:
+        line += f", of which {duration(report.bound_seconds)} were needed at the least"
     yield line
-    if release := report.get("release"):
-        yield f"published {clean(str(release))}"
+    if report.release:
+        yield f"published {clean(report.release)}"

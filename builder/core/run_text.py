@@ -84,7 +84,7 @@ def failure_line(failed: Failed) -> str:
 
 
 class RunLines:
-    """Turns events into lines; what is only a consequence of another line is told once."""
+    """Turns events into lines; what only follows from another line is left out."""
 
     def __init__(self) -> None:
         self._width = 0
@@ -164,15 +164,15 @@ def last_line(summary: Summary) -> str:
     counts: Counter[str] = Counter(_word(result) for result in results)
     order = [*_DONE.values(), "failed", "blocked", "skipped", "interrupted"]
     parts = [f"{counts[word]} {word}" for word in order if counts[word]]
-    told = ", ".join(parts) or "nothing to do"
+    text = ", ".join(parts) or "nothing to do"
     optional = sum(r.optional and r.status is not ImageStatus.OK for r in results)
     if optional:
-        told += f" ({optional} of them optional)"
+        text += f" ({optional} of them optional)"
     if summary.release:
-        told += f"; published {clean(summary.release)}"
+        text += f"; published {clean(summary.release)}"
     elif summary.exit_code and not any(result.refs for result in results):
-        told += "; nothing was published"
-    return f"{summary.status}: {told}; exit code {summary.exit_code}"
+        text += "; nothing was published"
+    return f"{summary.status}: {text}; exit code {summary.exit_code}"
 
 
 def _word(result: ImageResult) -> str:

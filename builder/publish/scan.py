@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from builder.core.reference import Reference
-from builder.core.retention import Found, Shelved, moment
+from builder.core.retention import Shelved, StoredManifest, moment
 from builder.publish.home import Home
 from builder.registry.content import Manifest
 from builder.registry.faults import ForbiddenError, NotFoundError, RegistryError, UnauthorisedError
@@ -34,7 +34,7 @@ def repositories(home: Home, shelf: Iterable[Shelved]) -> list[str]:
     return sorted(found)
 
 
-def scan(home: Home, paths: Iterable[str]) -> list[Found]:
+def scan(home: Home, paths: Iterable[str]) -> list[StoredManifest]:
     """Every manifest that has a tag, and the parts of indexes, each repository for itself."""
     tags = [
         place.with_tag(tag)
@@ -47,11 +47,11 @@ def scan(home: Home, paths: Iterable[str]) -> list[Found]:
         if head is not None:
             named.setdefault((reference.path, head.digest), []).append(reference.tag)
 
-    def read(place: tuple[str, str]) -> list[Found]:
+    def read(place: tuple[str, str]) -> list[StoredManifest]:
         path, digest = place
         return list(_read(home, home.at(path), digest, tuple(named[place])))
 
-    found: dict[tuple[str, str], Found] = {}
+    found: dict[tuple[str, str], StoredManifest] = {}
     for one in (one for several in each(read, sorted(named)) for one in several):
         # A part of an index may have a tag of its own.
         if one.tags or one.place not in found:
@@ -66,7 +66,9 @@ def _tags(home: Home, place: Reference) -> list[tuple[Reference, str]]:
         return []
 
 
-def _read(home: Home, place: Reference, digest: str, tags: tuple[str, ...]) -> Iterator[Found]:
+def _read(
+    home: Home, place: Reference, digest: str, tags: tuple[str, ...]
+) -> Iterator[StoredManifest]:
     try:
         manifest = home.registry.manifest(place.at(digest))
     except NotFoundError:
@@ -74,7 +76,7 @@ def _read(home: Home, place: Reference, digest: str, tags: tuple[str, ...]) -> I
     parts = [part for child in manifest.manifests for part in _read(home, place, child.digest, ())]
     yield from parts
     made = [part.made for part in parts if part.made is not None]
-    yield Found(
+    yield StoredManifest(
         path=place.path,
         digest=digest,
         size=len(manifest.body),

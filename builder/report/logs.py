@@ -48,7 +48,7 @@ def open_logs(log_dir: Path) -> Iterator[Report]:
 
     """
     logs = _Logs(log_dir)
-    with _told(log_dir):
+    with _writing(log_dir):
         log_dir.mkdir(parents=True, exist_ok=True)
     try:
         yield logs
@@ -97,7 +97,7 @@ class _Logs:
             raise _unwritable(self._log_dir, error) from error
 
     def close(self) -> None:
-        with _told(self._log_dir), contextlib.ExitStack() as stack:
+        with _writing(self._log_dir), contextlib.ExitStack() as stack:
             for log in self._open.values():
                 stack.callback(log.end, "")
             self._open.clear()
@@ -129,8 +129,8 @@ class _Logs:
             return
         if isinstance(event.outcome, Failed) and event.outcome.hint:
             log.write(f"== hint: {event.outcome.hint}\n")
-        told = f"{outcome_text(event.outcome)} after {duration(event.seconds)}"
-        log.end(f"== {event.step}: {told}\n")
+        end = f"{outcome_text(event.outcome)} after {duration(event.seconds)}"
+        log.end(f"== {event.step}: {end}\n")
 
     def _line(self, step: StepId, line: str) -> None:
         # What comes after the end of its step comes from work that was left behind.
@@ -144,7 +144,7 @@ def _time(at: int) -> str:
 
 
 @contextlib.contextmanager
-def _told(log_dir: Path) -> Iterator[None]:
+def _writing(log_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TextIO
 
@@ -24,6 +25,7 @@ from builder.core.events import (
 )
 from builder.core.run_json import event_json
 from builder.core.run_text import RunLines, last_line, outcome_text, summary_text
+from builder.core.text import clean
 from builder.system.clock import Clock
 
 
@@ -136,3 +138,13 @@ def write_line(stream: TextIO, line: str) -> None:
     encoding = stream.encoding or "utf-8"
     stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
     stream.flush()
+
+
+def print_json(value: object) -> None:
+    """Write a document for scripts to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines to standard output; foreign text in them is made harmless."""
+    sys.stdout.write("".join(f"{clean(line)}\n" for line in lines))

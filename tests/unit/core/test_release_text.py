@@ -23,12 +23,12 @@ from builder.core.release_text import (
 )
 from builder.core.retention import (
     EngineSweep,
-    Found,
+    JudgedRelease,
     KeptImage,
     Policy,
     Shelved,
+    StoredManifest,
     Sweep,
-    Verdict,
     sweep_engine,
 )
 
@@ -114,16 +114,16 @@ def test_a_difference_counts_what_changed_and_says_why() -> None:
 
 SWEEP = Sweep(
     releases=(
-        Verdict(shelved=shelved("abc", "latest"), why="latest"),
-        Verdict(shelved=Shelved(release=release("old"), digest="sha256:o", tags=("old",))),
+        JudgedRelease(shelved=shelved("abc", "latest"), why="latest"),
+        JudgedRelease(shelved=Shelved(release=release("old"), digest="sha256:o", tags=("old",))),
     ),
     delete=(
-        Found(path="acme/release", digest="sha256:o", size=1),
-        Found(path="acme/nova", digest="sha256:n", size=2, tags=("1.0-abc",)),
+        StoredManifest(path="acme/release", digest="sha256:o", size=1),
+        StoredManifest(path="acme/nova", digest="sha256:n", size=2, tags=("1.0-abc",)),
     ),
     kept=3,
     freed=4_500,
-    unexplained=(Found(path="acme/x", digest="sha256:x", size=1, tags=("key-1", "mine")),),
+    unexplained=(StoredManifest(path="acme/x", digest="sha256:x", size=1, tags=("key-1", "mine")),),
 )
 
 
@@ -184,8 +184,8 @@ def stored(name: str, key: str = "f" * 64, *, ago: int = 100, in_use: bool = Fal
 def test_the_engine_loses_what_no_release_that_stays_names(image: KeptImage, goes: bool) -> None:  # noqa: FBT001
     old = release("old", image_of("nova", "2" * 64))
     verdicts = [
-        Verdict(shelved=shelved("abc"), why="latest"),
-        Verdict(shelved=Shelved(release=old, digest="sha256:o", tags=("old",))),
+        JudgedRelease(shelved=shelved("abc"), why="latest"),
+        JudgedRelease(shelved=Shelved(release=old, digest="sha256:o", tags=("old",))),
     ]
     policy = Policy(now=NOW, keep_commits=1, keep_days=14)
     swept = sweep_engine(verdicts, [image], policy)

@@ -9,7 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from builder.core.release import Inputs, Release, ReleasedImage
-from builder.core.retention import Found, Policy, Shelved, Sweep, Verdict, judge, moment, sweep
+from builder.core.retention import (
+    JudgedRelease,
+    Policy,
+    Shelved,
+    StoredManifest,
+    Sweep,
+    judge,
+    moment,
+    sweep,
+)
 
 NOW = datetime(2025, 6, 1, tzinfo=timezone.utc)
 SHELF = "acme/release"
@@ -58,8 +67,10 @@ def shelved(
     return Shelved(release=release, digest=f"sha256:{tag}", tags=(tag, *also))
 
 
-def found(path: str, digest: str, *tags: str, ago: float | None = 100, **blobs: int) -> Found:
-    return Found(
+def found(
+    path: str, digest: str, *tags: str, ago: float | None = 100, **blobs: int
+) -> StoredManifest:
+    return StoredManifest(
         path=path,
         digest=digest,
         size=10,
@@ -69,11 +80,13 @@ def found(path: str, digest: str, *tags: str, ago: float | None = 100, **blobs: 
     )
 
 
-def kept(verdicts: tuple[Verdict, ...]) -> dict[str, str]:
+def kept(verdicts: tuple[JudgedRelease, ...]) -> dict[str, str]:
     return {one.shelved.release.tag: one.why for one in verdicts if one.why}
 
 
-def swept(shelf: list[Shelved], manifests: list[Found], rule: Policy | None = None) -> Sweep:
+def swept(
+    shelf: list[Shelved], manifests: list[StoredManifest], rule: Policy | None = None
+) -> Sweep:
     rule = rule or policy()
     made = {one.place: one.made for one in manifests if one.made is not None}
     return sweep(judge(shelf, made, rule), manifests, rule, shelf=SHELF)

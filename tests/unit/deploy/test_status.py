@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from rich.console import Console
 
-from builder.commands.status import Told, survey, watch
+from builder.commands.status import ChangeLog, survey, watch
 from builder.core.errors import DeployError
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.core.settings.sections import Stack
@@ -283,7 +283,7 @@ def test_a_host_that_does_not_answer_hides_no_stack(tmp_path: Path) -> None:
 def test_a_watch_says_only_what_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engine = Pretend((document(), document("sync", SYNC, state=DONE)))
     here, clock = site(tmp_path, engine, looks=3)
-    told = Told(here, as_json=False)
+    told = ChangeLog(here, as_json=False)
 
     def show(found: Sequence[Row]) -> None:
         told(found)
@@ -305,7 +305,7 @@ def test_a_watch_in_json_is_a_line_for_each_change(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here, _ = site(tmp_path, Pretend((document(),)), looks=3)
-    watch(here, None, 1.0, Told(here, as_json=True))
+    watch(here, None, 1.0, ChangeLog(here, as_json=True))
     (line,) = capsys.readouterr().out.splitlines()
     assert {(row["service"], row["condition"]) for row in json.loads(line)} == {
         ("api", "healthy"),
