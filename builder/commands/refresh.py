@@ -7,17 +7,17 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
+from msgspec.structs import replace
+
 from builder.commands import refresh_show as show
 from builder.config.lock import Lock
 from builder.core.errors import PublishError, RevisionError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
-from builder.core.release import LATEST, Release
-from builder.core.renewal import next_suffix, renewal
-from builder.core.settings.config import LOCAL
-from builder.publish.home import Home, choose, open_home
+from builder.core.release import LATEST, NIGHTLY, Release
+from builder.core.renewal import Renewal, next_suffix, renewal
+from builder.publish.home import Home, choose, open_home, start_registry
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
-from builder.registry.embedded import EmbeddedRegistry
 from builder.system.clock import Clock, SystemClock
 from builder.system.files import state_dir
 from builder.tree.read import Tree, choose_images, read_tree
@@ -41,7 +41,7 @@ def refresh(
     clock = SystemClock()
     tree = read_tree(tree_options)
     among = frozenset(choose_images(tree, select_options).images)
-    _start_registry(tree, environ)
+    start_registry(tree.config, environ, _tell)
     with open_home(tree_options, environ) as home:
         found = check(
             choose(home, LATEST),
@@ -61,13 +61,20 @@ def refresh(
     _refuse_blindness(found)
     if options.dry_run or not found.verdict.stale:
         return 0
-    from builder.commands.build import build  # noqa: PLC0415 - a check needs no engine
+    from builder.commands.build import make, refuse_dirt  # noqa: PLC0415 - a check needs no engine
 
     _refuse_other_commit(tree, found.release)
     wanted = renewal(
         found.verdict, now=found.now, generations=found.release.generations, suffix=suffix
     )
-    return build(tree_options, select_options, options, environ, renewal=wanted)
+    if options.push:
+        refuse_dirt(tree, options)
+    selection = wanted.selection(tree.graph)
+    return make(_renamed(tree, wanted), selection, options, environ, wanted)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _suffix(home: Home, found: Check, clock: Clock) -> str:
@@ -99,10 +106,11 @@ def _refuse_other_commit(tree: Tree, release: Release) -> None:
         )
 
 
-def _start_registry(tree: Tree, environ: Mapping[str, str]) -> None:
-    if tree.config.project.registry != LOCAL:
-        return
-    embedded = EmbeddedRegistry(state=state_dir(environ))
-    if not embedded.status().running:
-        sys.stderr.write(f"starting the embedded registry at {embedded.address}\n")
-        embedded.start()
+def _renamed(tree: Tree, renewal: Renewal) -> Tree:
+    """The tree under the names of a refresh; one with edits moves no tag."""
+    moving = () if tree.dirty else (NIGHTLY,)
+    return replace(
+        tree,
+        tags={name: renewal.tag(tag) for name, tag in tree.tags.items()},
+        moving=dict.fromkeys(tree.moving, moving),
+    )

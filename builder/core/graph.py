@@ -95,6 +95,11 @@ class ImageGraph(Struct, frozen=True, dict=True):
     def children(self, name: str) -> tuple[str, ...]:
         return self._children[name]
 
+    def externals_of(self, names: Iterable[str]) -> frozenset[str]:
+        """The external bases of the given images and of all that they are built on."""
+        wanted = {*names, *self.ancestors(names)}
+        return frozenset(text for name in wanted for text in self.images[name].external)
+
     def ancestors(self, names: Iterable[str]) -> frozenset[str]:
         """All that the given images are built on, themselves left out unless one needs another."""
         return _reach(names, lambda name: self.images[name].parents)

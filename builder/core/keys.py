@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from builder.core.context import ReadContext
 from builder.core.dockerfile.model import Instruction, Stage
 from builder.core.image import Image
 from builder.core.release import Inputs
@@ -32,6 +33,60 @@ class FileIdentity(Struct, frozen=True, kw_only=True):
     mode: int
     link: str
     content: str
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """The key of an image, what it was made of, and the context that was read for it."""
+
+    key: str
+    inputs: Inputs
+    context: ReadContext
+
+
+def identify_image(
+    image: Image,
+    context: ReadContext,
+    *,
+    externals: Mapping[str, str],
+    parents: Mapping[str, str],
+    platform: str,
+    engine_class: str,
+    generation: int,
+    tests: Sequence[str],
+    redirects: Mapping[str, str],
+) -> Identity:
+    """Key and inputs of an image; ``externals``, ``parents`` and so on as for these."""
+    files = [
+        FileIdentity(
+            path=file.path,
+            kind=file.kind,
+            mode=file.mode,
+            link=file.link,
+            content=context.contents.get(file.path, ""),
+        )
+        for file in context.listing.files
+    ]
+    return Identity(
+        key=content_key(
+            image,
+            files=files,
+            externals=externals,
+            parents=parents,
+            platform=platform,
+            engine_class=engine_class,
+            generation=generation,
+        ),
+        inputs=inputs_of(
+            image,
+            files=files,
+            externals=externals,
+            platform=platform,
+            engine_class=engine_class,
+            tests=tests,
+            redirects=redirects,
+        ),
+        context=context,
+    )
 
 
 def content_key(

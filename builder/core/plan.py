@@ -29,21 +29,32 @@ class Action(str, Enum):
 class Decision(Struct, frozen=True, kw_only=True, tag_field="action"):
     """What happens to one image; each kind of decision adds the fields that it needs.
 
-    ``key`` is "" where it cannot be known yet, because a base has still to be fetched. ``refs`` are
-    the full references that the image gets, release tag first. ``selected`` is False for an
-    ancestor that is only there because a selected image is built on it.
+    ``key`` is "" where it cannot be known yet, because a base has still to be fetched. ``tag`` is
+    what the image is published under, ``moving`` the tags that are set last of all. ``selected`` is
+    False for an ancestor that is only there because a selected image is built on it.
     """
 
     image: str
     reasons: tuple[str, ...]
     key: str
-    refs: tuple[str, ...]
+    repository: Reference
+    tag: str
+    moving: tuple[str, ...] = ()
     selected: bool = True
     optional: bool = False
 
     @property
     def action(self) -> Action:
         return Action(self.__struct_config__.tag)
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """The full references that the image gets, release tag first."""
+        return tuple(str(self.repository.with_tag(tag)) for tag in (self.tag, *self.moving))
+
+    @property
+    def release(self) -> Reference:
+        return self.repository.with_tag(self.tag)
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -146,13 +157,15 @@ class AvailableImage(Struct, frozen=True, kw_only=True):
 class ImageFacts(Struct, frozen=True, kw_only=True):
     """What is known of one image before anything is done.
 
-    ``key`` is "" where it is not known; ``refs`` are what the image would be called; ``tested``: it
-    has tests to pass. ``available`` is where an image of this key is, and ``published`` what the
-    registry has of a selected image that is to be published; ``changes`` are why it has not.
+    ``key`` is "" where it is not known; ``tag`` and ``moving`` are the tags that it would have;
+    ``tested``: it has tests to pass. ``available`` is where an image of this key is, ``published``
+    what the registry has of a selected image that is to be published; ``changes`` are why it has
+    not.
     """
 
     key: str
-    refs: tuple[str, ...]
+    tag: str
+    moving: tuple[str, ...] = ()
     optional: bool = False
     tested: bool = False
     available: AvailableImage | None = None
@@ -221,57 +234,46 @@ def wanted(facts: RunFacts) -> tuple[str, ...]:
 
 
 def _decision(facts: RunFacts, making: _Making, name: str) -> Decision:
-    image, selected = facts.images[name], name in facts.selection.because
-    optional, key, refs = image.optional, image.key, image.refs
-    because = _reasons(facts, making, name)
+    kind: type[Decision]
+    own: dict[str, object]
     if facts.is_there(name):
-        digest = image.published.digest if image.published else ""
-        reference = _reference(facts, name)
-        if selected and image.published and not image.published.tagged:
-            return Retag(
-                image=name,
-                reasons=because,
-                key=key,
-                refs=refs,
-                optional=optional,
-                reference=reference,
-                digest=digest,
-            )
-        return Reuse(
-            image=name,
-            reasons=because,
-            key=key,
-            refs=refs,
-            selected=selected,
-            optional=optional,
-            reference=reference,
-            image_id=image.available.image_id if image.available and not digest else "",
-            digest=digest,
-        )
-    parents = making.parents(name)
-    if making.is_assembled(name):
-        in_engine = not facts.push or making.is_needed(name) or image.tested
-        return Assemble(
-            image=name,
-            reasons=because,
-            key=key,
-            refs=refs,
-            selected=selected,
-            optional=optional,
-            above=parents,
-            pushed=making.built_parents(name),
-            in_engine=in_engine,
-            bare=not in_engine and not facts.graph.children(name) and _has_layers(facts, name),
-        )
-    return Build(
-        image=name,
-        reasons=because,
-        key=key,
-        refs=refs,
-        selected=selected,
-        optional=optional,
-        above=parents,
-    )
+        kind, own = _taken(facts, name)
+    elif making.is_assembled(name):
+        kind, own = Assemble, _assembling(facts, making, name)
+    else:
+        kind, own = Build, {"above": making.parents(name)}
+    image = facts.images[name]
+    common = {
+        "image": name,
+        "reasons": _reasons(facts, making, name),
+        "key": image.key,
+        "repository": facts.graph[name].repository,
+        "tag": image.tag,
+        "moving": image.moving,
+        "selected": name in facts.selection.because,
+        "optional": image.optional,
+    }
+    return kind(**common, **own)  # type: ignore[arg-type]
+
+
+def _taken(facts: RunFacts, name: str) -> tuple[type[Decision], dict[str, object]]:
+    """What is there already: all of it, or all but its tags."""
+    image, reference = facts.images[name], _reference(facts, name)
+    if image.published is not None:
+        kind = Reuse if image.published.tagged else Retag
+        return kind, {"reference": reference, "digest": image.published.digest}
+    image_id = image.available.image_id if image.available else ""
+    return Reuse, {"reference": reference, "image_id": image_id}
+
+
+def _assembling(facts: RunFacts, making: _Making, name: str) -> dict[str, object]:
+    in_engine = not facts.push or making.is_needed(name) or facts.images[name].tested
+    return {
+        "above": making.parents(name),
+        "pushed": making.built_parents(name),
+        "in_engine": in_engine,
+        "bare": not in_engine and not facts.graph.children(name) and _has_layers(facts, name),
+    }
 
 
 def _reference(facts: RunFacts, name: str) -> str:

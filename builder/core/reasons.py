@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from builder.core.difference import input_changes
+from builder.core.graph import ImageGraph
 from builder.core.release import Inputs, Release
 from builder.core.stale import Staleness
 
@@ -59,6 +60,29 @@ def not_published(
         reasons.append("a refresh makes it anew")
     reasons += [f"parent {parent} is rebuilt" for parent in parents if parent not in published]
     return tuple(reasons or ["not in the registry"])
+
+
+def changes(
+    graph: ImageGraph,
+    names: Iterable[str],
+    last: Release | None,
+    inputs: Mapping[str, Inputs],
+    *,
+    generations: Mapping[str, int],
+    published: Collection[str],
+) -> dict[str, tuple[str, ...]]:
+    """Why the registry does not have these images."""
+    return {
+        name: not_published(
+            name,
+            last,
+            inputs.get(name),
+            generation=generations.get(name, 0),
+            parents=graph[name].parents,
+            published=published,
+        )
+        for name in names
+    }
 
 
 def needs_engine(obstacle: str) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 
 from builder.core import reasons
+from builder.core.bases import Pin
+from builder.core.graph import ImageGraph
+from builder.core.select import Selection
 from builder.core.stale import Verdict
 
 
@@ -29,6 +32,16 @@ class Renewal(Struct, frozen=True, kw_only=True):
     @property
     def images(self) -> frozenset[str]:
         return frozenset((*self.stale, *self.above))
+
+    @property
+    def pins(self) -> Mapping[str, Pin]:
+        """What the check found the bases to be: the images are to be made of no others."""
+        return {text: Pin(digest=digest) for text, digest in self.bases.items()}
+
+    def selection(self, graph: ImageGraph) -> Selection:
+        """The images that are made anew."""
+        names = graph.in_order(self.images)
+        return Selection(images=names, because={name: self.reasons(name) for name in names})
 
     def tag(self, tag: str) -> str:
         """The tag of this refresh for what has ``tag`` otherwise."""

@@ -251,3 +251,20 @@ def _command(failed: Failed) -> Iterator[str]:
 
 def _again(result: ImageResult) -> str:
     return f"`ocbuild build {clean(result.image)}` repeats only this image"
+
+
+def plan_listing(plan: Plan) -> str:
+    """What ``ocbuild plan`` shows: a line for each image, then remarks and a count."""
+    width = max((len(step.image) for step in plan.steps), default=0)
+    lines = [
+        f"{step.action.value:8} {step.image:{width}}  {'; '.join(step.reasons)}"
+        for step in plan.steps
+    ]
+    lines += [f"note: {remark}" for remark in plan.remarks]
+    counts = Counter(step.action for step in plan.steps)
+    at = f", at {plan.commit[:7]}" if plan.commit else ""
+    dirt = " with uncommitted edits" if plan.dirty else ""
+    assembled = counts[Action.ASSEMBLE]
+    others = f", {assembled} to assemble" if assembled else ""
+    builds = f"{counts[Action.BUILD]} to build{others}"
+    return "\n".join([*lines, f"{len(plan.steps)} images, {builds}{at}{dirt}"]) + "\n"

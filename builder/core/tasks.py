@@ -18,18 +18,13 @@ _BARRIER = _ORDER.index(Phase.PUSH)
 _SHORT_SECONDS = 1.0
 
 
-def phases(
-    plan: Plan, *, tested: Collection[str], moving: Collection[str], push: bool
-) -> dict[str, list[Phase]]:
+def phases(plan: Plan, tested: Collection[str], *, push: bool) -> dict[str, list[Phase]]:
     """What is done for each image; what is only reused is neither tested nor published anew.
 
-    ``tested`` are the images with tests, ``moving`` those that have moving tags besides their own.
+    ``tested`` are the images with tests.
     """
     found = {
-        step.image: _phases(
-            step, tested=step.image in tested, moving=step.image in moving, push=push
-        )
-        for step in plan.steps
+        step.image: _phases(step, tested=step.image in tested, push=push) for step in plan.steps
     }
     # One claim is for all; an image that may fail must not be the one that takes it.
     required = (step.image for step in plan.steps if not step.optional)
@@ -39,8 +34,8 @@ def phases(
     return found
 
 
-def _phases(step: Decision, *, tested: bool, moving: bool, push: bool) -> list[Phase]:
-    tags = [Phase.TAG, Phase.MOVE] if moving else [Phase.TAG]
+def _phases(step: Decision, *, tested: bool, push: bool) -> list[Phase]:
+    tags = [Phase.TAG, Phase.MOVE] if step.moving else [Phase.TAG]
     match step:
         case Block():
             return []

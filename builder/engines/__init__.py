@@ -1,4 +1,4 @@
-"""What makes an image: the Engine protocol, and those that keep it."""
+"""What makes an image: the Engine and Maker protocols, and those that keep them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,47 @@ from builder.core.engine.request import (
     SecretSource,
 )
 from builder.core.engine.solve import Sink
+from builder.registry.content import BlobSource
 
 __all__ = [
     "BuildRequest",
     "BuildResult",
     "Engine",
+    "Maker",
     "SecretSource",
+    "StorableResult",
 ]
 
 
+class StorableResult(BuildResult, frozen=True, kw_only=True):
+    """The result of an engine that can put its image into a registry itself."""
+
+    blobs: BlobSource
+
+
 class Engine(Protocol):
-    """Makes images.
+    """Makes images in one way.
 
-    ``refusal`` says in one sentence why this engine cannot make the image, or None. An engine that
-    lacks a feature refuses; it never degrades.
-
-    ``build`` raises BuildFailedError of core.build.failure for a failing instruction or a fault,
-    with ``transient`` set where a retry can help, and InterruptedRunError once ``cancel`` was set.
+    ``build`` raises Refused where this engine cannot make the image: one that lacks a feature never
+    degrades. It raises BuildFailedError of core.engine.failure for a failing instruction or a
+    fault, with ``transient`` set where a retry can help, and InterruptedRunError once ``cancel``
+    was set.
     """
 
     @property
     def name(self) -> str: ...
 
-    def refusal(self, request: BuildRequest) -> str | None: ...
-
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult: ...
+
+
+class Maker(Protocol):
+    """Makes the images of a run, by whichever engine can; called from many threads at once."""
+
+    def make(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        """The image; the sink is also told which engines were passed over, and why.
+
+        Raises:
+            BuildError: no engine can make it, or it fails.
+            InterruptedRunError: ``cancel`` was set.
+
+        """

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
@@ -27,7 +26,7 @@ from builder.core.keys import key_tag
 from builder.core.labels import KEY
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, BuildResult
+from builder.engines import BuildRequest, BuildResult, StorableResult
 from builder.engines.assembled import Base, ChangedError, for_platform, read_base
 from builder.engines.indexes import Indexes
 from builder.engines.manifest_cache import Kept
@@ -36,13 +35,6 @@ from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
 from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
-
-
-class InRegistry(Struct, frozen=True, kw_only=True):
-    """An image that was stored without the engine; ``uploaded`` counts the bytes of its blobs."""
-
-    manifest: Manifest
-    uploaded: int
 
 
 class Assembler:
@@ -68,31 +60,25 @@ class Assembler:
         self._indexes = indexes
         self._platform = platform
         self._lock = threading.Lock()
-        self._tried: dict[int, tuple[BuildRequest, Made | str]] = {}
         self._looking: dict[str, threading.Lock] = {}
         self._bases: dict[tuple[str, bool], Base | Refused] = {}
         self._silent: set[str] = set()
-        self._made: dict[str, Made] = {}
         self._holders: dict[str, Reference] = {}
 
-    def refusal(self, request: BuildRequest) -> str | None:
-        tried = self._try(request)
-        return tried if isinstance(tried, str) else None
-
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
-        made = self._try(request)
-        with self._lock:
-            self._tried.pop(id(request), None)
-        where = Location(request.dockerfile_label)
-        if isinstance(made, str):
-            raise BuildFailedError(made, where=where)
+        made = self._put_together(request)
         if cancel.is_set():
             raise InterruptedRunError(f"{request.image}: interrupted")
         sink(CurrentStep(text="putting the image together"))
         self._keep(request, made)
         if request.in_engine:
             self._give_to_engine(request, made, cancel)
-        return BuildResult(image_id=made.image_id, size=made.size)
+        return StorableResult(
+            image_id=made.image_id,
+            size=made.size,
+            local=request.tags[0],
+            blobs=AssembledBlobs(self, made),
+        )
 
     def _give_to_engine(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
         where = Location(request.dockerfile_label)
@@ -113,21 +99,18 @@ class Assembler:
         """Let the engine fetch the image from the registry, where only its digest names it."""
         reference = made.reference.at(made.manifest.digest)
         name = str(reference)
-        self.store(request.tags[0], reference)
+        self.store(made, reference)
         self._daemon.pull(name, cancel=cancel)
         for tag in request.tags:
             self._daemon.tag(name, tag)
 
-    def upload(self, release: str, target: Reference) -> InRegistry | None:
-        """Have what is new in an image of this run in a repository; None where it is none of ours.
+    def upload(self, made: Made, target: Reference) -> int:
+        """Have what is new in an image in a repository; the bytes that were sent.
 
         Raises:
             RegistryError: it cannot be stored.
 
         """
-        made = self._made.get(release)
-        if made is None:
-            return None
         place = f"{made.image_id} {target.repository}"
         uploaded = 0
         if place not in self._holders:
@@ -135,57 +118,48 @@ class Assembler:
             uploaded += sum(self._put_blob(blob, target) for blob in blobs)
             self._holders[place] = target
             self._indexes.share(self._target)
-        return InRegistry(manifest=made.manifest, uploaded=uploaded)
+        return uploaded
 
-    def store(self, release: str, target: Reference) -> InRegistry | None:
-        """Have an image of this run in the registry as ``target``; None where it is none of ours.
+    def store(self, made: Made, target: Reference) -> int:
+        """Have an image in the registry as ``target``; the bytes that were sent.
 
         Raises:
             RegistryError: it cannot be stored.
 
         """
-        stored = self.upload(release, target)
-        if stored is None:
-            return None
+        uploaded = self.upload(made, target)
         try:
-            self._target.put(target, stored.manifest)
+            self._target.put(target, made.manifest)
         except BlobsMissingError:
-            made = self._made[release]
             try:
                 brought = self._bring_base(made, target)
             except RegistryError:
                 if made.base is not None:
                     self._kept.forget(made.base.manifest.digest)
                 raise
-            if not stored.uploaded:  # its own were stored before, and may be gone as well
+            if not uploaded:  # its own were stored before, and may be gone as well
                 brought += self._bring_own(made, target)
-            self._target.put(target, stored.manifest)
-            return replace(stored, uploaded=stored.uploaded + brought)
-        return stored
+            self._target.put(target, made.manifest)
+            return uploaded + brought
+        return uploaded
 
     # -- making --------------------------------------------------------------------------------
 
-    def _try(self, request: BuildRequest) -> Made | str:
-        """The image, or why it is not made here; looked at once, for ``choose`` asks first.
+    def _put_together(self, request: BuildRequest) -> Made:
+        """The image.
 
         Raises:
+            Refused: it is not made here.
             BuildFailedError: its context has changed. No other engine is to be asked, for it would
                 make an image of the new content, under the key of the old.
 
         """
-        with self._lock:
-            known = self._tried.get(id(request))
-        if known is not None and known[0] is request:
-            return known[1]
-        made: Made | str
         try:
             home = Reference.parse(request.tags[0]).registry
             find = partial(self._find, in_engine=request.in_engine, home=home)
             made = put_together(request, self._registry, find, platform=self._platform)
             if request.in_engine:
                 self._require_engine(made.base, published=request.published)
-        except Refused as refused:
-            made = refused.reason
         except ChangedError as changed:
             raise BuildFailedError(
                 f"the build context was edited: {changed}",
@@ -193,9 +167,7 @@ class Assembler:
                 hint="run the same again",
             ) from changed
         except (OcbuildError, OSError) as error:
-            made = f"it cannot be looked at: {error}"
-        with self._lock:
-            self._tried[id(request)] = (request, made)
+            raise Refused(f"it cannot be looked at: {error}") from error
         return made
 
     def _require_engine(self, base: Base | None, *, published: bool) -> None:
@@ -287,7 +259,6 @@ class Assembler:
         self._bases.update(
             {(tag, wanted): base for tag in request.tags for wanted in (True, False)}
         )
-        self._made[request.tags[0]] = made
 
     # -- storing -------------------------------------------------------------------------------
 
@@ -329,6 +300,24 @@ class Assembler:
             source, look = None, True
         stored = self._target.blobs.put(target, content, mount_from=source, look=look)
         return content.size if stored is Stored.UPLOADED else 0
+
+
+class AssembledBlobs:
+    """An image of this process, which knows how to get to a registry."""
+
+    def __init__(self, assembler: Assembler, made: Made) -> None:
+        self._assembler = assembler
+        self._made = made
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._made.manifest
+
+    def upload(self, target: Reference) -> int:
+        return self._assembler.upload(self._made, target)
+
+    def store(self, target: Reference) -> int:
+        return self._assembler.store(self._made, target)
 
 
 def _candidates(reference: Reference, image: LocalImage) -> Iterator[Reference]:

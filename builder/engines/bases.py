@@ -30,7 +30,7 @@ from builder.core.bases import (
     unobtainable,
 )
 from builder.core.engine.answers import LocalImage
-from builder.core.errors import BuildError, OcbuildError
+from builder.core.errors import BuildError, InterruptedRunError, OcbuildError
 from builder.core.reference import Reference
 from builder.core.settings.config import Config
 from builder.core.settings.sections import BaseSettings, BootstrapSettings
@@ -96,6 +96,33 @@ def provide(texts: Iterable[str], config: Config, providers: BaseProviders) -> R
         return _fetch(text, config, providers) if base is None else base
 
     return _resolve(texts, get)
+
+
+def provider(
+    config: Config, images: Images, tell: Callable[[str], None], cancel: threading.Event
+) -> Callable[[frozenset[str], Mapping[str, Pin]], Resolution]:
+    """Provides bases for one run, those that are pinned as the pin says.
+
+    It raises InterruptedRunError once ``cancel`` was set.
+    """
+
+    def provide_for_run(texts: frozenset[str], pins: Mapping[str, Pin]) -> Resolution:
+        providers = BaseProviders(
+            images=images, bootstrap=_bootstrap, tell=tell, cancel=cancel, pins=pins
+        )
+        resolution = provide(texts, config, providers)
+        if cancel.is_set():
+            raise InterruptedRunError("interrupted before anything was built")
+        return resolution
+
+    return provide_for_run
+
+
+def _bootstrap(base: Reference, settings: BootstrapSettings, cancel: threading.Event) -> None:
+    """Make a base with mmdebstrap and give it to the engine."""
+    from builder.engines.bootstrap import bootstrap  # noqa: PLC0415 - 10 ms that few runs need
+
+    bootstrap(base, settings, on_line=lambda _line: None, cancel=cancel)
 
 
 def _resolve(texts: Iterable[str], resolve: Callable[[str], ResolvedBase]) -> Resolution:

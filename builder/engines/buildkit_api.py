@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 
+from builder.core.assemble import Refused
 from builder.core.engine.messages import BuildKitMessages
 from builder.core.engine.place import failure_of, lacking
 from builder.core.engine.solve import Progress, Sink, command_of
@@ -56,6 +57,8 @@ class EngineApi:
         return None
 
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        if reason := self.refusal(request):
+            raise Refused(reason)
         follower = BuildKitMessages(Progress(sink))
         post(
             self._daemon,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.core.assemble import Refused
 from builder.core.engine.answers import LocalImage
 from builder.core.engine.failure import (
     BuildFailedError,
@@ -56,6 +57,8 @@ class Buildx:
         return None
 
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        if reason := self.refusal(request):
+            raise Refused(reason)
         _require_secrets(request, self._environ)
         progress = Progress(sink)
         decoder = RawJsonDecoder()

@@ -1,27 +1,59 @@
-"""Chooses the engine that makes an image: the first that can, or the one that was asked for."""
+"""Makes an image by the first engine that can, or by the one that was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from builder.core.assemble import Refused
+from builder.core.engine.solve import OutputLine, Sink
 from builder.core.errors import BuildError, EngineUnavailableError, Location, did_you_mean
-from builder.engines import BuildRequest, Engine
+from builder.engines import BuildRequest, BuildResult, Engine
 
 if TYPE_CHECKING:
     from builder.docker.daemon import Daemon
     from builder.engines.assembler import Assembler
 
 
-def choose(
+class Engines:
+    """The Maker of a run: what needs no engine is made in process, the rest by ``others``.
+
+    ``forced`` names the only one to ask; ``others`` are asked for when the first image needs them.
+    """
+
+    def __init__(
+        self, own: Engine, others: Callable[[], Sequence[Engine]], forced: str | None
+    ) -> None:
+        self._own = own
+        self._find_others = others
+        self._others: Sequence[Engine] | None = None
+        self._forced = forced
+        self._lock = threading.Lock()
+
+    def make(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        return make(request, self._candidates(request), sink, cancel, forced=self._forced)
+
+    def _candidates(self, request: BuildRequest) -> Iterator[Engine]:
+        if request.in_process or self._forced:
+            yield self._own
+        with self._lock:
+            if self._others is None:
+                self._others = self._find_others()
+        yield from self._others
+
+
+def make(
     request: BuildRequest,
     engines: Iterable[Engine],
+    sink: Sink,
+    cancel: threading.Event,
+    *,
     forced: str | None = None,
-    tell: Callable[[str], None] = lambda _text: None,
-) -> Engine:
-    """The first engine in order that does not refuse; ``forced`` names the only one to ask.
-
-    ``tell`` is given the reason of each engine that was passed over.
+) -> BuildResult:
+    """The image by the first engine in order that does not refuse; ``forced`` is the only one.
 
     Raises:
         EngineUnavailableError: if there is no engine, or none of that name.
@@ -31,24 +63,43 @@ def choose(
     where = Location(request.dockerfile_label)
     if forced is not None:
         engine = _named(forced, tuple(engines))
-        reason = engine.refusal(request)
-        if reason is not None:
+        try:
+            return _build(engine, request, sink, cancel)
+        except Refused as refused:
             raise BuildError(
-                f"the engine {forced} cannot make {request.image}: {reason}",
+                f"the engine {forced} cannot make {request.image}: {refused.reason}",
                 where=where,
                 hint="without --engine, the first engine that can is taken",
-            )
-        return engine
+            ) from refused
     reasons: list[str] = []
     for engine in engines:
-        reason = engine.refusal(request)
-        if reason is None:
-            return engine
-        reasons.append(f"\n  {engine.name}: {reason}")
-        tell(f"not by {engine.name}: {reason}")
+        try:
+            return _build(engine, request, sink, cancel)
+        except Refused as refused:
+            reasons.append(f"\n  {engine.name}: {refused.reason}")
+            sink(OutputLine(text=f"not by {engine.name}: {refused.reason}"))
     if not reasons:
         raise EngineUnavailableError("no engine is there to make images with")
     raise BuildError(f"no engine can make {request.image}:{''.join(reasons)}", where=where)
+
+
+def _build(
+    engine: Engine, request: BuildRequest, sink: Sink, cancel: threading.Event
+) -> BuildResult:
+    return replace(engine.build(request, sink, cancel), engine=engine.name)
+
+
+def maker(
+    daemon: Daemon,
+    environ: Mapping[str, str],
+    *,
+    platform: str,
+    plain_http: frozenset[str],
+    forced: str | None,
+) -> Engines:
+    """The Maker of a run on this machine; the Docker Engine's ways are looked for when needed."""
+    own = assembler(daemon, environ, platform=platform, plain_http=plain_http)
+    return Engines(own, lambda: available(daemon, environ), forced)
 
 
 def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from builder.core.assemble import Refused
 from builder.core.context import IGNORE_FILE
 from builder.core.dockerfile.model import FEATURES
 from builder.core.engine.messages import ClassicMessages
@@ -37,6 +38,8 @@ class Classic:
         )
 
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        if reason := self.refusal(request):
+            raise Refused(reason)
         follower = ClassicMessages(sink)
         post(
             self._daemon,

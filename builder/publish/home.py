@@ -15,10 +15,12 @@ from builder.core.reference import Reference
 from builder.core.release import LATEST, Release
 from builder.core.retention import Shelved, moment
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
+from builder.publish import Tell
 from builder.publish.store import Releases
 from builder.registry.client import Registry
 from builder.registry.faults import RegistryError, UnreachableError
 from builder.system.clock import SystemClock
+from builder.system.files import state_dir
 from builder.system.threads import each
 from builder.tree.read import load_config
 
@@ -74,6 +76,23 @@ def _config(options: TreeOptions) -> Config | None:
             Reference.parse(f"{options.namespace}/image")
             return None
     return load_config(options)
+
+
+def start_registry(config: Config, environ: Mapping[str, str], tell: Tell) -> None:
+    """Start the embedded registry, if that is the one to publish to.
+
+    Raises:
+        PublishError: it cannot be started.
+
+    """
+    if config.project.registry != LOCAL:
+        return
+    from builder.registry.embedded import EmbeddedRegistry  # noqa: PLC0415 - only for this
+
+    embedded = EmbeddedRegistry(state=state_dir(environ))
+    if not embedded.status().running:
+        tell(f"starting the embedded registry at {embedded.address}")
+        embedded.start()
 
 
 def choose(home: Home, tag: str | None) -> Release:

@@ -7,13 +7,17 @@ is made of the image's digest, so it is found, and kept, in one that does not.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from msgspec import Struct, field
 
 from builder.core.errors import PublishError
-from builder.core.packages.inventory import ARTIFACT_TYPE, Inventory
+from builder.core.packages.inventory import ARTIFACT_TYPE, Inventory, Package
+from builder.core.packages.versions import is_newer
 from builder.core.reference import Reference
+from builder.publish import MadeImage
+from builder.publish.reading import PATHS, inventory_of
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest
@@ -102,3 +106,55 @@ def _held(text: str, where: Reference) -> dict[str, str]:
         return {str(name): str(version) for name, version in json.loads(text).items()}
     except (ValueError, AttributeError) as error:
         raise PublishError(f"{where} says what is held in a way that cannot be read") from error
+
+
+class Files(Protocol):
+    """What of the engine is needed here."""
+
+    def read_files(
+        self, image: str, paths: Sequence[str], *, run_id: str = ""
+    ) -> Mapping[str, bytes]: ...
+
+
+def record(
+    registry: Registry,
+    engine: Files,
+    image: MadeImage,
+    published: Reference,
+    *,
+    hoped_for: Mapping[str, str],
+    run_id: str = "",
+) -> tuple[str, ...]:
+    """Have the inventory of an image in the registry, so that nobody has to pull it to know.
+
+    ``published`` is where the image is, by digest. An image that is recorded already is not read
+    again, as equal digests mean equal images. ``hoped_for`` maps the ids of packages to the
+    versions that a refresh makes the image anew for; what is returned are lines for people, about
+    those that stayed old in vain.
+
+    Raises:
+        BuildError: the engine cannot read it.
+        RegistryError: the registry does not take the record.
+
+    """
+    inventories = Inventories(registry)
+    if not hoped_for and inventories.find(published):
+        return ()
+    inventory = inventory_of(engine.read_files(image.local, PATHS, run_id=run_id))
+    older = still_older(inventory, hoped_for)
+    held = {package.id: hoped_for[package.id] for package in older}
+    inventories.write(published, Record(inventory=inventory, base=image.base, held=held))
+    return tuple(
+        f"{image.name} was made anew, and {package.name} is still {package.version},"
+        f" not {hoped_for[package.id]}: is it pinned? It is not tried again"
+        for package in older
+    )
+
+
+def still_older(inventory: Inventory, hoped_for: Mapping[str, str]) -> tuple[Package, ...]:
+    """The packages that are still older than what was hoped for."""
+    return tuple(
+        package
+        for package in inventory.packages
+        if package.id in hoped_for and is_newer(hoped_for[package.id], package.version)
+    )

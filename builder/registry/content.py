@@ -8,10 +8,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from msgspec import Struct, field
 
+from builder.core.reference import Reference
 from builder.registry.faults import DigestMismatchError, ProtocolError
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -110,6 +111,19 @@ class Manifest(Struct, frozen=True, kw_only=True):
     @property
     def descriptor(self) -> Descriptor:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
+
+
+class BlobSource(Protocol):
+    """An image whose blobs this process has, so that no Docker Engine has to push it."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def upload(self, target: Reference) -> int:
+        """Have what is new in it in a repository, without a name; the bytes that were sent."""
+
+    def store(self, target: Reference) -> int:
+        """Have all of it there under a name; the bytes that were sent."""
 
 
 class Content(Struct, frozen=True, kw_only=True):

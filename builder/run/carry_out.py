@@ -1,10 +1,13 @@
-"""Carries out one plan: all steps, then the release; the report is written however that ends."""
+"""One run of a plan: all its tasks, then the release; the report is written however that ends."""
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,139 +15,298 @@ from msgspec.structs import replace
 
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import OcbuildError, PublishError
-from builder.core.events import Report, RunFinished, RunStarted, Summary
+from builder.core.events import Note, Report, RunFinished, RunStarted, Summary
 from builder.core.options import BuildOptions
 from builder.core.plan import Plan
 from builder.core.release import Inputs
+from builder.core.renewal import Renewal
+from builder.core.requests import Circumstances, make_requests
 from builder.core.schedule import GATE, Task
+from builder.core.settings.config import Config
 from builder.core.summary import summarise
-from builder.core.tasks import BUILD_POOL, PUSH_POOL
-from builder.publish.publication import Publication
+from builder.core.tasks import BUILD_POOL, PUSH_POOL, connect, phases
+from builder.docker.daemon import Daemon
+from builder.engines import Maker
+from builder.engines.choose import maker
+from builder.engines.host import ca_bundle, proxy_args
+from builder.publish import Publisher
+from builder.publish.images import open_publisher
+from builder.publish.write import ReleaseWriter
 from builder.registry.content import Manifest
 from builder.report.json_report import write_report
-from builder.report.logs import log_path
-from builder.run.execute import Results, StepCrashedError, execute
-from builder.run.machine import Machine
-from builder.run.work import Job, Worker
-from builder.system.clock import Clock
+from builder.report.logs import log_path, open_logs
+from builder.report.streams import fanout, open_progress
+from builder.run.execute import Results, StepCrashedError, execute, signals
+from builder.run.facts import Gathered, Sources
+from builder.run.task import TaskRunner
+from builder.run.workers import Work
+from builder.system import durations
+from builder.system.clock import Clock, SystemClock
+from builder.system.files import state_dir
 from builder.system.resources import Room, available_memory
 from builder.tree.read import LAST_REPORT, Tree
 
 PUSHES = 4
+RUNS = Path(".ocbuild/runs")
+DURATIONS = "durations.json"
+
+
+class RunSession(Struct, frozen=True, kw_only=True):
+    """One run as others know it: its name, its times, who hears of it, and how it is stopped.
+
+    ``expected`` are the seconds that the build of each image should take.
+    """
+
+    run_id: str
+    started: float
+    log_dir: Path
+    expected: Mapping[str, float]
+    clock: Clock
+    report: Report
+    cancel: threading.Event
+    kill: threading.Event
+
+    @property
+    def holder(self) -> str:
+        """What other runs are told of this one."""
+        return f"run {self.run_id} on {os.uname().nodename}"
+
+    def tell(self, text: str) -> None:
+        self.report(Note(text=text))
+
+
+@contextmanager
+def open_session(
+    tree: Tree, options: BuildOptions, environ: Mapping[str, str]
+) -> Iterator[RunSession]:
+    """A new run: whom it tells, and the signals that stop it."""
+    clock = SystemClock()
+    started = clock.now()
+    at = datetime.fromtimestamp(started, timezone.utc)
+    run_id = f"{at:%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+    log_dir = tree.config.root / RUNS / run_id
+    known = durations.load(state_dir(environ) / DURATIONS)
+    expected = durations.expected(known, tree.graph.order)
+    cancel, kill = threading.Event(), threading.Event()
+    # Progress is talk, and goes to stderr; JSON is data, and goes to stdout.
+    stream = sys.stdout if options.progress == "json" else sys.stderr
+    with (
+        signals(cancel, kill),
+        open_progress(
+            options.progress, stream, environ=environ, clock=clock, expected=expected
+        ) as progress,
+        open_logs(log_dir) as logs,
+    ):
+        yield RunSession(
+            run_id=run_id,
+            started=started,
+            log_dir=log_dir,
+            expected=expected,
+            clock=clock,
+            report=fanout(logs, progress),
+            cancel=cancel,
+            kill=kill,
+        )
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """A plan that is ready to be carried out."""
+    """A plan that is ready to be carried out; without ``writer`` nothing is published.
 
-    run_id: str
+    ``manifests`` are those of the images that have got a tag by then, ``inputs`` what the keys were
+    made of.
+    """
+
+    session: RunSession
+    tree: Tree
+    options: BuildOptions
     plan: Plan
-    jobs: Mapping[str, Job]
-    steps: tuple[Task, ...]
-    parallel: int
-    started: float
-    log_dir: Path
-    cancel: threading.Event
-    kill: threading.Event
-    publication: Publication | None
+    tasks: tuple[Task, ...]
+    work: Work
+    daemon: Daemon
+    writer: ReleaseWriter | None
+    manifests: Mapping[str, Manifest]
     inputs: Mapping[str, Inputs]
 
-    def carry_out(
-        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
-    ) -> Summary:
-        """Work off all steps; the report is written however the run ends."""
-        begun = clock.monotonic()
-        report(
+    @property
+    def parallel(self) -> int:
+        return _parallel(self.tree.config, self.options.jobs)
+
+    def carry_out(self) -> Summary:
+        """Work off all tasks; the report is written however the run ends."""
+        session = self.session
+        begun = session.clock.monotonic()
+        session.report(
             RunStarted(
-                run_id=self.run_id,
+                run_id=session.run_id,
                 plan=self.plan,
                 jobs=self.parallel,
-                log_dir=str(self.log_dir),
-                steps=tuple(step.id for step in self.steps if step.pool != GATE),
-                at=self.started,
+                log_dir=str(session.log_dir),
+                steps=tuple(task.id for task in self.tasks if task.pool != GATE),
+                at=session.started,
             )
         )
-        try:
-            results, manifests = self._execute(tree, options, machine, report, clock)
-            summary = self._sum_up(results, clock.monotonic() - begun)
-            if self.publication is not None and summary.exit_code == 0:
-                try:
-                    summary = self._publish(self.publication, summary, manifests, clock.now())
-                except OcbuildError:
-                    failed = replace(summary, status="failed", exit_code=PublishError.exit_code)
-                    self._write(failed, tree, options)
-                    raise
-        except StepCrashedError as error:
-            self._write(self._sum_up(error.results, clock.monotonic() - begun), tree, options)
-            raise
-        finally:
-            machine.daemon.remove_leftovers(self.run_id)
-            if self.publication is not None:
-                self.publication.claim.free()
-        self._write(summary, tree, options)
-        report(RunFinished(summary=summary, at=clock.now()))
+        with self._released():
+            try:
+                results = self._execute()
+            except StepCrashedError as error:
+                self._write(self._sum_up(error.results, begun))
+                raise
+            summary = self._sum_up(results, begun)
+            if self.writer is not None and summary.exit_code == 0:
+                summary = self._publish(self.writer, summary)
+        self._write(summary)
+        session.report(RunFinished(summary=summary, at=session.clock.now()))
         return summary
 
-    def _publish(
-        self,
-        publication: Publication,
-        summary: Summary,
-        manifests: Mapping[str, Manifest],
-        now: float,
-    ) -> Summary:
-        """Store the release."""
-        release = publication.write(self.plan, summary, self.inputs, manifests, now)
-        return replace(summary, release=str(publication.repository.with_tag(release.tag)))
+    @contextmanager
+    def _released(self) -> Iterator[None]:
+        """In the end leave nothing of the run to the engine, and the claim to others."""
+        try:
+            yield
+        finally:
+            self.daemon.remove_leftovers(self.session.run_id)
+            if self.writer is not None:
+                self.writer.claim.free()
 
-    def _execute(
-        self, tree: Tree, options: BuildOptions, machine: Machine, report: Report, clock: Clock
-    ) -> tuple[Results, Mapping[str, Manifest]]:
-        """How the steps ended, and the manifests of the images that were tagged, by digest."""
-        worker = Worker(
-            self.jobs,
-            daemon=machine.daemon,
-            engines=machine.engines,
-            assembler=machine.assembler,
-            forced=options.engine or tree.config.build.engine,
-            run_id=self.run_id,
-            # What is dirty has no commit to stand for it, so its tag is nobody's promise.
-            immutable=tree.config.publish.immutable and not tree.dirty,
-            registry=self.publication.registry if self.publication else None,
-            claim=self.publication.claim if self.publication else None,
-            recorder=(
-                partial(self.publication.recorder, machine.daemon, self.run_id)
-                if self.publication is not None
-                else None
-            ),
-        )
-        results = execute(
-            self.steps,
-            worker,
+    def _publish(self, writer: ReleaseWriter, summary: Summary) -> Summary:
+        try:
+            now = self.session.clock.now()
+            place = writer.write(self.plan, summary, self.inputs, self.manifests, now)
+        except OcbuildError:
+            self._write(replace(summary, status="failed", exit_code=PublishError.exit_code))
+            raise
+        return replace(summary, release=str(place))
+
+    def _execute(self) -> Results:
+        return execute(
+            self.tasks,
+            self.work,
             limits={BUILD_POOL: self.parallel, PUSH_POOL: PUSHES},
-            clock=clock,
-            report=report,
-            cancel=self.cancel,
-            kill=self.kill,
-            retry=RetryPolicy(retries=tree.config.build.retries),
-            keep_going=options.keep_going,
-            room=Room(disk_free=machine.daemon.disk_free, memory_free=available_memory),
+            clock=self.session.clock,
+            report=self.session.report,
+            cancel=self.session.cancel,
+            kill=self.session.kill,
+            retry=RetryPolicy(retries=self.tree.config.build.retries),
+            keep_going=self.options.keep_going,
+            room=Room(disk_free=self.daemon.disk_free, memory_free=available_memory),
         )
-        return results, worker.manifests
 
-    def _sum_up(self, results: Results, seconds: float) -> Summary:
+    def _sum_up(self, results: Results, begun: float) -> Summary:
+        session = self.session
         return summarise(
             self.plan,
             results.finished,
-            run_id=self.run_id,
-            steps=self.steps,
+            run_id=session.run_id,
+            steps=self.tasks,
             jobs=self.parallel,
-            started=self.started,
-            seconds=seconds,
+            started=session.started,
+            seconds=session.clock.monotonic() - begun,
             interrupted=results.interrupted,
-            log_of=lambda image: str(log_path(self.log_dir, image)),
+            log_of=lambda image: str(log_path(session.log_dir, image)),
         )
 
-    @staticmethod
-    def _write(summary: Summary, tree: Tree, options: BuildOptions) -> None:
-        write_report(tree.config.root / LAST_REPORT, summary)
-        if options.report is not None:
-            write_report(options.report, summary)
+    def _write(self, summary: Summary) -> None:
+        write_report(self.tree.config.root / LAST_REPORT, summary)
+        if self.options.report is not None:
+            write_report(self.options.report, summary)
+
+
+def prepare(
+    session: RunSession,
+    sources: Sources,
+    plan: Plan,
+    gathered: Gathered,
+    *,
+    daemon: Daemon,
+    writer: ReleaseWriter | None,
+    renewal: Renewal | None,
+    environ: Mapping[str, str],
+) -> Run:
+    """A run of this plan, with whom it asks for images and who publishes them.
+
+    Raises:
+        InputError: a file that the requests name is not there, or a target has no name.
+
+    """
+    tree, options = sources.tree, sources.options
+    publisher = None
+    if writer is not None:
+        publisher = _publisher(writer, sources, plan, session, daemon, renewal=renewal)
+    tests = {step.image: tree.config.image(step.image).test for step in plan.steps}
+    work = TaskRunner(
+        plan,
+        make_requests(plan, _circumstances(sources, gathered, renewal, environ)),
+        tests,
+        daemon=daemon,
+        maker=_maker(sources, daemon, environ),
+        publisher=publisher,
+        run_id=session.run_id,
+    )
+    tested = [image for image, commands in tests.items() if commands]
+    return Run(
+        session=session,
+        tree=tree,
+        options=options,
+        plan=plan,
+        tasks=connect(plan, phases(plan, tested, push=options.push), session.expected),
+        work=work,
+        daemon=daemon,
+        writer=writer,
+        manifests=publisher.manifests if publisher else {},
+        inputs=gathered.inputs,
+    )
+
+
+def _publisher(
+    writer: ReleaseWriter,
+    sources: Sources,
+    plan: Plan,
+    session: RunSession,
+    daemon: Daemon,
+    *,
+    renewal: Renewal | None,
+) -> Publisher:
+    return open_publisher(
+        writer.registry,
+        daemon,
+        writer.claim,
+        plan,
+        immutable=sources.immutable,
+        hoped_for=renewal.hoped_for if renewal else {},
+        run_id=session.run_id,
+        cancel=session.cancel,
+    )
+
+
+def _maker(sources: Sources, daemon: Daemon, environ: Mapping[str, str]) -> Maker:
+    return maker(
+        daemon,
+        environ,
+        platform=sources.platform,
+        plain_http=frozenset(sources.tree.config.publish.plain_http),
+        forced=sources.forced,
+    )
+
+
+def _circumstances(
+    sources: Sources, gathered: Gathered, renewal: Renewal | None, environ: Mapping[str, str]
+) -> Circumstances:
+    tree, options = sources.tree, sources.options
+    build, revision = tree.config.build, tree.revision
+    no_cache = renewal.stale.keys() if renewal else ()
+    return Circumstances(
+        config=tree.config,
+        graph=tree.graph,
+        bases=gathered.resolution,
+        contexts=gathered.contexts,
+        commit=revision.commit if revision else "",
+        committed_at=revision.committed_at if revision else None,
+        proxies=proxy_args(environ) if build.proxies else {},
+        ca_bundle=ca_bundle(build.ca_bundle, environ),
+        no_cache=frozenset(tree.graph.images if options.no_cache else no_cache),
+        push=options.push,
+    )
+
+
+def _parallel(config: Config, asked: int | None) -> int:
+    return asked or config.build.jobs or os.cpu_count() or 1

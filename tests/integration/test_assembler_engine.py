@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from builder.core.assemble import Refused
 from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
@@ -16,7 +18,7 @@ from builder.engines.assembler import Assembler
 from builder.engines.indexes import Indexes
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock
-from tests.support.engines import BOX, OURS, TEST_LABEL, box, connect, docker
+from tests.support.engines import BOX, OURS, TEST_LABEL, Outputs, box, connect, docker
 from tests.support.registry import LocalRegistry, free_address
 from tests.support.yard import Yard
 
@@ -96,7 +98,7 @@ def test_what_is_lost_between_blobs_and_manifest_is_brought_again(
 ) -> None:
     request = yard.request("lost", APP)
     yard.make(request)
-    assert yard.engine.upload(request.tags[0], Reference.parse(request.tags[0]))
+    assert yard.made[request.tags[0]].upload(Reference.parse(request.tags[0]))
     running.forget("assembler-test/lost")
     yard.store(request)
     docker("rmi", request.tags[0])
@@ -126,9 +128,8 @@ def test_a_base_that_no_registry_has_is_refused(yard: Yard) -> None:
            "--file", str(yard.request("local", "FROM " + BOX + "\nENV ONLY=here\n").dockerfile),
            str(yard.folder / "context"))  # fmt: skip
     request = replace(yard.request("app", APP), contexts={"base": yard.tag("local")})
-    refusal = yard.engine.refusal(request)
-    assert refusal is not None
-    assert "no registry has" in refusal
+    with pytest.raises(Refused, match="no registry has"):
+        yard.make(request)
 
 
 def test_a_registry_that_does_not_answer_is_asked_once(yard: Yard, daemon: Daemon) -> None:
@@ -138,7 +139,9 @@ def test_a_registry_that_does_not_answer_is_asked_once(yard: Yard, daemon: Daemo
     engine = Assembler(daemon, quick, Indexes(quick, None), platform="linux/amd64")
     for name in ("first", "second"):
         request = replace(yard.request(name, APP), contexts={"base": gone})
-        assert engine.refusal(request) == f"no registry has {gone} as the engine has it"
+        with pytest.raises(Refused) as caught:
+            engine.build(request, Outputs(), threading.Event())
+        assert caught.value.reason == f"no registry has {gone} as the engine has it"
     assert quick.traffic.requests <= 1
     docker("rmi", gone)
 
@@ -156,8 +159,3 @@ def test_an_index_is_shared_beside_its_layer(yard: Yard) -> None:
         found = {path for layer in layers for path in indexes.of(base, layer).entries}
     assert "bin/busybox" in found
     assert other.traffic.received < 200_000 < sum(layer.size for layer in layers)
-
-
-def test_what_is_no_image_of_this_run_is_not_stored(yard: Yard) -> None:
-    other = yard.tag("other")
-    assert yard.engine.store(other, Reference.parse(other)) is None

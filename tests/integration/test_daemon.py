@@ -22,7 +22,7 @@ import pytest
 from builder.core.engine.transfer import Fault, PullFailedError, PushFailedError
 from builder.core.errors import BuildError, EngineUnavailableError, InterruptedRunError
 from builder.docker.daemon import Daemon
-from builder.engines.staging import staged
+from builder.publish.images import staged
 from tests.support.engines import (
     BOX,
     BUSYBOX,

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import pytest
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine, SecretSource
 from builder.engines.borrowed import BorrowedNames
 from builder.engines.buildx import Buildx
-from builder.engines.choose import available, choose
+from builder.engines.choose import available, make
 from builder.engines.host import ca_bundle
 from tests.support.engines import (
     BOX,
@@ -49,9 +49,15 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     found.close()
 
 
+class Refusing(Engine, Protocol):
+    """An engine that says why it cannot make an image, without a try."""
+
+    def refusal(self, request: BuildRequest) -> str | None: ...
+
+
 @pytest.fixture
-def engines(daemon: Daemon) -> dict[str, Engine]:
-    return {engine.name: engine for engine in available(daemon, os.environ)}
+def engines(daemon: Daemon) -> dict[str, Refusing]:
+    return {engine.name: cast("Refusing", engine) for engine in available(daemon, os.environ)}
 
 
 class Tree:
@@ -81,7 +87,7 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-def require_willing(engine: Engine, request: BuildRequest) -> None:
+def require_willing(engine: Refusing, request: BuildRequest) -> None:
     """The engine has to take the request, unless this Docker Engine is known not to carry it."""
     reason = engine.refusal(request)
     if reason is not None and "containerd image store" in reason:
@@ -89,12 +95,12 @@ def require_willing(engine: Engine, request: BuildRequest) -> None:
     assert reason is None
 
 
-def build(engine: Engine, request: BuildRequest, sink: Outputs | None = None) -> BuildResult:
+def build(engine: Refusing, request: BuildRequest, sink: Outputs | None = None) -> BuildResult:
     require_willing(engine, request)
     return engine.build(request, sink or Outputs(), threading.Event())
 
 
-def failure(engine: Engine, request: BuildRequest) -> BuildFailedError:
+def failure(engine: Refusing, request: BuildRequest) -> BuildFailedError:
     with pytest.raises(BuildFailedError) as caught:
         build(engine, request)
     return caught.value
@@ -111,7 +117,7 @@ def said(daemon: Daemon, image: str, command: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_plain_dockerfile_is_built_alike(
-    name: str, engines: dict[str, Engine], daemon: Daemon, tree: Tree
+    name: str, engines: dict[str, Refusing], daemon: Daemon, tree: Tree
 ) -> None:
     (tree.folder / "file").write_text("content", encoding="utf-8")
     outputs = Outputs()
@@ -134,7 +140,7 @@ def test_a_plain_dockerfile_is_built_alike(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_second_build_is_cached(name: str, engines: dict[str, Engine], tree: Tree) -> None:
+def test_a_second_build_is_cached(name: str, engines: dict[str, Refusing], tree: Tree) -> None:
     request = tree.request(f"FROM {NAME}\nRUN echo {name} {time.time_ns()} > /x\nENV A=b\n")
 
     assert not build(engines[name], request).cached
@@ -144,7 +150,7 @@ def test_a_second_build_is_cached(name: str, engines: dict[str, Engine], tree: T
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_failing_command_is_told_with_line_code_and_its_last_lines(
-    name: str, engines: dict[str, Engine], tree: Tree
+    name: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     error = failure(
         engines[name],
@@ -164,7 +170,7 @@ def test_a_failing_command_is_told_with_line_code_and_its_last_lines(
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_missing_file_is_told_with_its_line(
-    name: str, engines: dict[str, Engine], tree: Tree
+    name: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     error = failure(engines[name], tree.request(f"FROM {NAME}\nRUN true\nCOPY nothing /\n"))
 
@@ -176,7 +182,7 @@ def test_a_missing_file_is_told_with_its_line(
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_dockerfile_that_the_engine_cannot_parse_is_told_with_its_line(
-    name: str, engines: dict[str, Engine], tree: Tree
+    name: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     error = failure(engines[name], tree.request(f"FROM {NAME}\n\nRUNN true\n"))
 
@@ -185,7 +191,7 @@ def test_a_dockerfile_that_the_engine_cannot_parse_is_told_with_its_line(
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_base_on_a_registry_that_is_not_there_is_told_and_stays(
-    name: str, engines: dict[str, Engine], tree: Tree
+    name: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     error = failure(engines[name], tree.request("FROM 127.0.0.1:1/gone:1\nRUN true\n", contexts={}))
 
@@ -196,7 +202,7 @@ def test_a_base_on_a_registry_that_is_not_there_is_told_and_stays(
 
 @pytest.mark.parametrize("name", ALL)
 def test_cancelling_ends_a_build_at_once_and_leaves_nothing_running(
-    name: str, engines: dict[str, Engine], tree: Tree
+    name: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     sleep = f"sleep {1_000_000 + ALL.index(name)}{OURS}"
     request = tree.request(f"FROM {NAME}\nRUN echo started; {sleep}\n")
@@ -233,7 +239,7 @@ def test_cancelling_ends_a_build_at_once_and_leaves_nothing_running(
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_build_that_takes_too_long_is_ended(
-    name: str, engines: dict[str, Engine], tree: Tree
+    name: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     sleep = f"sleep {2_000_000 + ALL.index(name)}{OURS}"
     request = tree.request(f"FROM {NAME}\nRUN echo begun; {sleep}\n", timeout=2.0)
@@ -246,7 +252,7 @@ def test_a_build_that_takes_too_long_is_ended(
 
 
 def test_a_build_that_is_cancelled_before_it_starts_does_nothing(
-    engines: dict[str, Engine], tree: Tree
+    engines: dict[str, Refusing], tree: Tree
 ) -> None:
     cancel = threading.Event()
     cancel.set()
@@ -256,7 +262,9 @@ def test_a_build_that_is_cancelled_before_it_starts_does_nothing(
 
 
 @pytest.mark.parametrize("name", ["buildx", "engine-api"])
-def test_what_buildkit_warns_of_is_shown(name: str, engines: dict[str, Engine], tree: Tree) -> None:
+def test_what_buildkit_warns_of_is_shown(
+    name: str, engines: dict[str, Refusing], tree: Tree
+) -> None:
     outputs = Outputs()
     build(engines[name], tree.request(f"FROM {NAME}\nRUN echo a \\\n\n b\n"), outputs)
 
@@ -265,7 +273,7 @@ def test_what_buildkit_warns_of_is_shown(name: str, engines: dict[str, Engine], 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_ignore_file_is_obeyed(
-    name: str, engines: dict[str, Engine], daemon: Daemon, tree: Tree
+    name: str, engines: dict[str, Refusing], daemon: Daemon, tree: Tree
 ) -> None:
     for file in ("keep", "drop", "sub/keep", "sub/drop", "sub/deep/drop"):
         path = tree.folder / file
@@ -288,7 +296,7 @@ def test_the_ignore_file_is_obeyed(
 
 @pytest.mark.parametrize("name", ["buildx", "classic"])
 def test_an_ignored_dockerfile_builds_and_is_not_copied(
-    name: str, engines: dict[str, Engine], daemon: Daemon, tree: Tree
+    name: str, engines: dict[str, Refusing], daemon: Daemon, tree: Tree
 ) -> None:
     (tree.folder / ".dockerignore").write_text("Dockerfile\n.dockerignore\n", encoding="utf-8")
     (tree.folder / "keep").write_text("x", encoding="utf-8")
@@ -299,7 +307,7 @@ def test_an_ignored_dockerfile_builds_and_is_not_copied(
 
 
 def test_a_dockerfile_that_could_not_be_hidden_from_copy_is_refused(
-    engines: dict[str, Engine], tree: Tree
+    engines: dict[str, Refusing], tree: Tree
 ) -> None:
     request = tree.request(f"FROM {NAME}\nCOPY . /context\n")
     require_willing(engines["engine-api"], request)
@@ -313,7 +321,7 @@ def test_a_dockerfile_that_could_not_be_hidden_from_copy_is_refused(
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_base_is_redirected_to_a_digest_in_a_registry(
-    name: str, engines: dict[str, Engine], daemon: Daemon, tree: Tree
+    name: str, engines: dict[str, Refusing], daemon: Daemon, tree: Tree
 ) -> None:
     with LocalRegistry() as registry:
         reference = f"{registry.address}/ocbuild-test/base:1"
@@ -330,7 +338,7 @@ def test_a_base_is_redirected_to_a_digest_in_a_registry(
 
 @pytest.mark.parametrize("name", ALL)
 def test_copy_from_an_image_is_redirected(
-    name: str, engines: dict[str, Engine], daemon: Daemon, tree: Tree
+    name: str, engines: dict[str, Refusing], daemon: Daemon, tree: Tree
 ) -> None:
     other = "michaelhenkel/ocbuild-test-other:1"
     request = tree.request(
@@ -345,7 +353,7 @@ def test_copy_from_an_image_is_redirected(
 
 @pytest.mark.parametrize("name", ["engine-api", "classic"])
 def test_a_name_of_the_users_is_never_taken_for_a_redirection(
-    name: str, engines: dict[str, Engine], daemon: Daemon, tree: Tree
+    name: str, engines: dict[str, Refusing], daemon: Daemon, tree: Tree
 ) -> None:
     require_willing(engines[name], tree.request(f"FROM {NAME}\n"))
     theirs = f"ocbuild-test/theirs:{OURS}"
@@ -372,7 +380,7 @@ def test_a_borrowed_name_stays_until_the_last_build_gives_it_back(daemon: Daemon
 
 
 def test_a_borrowed_name_that_somebody_else_has_moved_is_left_to_them(
-    daemon: Daemon, engines: dict[str, Engine], tree: Tree
+    daemon: Daemon, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     other = build(engines["buildx"], tree.request(f"FROM {NAME}\nENV OTHER=2\n"))
     with BorrowedNames(daemon).held({NAME: BOX}):
@@ -386,7 +394,7 @@ def test_a_borrowed_name_that_somebody_else_has_moved_is_left_to_them(
 
 
 def test_new_labels_on_a_parent_leave_the_childs_cache_alone(
-    engines: dict[str, Engine], tree: Tree
+    engines: dict[str, Refusing], tree: Tree
 ) -> None:
     parent = f"ocbuild-test/parent:{OURS}"
     results = []
@@ -440,7 +448,7 @@ def test_secrets_are_there_for_the_step_alone(daemon: Daemon, tree: Tree, tmp_pa
     ],
 )
 def test_a_missing_secret_is_an_error_before_anything_is_built(
-    source: SecretSource, message: str, engines: dict[str, Engine], tree: Tree
+    source: SecretSource, message: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     error = failure(engines["buildx"], tree.request(f"FROM {NAME}\n", secrets={"token": source}))
 
@@ -453,7 +461,7 @@ HEREDOC = f"FROM {NAME}\nRUN <<EOF\necho one > /x\necho two >> /x\nEOF\n"
 
 
 def test_heredocs_are_built_by_buildkit_and_refused_by_the_classic_builder(
-    engines: dict[str, Engine], daemon: Daemon, tree: Tree
+    engines: dict[str, Refusing], daemon: Daemon, tree: Tree
 ) -> None:
     request = tree.request(HEREDOC, features=frozenset({"heredoc"}))
 
@@ -461,11 +469,11 @@ def test_heredocs_are_built_by_buildkit_and_refused_by_the_classic_builder(
     result = build(engines["engine-api"], request)
     assert said(daemon, result.image_id, "cat /x") == ["one", "two"]
     with pytest.raises(BuildError, match="the engine classic cannot make app: line 2"):
-        choose(request, list(engines.values()), "classic")
+        make(request, list(engines.values()), Outputs(), threading.Event(), forced="classic")
 
 
 def test_the_classic_builder_refuses_a_heredoc_in_a_stage_that_the_target_does_not_need(
-    engines: dict[str, Engine], tree: Tree
+    engines: dict[str, Refusing], tree: Tree
 ) -> None:
     request = tree.request(f"FROM {NAME} AS unused\nRUN <<EOF\nfalse\nEOF\nFROM {NAME}\n")
 
@@ -475,7 +483,7 @@ def test_the_classic_builder_refuses_a_heredoc_in_a_stage_that_the_target_does_n
 
 @pytest.mark.parametrize("feature", ["secret", "ssh", "syntax", "ignore-file"])
 def test_what_needs_a_session_is_refused_without_buildx(
-    feature: str, engines: dict[str, Engine], tree: Tree
+    feature: str, engines: dict[str, Refusing], tree: Tree
 ) -> None:
     request = tree.request(f"FROM {NAME}\n", features=frozenset({feature}))
     require_willing(engines["engine-api"], replace(request, features=frozenset()))

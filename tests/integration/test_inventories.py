@@ -11,9 +11,9 @@ import pytest
 from builder.core.packages.inventory import Inventory, Source
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
-from builder.publish.inventories import Inventories, tag_for
+from builder.publish import MadeImage
+from builder.publish.inventories import Inventories, record as record_packages, tag_for
 from builder.publish.reading import PATHS, inventory_of
-from builder.publish.recording import Recorder
 from builder.registry.client import Registry
 from tests.support.client import make_client
 from tests.support.engines import OURS, TEST_LABEL, connect, docker, remove_test_images
@@ -148,21 +148,24 @@ def push(daemon: Daemon, registry: LocalRegistry, folder: Path) -> Reference:
     return reference.at(pushed.digest)
 
 
+def made(published: Reference, base: str = "") -> MadeImage:
+    local = published.with_tag("1")
+    return MadeImage(name="redis", release=local, staged=local, local=str(local), base=base)
+
+
 def test_an_image_is_read_once_and_its_record_lies_beside_it(
     daemon: Daemon, registry: LocalRegistry, client: Registry, tmp_path: Path
 ) -> None:
     published = push(daemon, registry, tmp_path)
     counting, inventories = Counting(daemon), Inventories(client)
     local = str(published.with_tag("1"))
-    recorder = Recorder(inventories=inventories, engine=counting)
+    image = made(published, base="base")
     assert inventories.find(published) == ""
-    recorded = recorder.record("redis", published, local=local, base="base")
-    digest = recorded.digest
-    assert recorded.held == ()
-    assert inventories.find(published) == digest
+    assert record_packages(client, counting, image, published, hoped_for={}) == ()
+    digest = inventories.find(published)
     assert tag_for(published.digest) in list(client.tags(published))
-    again = recorder.record("redis", published, local=local, base="base")
-    assert again == recorded
+    assert record_packages(client, counting, image, published, hoped_for={}) == ()
+    assert inventories.find(published) == digest
     assert counting.read_files_of == [local]
     record = inventories.read(published.at(digest))
     assert record is not None
@@ -177,23 +180,15 @@ def test_what_was_hoped_for_in_vain_is_remembered(
 ) -> None:
     published = push(daemon, registry, tmp_path)
     inventories = Inventories(client)
-    hoped_for = {"redis": {"redis-server:amd64": "1.1", "gone:amd64": "9"}, "other": {"x:all": "1"}}
-    recorder = Recorder(inventories=inventories, engine=daemon, hoped_for=hoped_for)
-    local = str(published.with_tag("1"))
-    recorded = recorder.record("redis", published, local=local, base="")
-    (line,) = recorded.held
-    assert "redis-server is still 1.0, not 1.1" in line
-    record = inventories.read(published.at(recorded.digest))
+    image, hoped_for = made(published), {"redis-server:amd64": "1.1", "gone:amd64": "9"}
+    (line,) = record_packages(client, daemon, image, published, hoped_for=hoped_for)
+    assert line.startswith("redis was made anew, and redis-server is still 1.0, not 1.1")
+    record = inventories.read(published.at(inventories.find(published)))
     assert record is not None
     assert record.held == {"redis-server:amd64": "1.1"}
-    came = Recorder(
-        inventories=inventories,
-        engine=daemon,
-        hoped_for={"redis": {"redis-server:amd64": "1.0"}},
-    )
-    recorded = came.record("redis", published, local=local, base="")
-    assert recorded.held == ()
-    record = inventories.read(published.at(recorded.digest))
+    came = {"redis-server:amd64": "1.0"}
+    assert record_packages(client, daemon, image, published, hoped_for=came) == ()
+    record = inventories.read(published.at(inventories.find(published)))
     assert record is not None
     assert record.held == {}
 

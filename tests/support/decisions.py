@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builder.core.plan import Action, Assemble, Block, Build, Decision, Retag, Reuse
+from builder.core.reference import Reference
 
 DIGEST = "sha256:d"
 
@@ -14,7 +15,8 @@ def decision(
     optional: bool = False,
     selected: bool = True,
     reasons: tuple[str, ...] = (),
-    refs: tuple[str, ...] | None = None,
+    repository: str = "",
+    tag: str = "1",
     key: str = "",
 ) -> Decision:
     common = {
@@ -22,7 +24,8 @@ def decision(
         "optional": optional,
         "selected": selected,
         "reasons": reasons,
-        "refs": (f"{name}:1",) if refs is None else refs,
+        "repository": Reference.parse(repository or name),
+        "tag": tag,
         "key": key,
     }
     match action:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from builder.core.assemble import Refused
 from builder.core.dockerfile.model import Dockerfile
 from builder.core.dockerfile.parse import parse
 from builder.core.engine.failure import BuildFailedError
@@ -72,11 +73,10 @@ class FakeEngine:
     def name(self) -> str:
         return self._name
 
-    def refusal(self, request: BuildRequest) -> str | None:
-        return self._refuses.get(request.image)
-
     def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
         image = request.image
+        if image in self._refuses:
+            raise Refused(self._refuses[image])
         with self._changed:
             self.requests.append(request)
             self.started.append(image)

@@ -21,7 +21,6 @@ import pytest
 from msgspec import Struct
 
 from builder.__main__ import main
-from builder.commands.build import _plan_text
 from builder.config.load import load
 from builder.core.bases import Pin
 from builder.core.events import Event, Outcome, Phase, RunFinished, StepFinished, StepId, Summary
@@ -32,6 +31,7 @@ from builder.core.plan import Action, AvailableImage, Decision, ImageFacts, Plan
 from builder.core.published import Published
 from builder.core.reference import Reference
 from builder.core.release import Release
+from builder.core.run_text import plan_listing
 from builder.core.select import select
 from builder.core.settings.lock import as_text
 from builder.core.summary import summarise
@@ -164,12 +164,13 @@ def plan(
 ) -> Plan:
     """The plan that is made of these facts."""
     tree = Tree(folder, {name: image.dockerfile for name, image in facts.items()})
-    names = InTreeNames(namespace=NAMESPACE)
+    names = InTreeNames(namespace=NAMESPACE, registry="reg")
     graph = ImageGraph.of(discover(load(tree.root / "build.toml", [])), names)
     known = {
         name: ImageFacts(
             key=image.key,
-            refs=(f"reg/acme/{name}:1.0-c0ffee", f"reg/acme/{name}:1.0"),
+            tag="1.0-c0ffee",
+            moving=("1.0",),
             optional=image.optional,
             available=AvailableImage(reference=f"{name}:1", place=image.place)
             if image.place
@@ -201,13 +202,16 @@ def plan(
 def blocked_plan() -> Plan:
     """One that has a step of which it is clear from the start that it cannot be made."""
     blocked = decision(
-        "app", action=Action.BLOCKED, reasons=("another cannot be made",), refs=("reg/acme/app:1",)
+        "app",
+        action=Action.BLOCKED,
+        reasons=("another cannot be made",),
+        repository="reg/acme/app",
     )
     return Plan(commit="", dirty=True, steps=(blocked,))
 
 
 def plan_text(plan: Plan) -> str:
-    return _plan_text(plan)
+    return plan_listing(plan)
 
 
 def plan_json(plan: Plan) -> object:

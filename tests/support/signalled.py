@@ -13,7 +13,7 @@ import time
 
 from builder.core.errors import InterruptedRunError
 from builder.core.events import Event, Note, Outcome, Phase, RunFinished, StepId, StepProgress
-from builder.core.plan import Build, Plan
+from builder.core.plan import Plan
 from builder.core.run_json import report_json
 from builder.core.summary import summarise
 from builder.core.tasks import BUILD_POOL, connect
@@ -21,6 +21,7 @@ from builder.report.streams import PlainReport, fanout
 from builder.run.execute import execute, signals
 from builder.run.workers import Context
 from builder.system.clock import SystemClock
+from tests.support.decisions import decision
 
 
 def main(mode: str) -> int:
@@ -47,8 +48,7 @@ def main(mode: str) -> int:
         commit="",
         dirty=False,
         steps=tuple(
-            Build(image=name, reasons=(), key="", refs=(), above=parents)
-            for name, parents in (("base", ()), ("nova", ("base",)))
+            decision(name, *parents) for name, parents in (("base", ()), ("nova", ("base",)))
         ),
     )
     steps = connect(plan, {"base": (Phase.BUILD,), "nova": (Phase.BUILD,)}, {})

@@ -43,7 +43,8 @@ def image(
         action=action,
         reasons=('selected by "all"',),
         key=f"{name}-key",
-        refs=(f"reg/ns/{name}:1-c0ffee",),
+        repository=f"reg/ns/{name}",
+        tag="1-c0ffee",
         optional=optional,
     )
 

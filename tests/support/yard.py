@@ -8,10 +8,11 @@ from pathlib import Path
 
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest
+from builder.engines import BuildRequest, StorableResult
 from builder.engines.assembler import Assembler
 from builder.engines.indexes import Indexes
 from builder.registry.client import Registry
+from builder.registry.content import BlobSource
 from builder.system.clock import SystemClock
 from tests.support.engines import OURS, TEST_LABEL, Outputs, parsed
 
@@ -25,6 +26,7 @@ class Yard:
         self.registry = Registry.connect(os.environ, clock=SystemClock())
         indexes = Indexes(self.registry, folder / "indexes")
         self.engine = Assembler(daemon, self.registry, indexes, platform="linux/amd64")
+        self.made: dict[str, BlobSource] = {}
         (folder / "context").mkdir()
         (folder / "context/f").write_text("first\n", encoding="utf-8")
 
@@ -46,12 +48,14 @@ class Yard:
         )
 
     def make(self, request: BuildRequest) -> str:
-        assert self.engine.refusal(request) is None
-        return self.engine.build(request, Outputs(), threading.Event()).image_id
+        result = self.engine.build(request, Outputs(), threading.Event())
+        assert isinstance(result, StorableResult)
+        self.made[request.tags[0]] = result.blobs
+        return result.image_id
 
     def store(self, request: BuildRequest, target: str = "") -> tuple[str, int, int]:
         """The digest, the bytes sent and the number of requests."""
         before = self.registry.traffic.requests
-        stored = self.engine.store(request.tags[0], Reference.parse(target or request.tags[0]))
-        assert stored is not None
-        return stored.manifest.digest, stored.uploaded, self.registry.traffic.requests - before
+        blobs = self.made[request.tags[0]]
+        uploaded = blobs.store(Reference.parse(target or request.tags[0]))
+        return blobs.manifest.digest, uploaded, self.registry.traffic.requests - before

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from builder.core.bases import Resolution, unreadable
 from builder.core.dockerfile.model import FEATURES, Dockerfile, Instruction, Needs
 from builder.core.dockerfile.platforms import parse_platform
 from builder.core.dockerfile.stages import GlobalArgs, global_args
@@ -85,3 +86,23 @@ def all_assembled(
     if obstacles is None:
         return False
     return not any(obstacles[name] for name in selection.images if name not in published)
+
+
+def all_obstacles(
+    graph: ImageGraph, names: Iterable[str], resolution: Resolution, platform: str
+) -> dict[str, str]:
+    """Why an image cannot be put together, "" where it can; ``platform`` is the engine's."""
+    obstacles: dict[str, str] = {}
+    for name in names:
+        image = graph[name]
+        base = image.links.get(image.base or "")
+        own = obstacle(
+            image.source.parsed,
+            image.needs,
+            graph[base].needs.onbuild if base else (),
+            build_args=image.source.args,
+            platform=image.source.platform or platform,
+            build_platform=platform,
+        )
+        obstacles[name] = own or unreadable(image.external, resolution)
+    return obstacles

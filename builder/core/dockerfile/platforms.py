@@ -29,6 +29,16 @@ _SAME = {
 _PLAIN_VARIANTS = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
 
 
+# The kernel's word for an architecture, and OCI's.
+_KERNELS = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i686": "386",
+    "loongarch64": "loong64",
+}
+
+
 class Platform(NamedTuple):
     system: str
     architecture: str
@@ -54,6 +64,11 @@ def parse_platform(text: str) -> Platform:
     if not second:
         return _from_one_word(text, first)
     return Platform(first, *_normal(second, variant))
+
+
+def engine_platform(system: str, architecture: str) -> str:
+    """What a Docker Engine builds for by default, as OCI names it, e.g. linux/amd64."""
+    return f"{system}/{_KERNELS.get(architecture, architecture)}"
 
 
 def _same(part: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from builder.core.dockerfile.platforms import engine_platform
+
 # How the engine says that containerd keeps its images.
 _CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]
 _FRAME = struct.Struct(">BxxxL")
@@ -27,6 +29,11 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     cpus: int
     memory: int
     insecure_registries: tuple[str, ...]
+
+    @property
+    def platform(self) -> str:
+        """What it builds for by default, as OCI names it, e.g. linux/amd64."""
+        return engine_platform(self.os, self.architecture)
 
     @classmethod
     def of(cls, info: Mapping[str, Any], api_version: str) -> EngineInfo:

@@ -29,6 +29,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     ``in_engine`` is False where nobody will ask the Docker Engine for the image: one that needs no
     engine to make it may then keep it to itself until it is stored. ``published``: the registry of
     the tags has the image by the end of the run, so it may be put there before, by digest alone.
+    ``in_process``: no engine is needed, as far as the plan could see; only then it is tried without
+    one. ``base`` is the in-tree image that the target stage starts from, "" for none.
     ``parsed`` is the Dockerfile and ``read`` the context as the key was made of them, the context
     where that is known; whoever follows them makes the image of the key, whatever has been edited
     since.
@@ -51,6 +53,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     in_engine: bool = True
     published: bool = False
+    in_process: bool = False
+    base: str = ""
     read: ReadContext | None = None
 
     def __repr__(self) -> str:
@@ -60,9 +64,13 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
 class BuildResult(Struct, frozen=True, kw_only=True):
     """``image_id`` as the engine names it, ``size`` in bytes, ``cached``: no step had to run.
 
-    ``size`` is None where only an engine could tell, and none has the image.
+    ``size`` is None where only an engine could tell, and none has the image. ``engine`` made it.
+    ``local`` is what the Docker Engine calls it where that is not its id: another run can take a
+    name, but not where every run makes the same.
     """
 
     image_id: str
     size: int | None
     cached: bool = False
+    engine: str = ""
+    local: str = ""

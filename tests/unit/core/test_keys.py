@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from builder.core.bases import ResolvedBase
-from builder.core.options import TreeOptions
-from builder.run.prepare import identify
-from builder.tree.read import Tree as ReadTree, read_tree
+from builder.core.options import BuildOptions, SelectOptions, TreeOptions
+from builder.run.facts import Sources, identify
+from builder.tree.read import Tree as ReadTree, choose_images, read_tree
 from tests.support.tree import Tree
 
 DEBIAN = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest="sha256:1")
@@ -36,6 +36,17 @@ def read(tree: Tree, *sets: str) -> ReadTree:
     return read_tree(TreeOptions(config=tree.root / "build.toml", sets=sets))
 
 
+def sources_of(
+    whole: ReadTree, platform: str = "linux/amd64", engine_class: str = "buildkit"
+) -> Sources:
+    return Sources(
+        tree=whole,
+        selection=choose_images(whole, SelectOptions(targets=("all",))),
+        options=BuildOptions(engine=engine_class if engine_class == "classic" else None),
+        platform=platform,
+    )
+
+
 def keys(
     tree: Tree,
     *sets: str,
@@ -45,13 +56,8 @@ def keys(
 ) -> dict[str, str]:
     base = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest=digest)
     whole = read(tree, *sets)
-    return identify(
-        whole,
-        whole.graph.order,
-        bases={"debian:12": base},
-        platform=platform,
-        engine_class=engine_class,
-    ).keys
+    identities = identify(sources_of(whole, platform, engine_class), {"debian:12": base})
+    return {name: identity.key for name, identity in identities.items()}
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
@@ -141,8 +147,4 @@ def test_version_commit_and_tag_are_no_part_of_the_key(tree: Tree) -> None:
 
 
 def test_an_unknown_base_leaves_the_keys_above_it_unknown(tree: Tree) -> None:
-    whole = read(tree)
-    found = identify(
-        whole, whole.graph.order, bases={}, platform="linux/amd64", engine_class="buildkit"
-    )
-    assert set(found.keys.values()) == {""}
+    assert identify(sources_of(read(tree)), {}) == {}

@@ -26,6 +26,7 @@ from builder.core.plan import (
     decide,
 )
 from builder.core.published import Published
+from builder.core.reference import Reference
 from builder.core.release import Inputs, ReleasedImage
 from builder.core.remarks import remarks_on
 from builder.core.select import select
@@ -69,7 +70,7 @@ def facts_for(
         images={
             name: ImageFacts(
                 key=f"key of {name}",
-                refs=(f"acme/{name}:1",),
+                tag="1",
                 available=ENGINE if name in existing and not no_reuse else None,
             )
             for name in graph.order
@@ -262,7 +263,8 @@ def test_what_the_registry_has_under_its_tag_is_left_alone(graph: ImageGraph) ->
         image="app",
         reasons=("published already, with this content and this tag",),
         key="key of app",
-        refs=("acme/app:1",),
+        repository=Reference.parse("acme/app"),
+        tag="1",
         reference=f"acme/app@{APP}",
         digest=APP,
     )
@@ -277,7 +279,8 @@ def test_what_the_registry_has_otherwise_only_gets_its_tag(graph: ImageGraph) ->
         image="app",
         reasons=("the registry has its key, of old",),
         key="key of app",
-        refs=("acme/app:1",),
+        repository=Reference.parse("acme/app"),
+        tag="1",
         optional=True,
         reference=f"acme/app@{APP}",
         digest=APP,
@@ -455,7 +458,13 @@ def test_all_are_assembled_where_no_engine_is_needed(
 
 
 def test_each_kind_of_decision_has_its_name_in_json() -> None:
-    common: dict[str, Any] = {"image": "a", "reasons": (), "key": "", "refs": ()}
+    common: dict[str, Any] = {
+        "image": "a",
+        "reasons": (),
+        "key": "",
+        "repository": Reference.parse("a"),
+        "tag": "1",
+    }
     steps = (
         Reuse(reference="a:1", **common),
         Retag(reference="a@d", digest="d", **common),

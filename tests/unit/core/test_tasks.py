@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from builder.core.events import Phase, StepId
-from builder.core.plan import Action, Assemble, Decision, Plan, Reuse
+from builder.core.plan import Action, Decision, Plan
 from builder.core.schedule import GATE, Task
 from builder.core.tasks import connect, phases
 from tests.support.decisions import decision as image
@@ -53,7 +53,7 @@ def test_a_build_needs_the_builds_of_its_parents_and_nothing_else() -> None:
 
 
 def test_what_is_assembled_on_a_build_of_this_run_also_needs_its_push() -> None:
-    child = Assemble(image="app", reasons=(), key="", refs=(), above=("base",), pushed=("base",))
+    child = replace(image("app", "base", action=Action.ASSEMBLE), pushed=("base",))
     steps = wired(image("base"), child)
     assert names(steps["build app"].needs) == {"build base", "push base"}
     assert names(steps["push base"].needs) == {"build base", "test base"}
@@ -126,30 +126,34 @@ def test_a_build_weighs_what_is_expected_of_it_and_an_unknown_one_counts_as_one_
 def phases_of(
     *images: Decision,
     tested: Sequence[str] = (),
-    moving: Sequence[str] = (),
     push: bool = True,
 ) -> dict[str, list[Phase]]:
     plan = Plan(commit="c0ffee", dirty=False, steps=images)
-    return phases(plan, tested=tested, moving=moving, push=push)
+    return phases(plan, tested, push=push)
 
 
 def test_what_is_made_is_tested_pushed_and_tagged() -> None:
-    made = (image("app"), image("web", action=Action.ASSEMBLE))
-    assert phases_of(*made, tested=("app",), moving=("web",)) == {
+    web = replace(image("web", action=Action.ASSEMBLE), moving=("latest",))
+    made = (image("app"), web)
+    assert phases_of(*made, tested=("app",)) == {
         "app": [BUILD, TEST, PUSH, TAG, CLAIM],
         "web": [BUILD, PUSH, TAG, MOVE],
     }
-    assert phases_of(*made, tested=("app",), moving=("web",), push=False) == {
+    assert phases_of(*made, tested=("app",), push=False) == {
         "app": [BUILD, TEST],
         "web": [BUILD],
     }
 
 
 def test_what_the_registry_has_is_only_tagged_or_left_alone() -> None:
-    published = Reuse(image="base", reasons=(), key="", refs=(), reference="r", digest="d")
-    assert phases_of(
-        published, image("app", action=Action.RETAG), tested=("app", "base"), moving=("app", "base")
-    ) == {"base": [], "app": [TAG, MOVE, CLAIM]}
+    moving = {"moving": ("latest",)}
+    base = replace(image("base", action=Action.REUSE), digest="d", **moving)
+    app = replace(image("app", action=Action.RETAG), **moving)
+    assert phases_of(base, app, tested=("app", "base")) == {
+        "base": [],
+        "app": [TAG, MOVE, CLAIM],
+    }
+    assert phases_of(image("web", action=Action.RETAG)) == {"web": [TAG, CLAIM]}
     assert phases_of(image("base", action=Action.REUSE)) == {"base": [BUILD]}
     assert phases_of(image("bad", action=Action.BLOCKED), tested=("bad",)) == {"bad": []}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ from msgspec.structs import replace
 from builder.core.dockerfile.parse import parse
 from builder.core.engine.place import lacking
 from builder.core.errors import BuildError, EngineUnavailableError
-from builder.engines import BuildRequest
-from builder.engines.choose import choose
+from builder.engines import BuildRequest, Engine
+from builder.engines.choose import Engines, make
 from builder.engines.posted import awkward
-from tests.support.engines import FakeEngine
+from tests.support.engines import FakeEngine, Outputs
 
 
 def request(
@@ -38,17 +40,28 @@ SECOND = FakeEngine("second")
 THIRD = FakeEngine("third")
 
 
-def test_the_first_that_does_not_refuse_is_taken(tmp_path: Path) -> None:
-    assert choose(request(tmp_path), [FIRST, SECOND, THIRD]) is SECOND
+def made_by(
+    asked: BuildRequest,
+    engines: Iterable[Engine],
+    forced: str | None = None,
+    sink: Outputs | None = None,
+) -> str:
+    return make(asked, engines, sink or Outputs(), threading.Event(), forced=forced).engine
+
+
+def test_the_first_that_does_not_refuse_is_taken_and_the_refusals_are_told(tmp_path: Path) -> None:
+    told = Outputs()
+    assert made_by(request(tmp_path), [FIRST, SECOND, THIRD], sink=told) == "second"
+    assert told.lines[0] == "not by first: line 3 needs RUN --mount"
 
 
 def test_the_one_that_is_asked_for_is_taken(tmp_path: Path) -> None:
-    assert choose(request(tmp_path), [FIRST, SECOND, THIRD], "third") is THIRD
+    assert made_by(request(tmp_path), [FIRST, SECOND, THIRD], "third") == "third"
 
 
 def test_the_one_that_is_asked_for_may_refuse_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(BuildError) as caught:
-        choose(request(tmp_path), [FIRST, SECOND], "first")
+        made_by(request(tmp_path), [FIRST, SECOND], "first")
     assert str(caught.value).startswith(
         "app/Dockerfile: the engine first cannot make app: line 3 needs RUN --mount"
     )
@@ -57,7 +70,7 @@ def test_the_one_that_is_asked_for_may_refuse_and_says_why(tmp_path: Path) -> No
 def test_where_all_refuse_each_reason_is_told(tmp_path: Path) -> None:
     other = FakeEngine("other", refuses={"app": "it is too old"})
     with pytest.raises(BuildError) as caught:
-        choose(request(tmp_path), [FIRST, other])
+        made_by(request(tmp_path), [FIRST, other])
     assert caught.value.message == (
         "no engine can make app:\n  first: line 3 needs RUN --mount\n  other: it is too old"
     )
@@ -65,13 +78,44 @@ def test_where_all_refuse_each_reason_is_told(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_an_error_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailableError) as caught:
-        choose(request(tmp_path), [FIRST, SECOND], "secund")
+        made_by(request(tmp_path), [FIRST, SECOND], "secund")
     assert caught.value.hint == 'did you mean "second"?'
 
 
 def test_without_any_engine_nothing_can_be_made(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailableError):
-        choose(request(tmp_path), [])
+        made_by(request(tmp_path), [])
+
+
+@pytest.mark.parametrize(
+    ("in_process", "forced", "engine", "looked_for"),
+    [
+        (True, None, "own", 0),
+        (False, None, "second", 1),
+        (False, "own", "own", 1),
+        (True, "second", "second", 1),
+    ],
+)
+def test_what_needs_no_engine_is_made_in_process_and_no_engine_is_looked_for(
+    tmp_path: Path, *, in_process: bool, forced: str | None, engine: str, looked_for: int
+) -> None:
+    looked: list[str] = []
+
+    def others() -> list[Engine]:
+        looked.append("others")
+        return [SECOND]
+
+    maker = Engines(FakeEngine("own"), others, forced)
+    asked = replace(request(tmp_path), in_process=in_process)
+    for _ in range(2):
+        assert maker.make(asked, Outputs(), threading.Event()).engine == engine
+    assert len(looked) == looked_for
+
+
+def test_where_it_cannot_be_made_in_process_an_engine_makes_it(tmp_path: Path) -> None:
+    maker = Engines(FIRST, lambda: [SECOND], None)
+    asked = replace(request(tmp_path), in_process=True)
+    assert maker.make(asked, Outputs(), threading.Event()).engine == "second"
 
 
 HEREDOC = "FROM debian AS unused\nRUN <<EOF\ntrue\nEOF\nFROM debian\nRUN --mount=type=cache true\n"

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 
 import builder.engines.assembled
@@ -20,17 +21,17 @@ from builder.core.context import ContextListing
 from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
+from builder.core.plan import Plan
+from builder.core.requests import Circumstances, make_requests
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, Engine
+from builder.engines import BuildRequest, BuildResult, Engine
 from builder.engines.assembled import ChangedError
 from builder.engines.assembler import Assembler
-from builder.engines.choose import choose
+from builder.engines.choose import make
 from builder.engines.indexes import Indexes
 from builder.engines.together import put_together
 from builder.registry.client import Registry
-from builder.run.machine import Machine
-from builder.run.planning import Planned, Planner
-from builder.run.prepare import identify, make_jobs
+from builder.run.facts import Gathered, Provide, Sources, identify, look_ahead, plan_run
 from builder.system.clock import SystemClock
 from builder.tree.context import read_context
 from builder.tree.read import Tree as ReadTree, choose_images, read_contexts, read_tree
@@ -71,36 +72,49 @@ def read(tree: Tree) -> ReadTree:
     return read_tree(TreeOptions(config=tree.root / "build.toml"))
 
 
+class Planner(Struct, frozen=True, kw_only=True):
+    """Plans with the contexts as they were when it was made, and an engine that has no image."""
+
+    sources: Sources
+
+    def plan(self, provide: Provide) -> Planned:
+        plan, gathered = plan_run(self.sources, {}, provide)
+        return Planned(plan=plan, gathered=gathered)
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    plan: Plan
+    gathered: Gathered
+
+
 def planner(whole: ReadTree, *targets: str) -> Planner:
-    """With the contexts as they are now, and an engine that has no image."""
     selection = choose_images(whole, SelectOptions(targets=targets))
-    machine = SimpleNamespace(
-        platform=PLATFORM,
-        engine_class=Machine.engine_class,
-        existing=lambda _image, _key, _release: None,
+    daemon = SimpleNamespace(
+        inspect=lambda _name: None,
+        find_labelled=lambda _label, _value: None,
+        remote_digest=lambda _name: None,
     )
-    return Planner(
+    sources = Sources(
         tree=whole,
         selection=selection,
         options=BuildOptions(),
-        machine=cast("Machine", machine),
+        daemon=cast("Daemon", daemon),
+        platform=PLATFORM,
         listings=read_contexts(whole, selection.images),
     )
+    return Planner(sources=sources)
 
 
 def fresh(whole: ReadTree) -> dict[str, str]:
     """The keys as a run that begins now finds them."""
-    return identify(
-        whole,
-        whole.graph.order,
-        bases={"debian:12": BASE},
-        platform=PLATFORM,
-        engine_class="buildkit",
-    ).keys
+    selection = choose_images(whole, SelectOptions(targets=("all",)))
+    sources = Sources(tree=whole, selection=selection, options=BuildOptions(), platform=PLATFORM)
+    identities = identify(sources, {"debian:12": BASE})
+    return {name: identity.key for name, identity in identities.items()}
 
 
-def keys(planned: Planned) -> dict[str, str]:
-    return {step.image: step.key for step in planned.plan.steps}
+def keys(plan: Plan) -> dict[str, str]:
+    return {step.image: step.key for step in plan.steps}
 
 
 def nothing(texts: frozenset[str], _pins: Mapping[str, Pin]) -> Resolution:
@@ -110,17 +124,15 @@ def nothing(texts: frozenset[str], _pins: Mapping[str, Pin]) -> Resolution:
 
 def request_for(whole: ReadTree, name: str, planned: Planned) -> BuildRequest:
     """What the assembler is asked for, an image that no engine is to have."""
-    jobs = make_jobs(
-        whole,
-        planned.plan,
-        bases=planned.resolution,
-        environ={},
-        no_cache=False,
-        push=False,
-        contexts=planned.contexts,
+    given = Circumstances(
+        config=whole.config,
+        graph=whole.graph,
+        bases=planned.gathered.resolution,
+        contexts=planned.gathered.contexts,
     )
-    request = jobs[name].request
-    assert request is not None
+    requests = make_requests(planned.plan, given)
+    request = requests[name]
+    assert isinstance(request, BuildRequest)
     return replace(request, in_engine=False)
 
 
@@ -153,24 +165,24 @@ def test_a_context_is_listed_once_for_the_look_at_it_and_for_its_key_and_image(
     tree: Tree, listed: list[str], registry: Registry
 ) -> None:
     whole = read(tree)
-    planned = planner(whole, "base", "app").plan(frozenset(), {}, nothing)
+    planned = planner(whole, "base", "app").plan(nothing)
     files(request_for(whole, "base", planned), registry)
     assert sorted(listed) == ["app", "base"]
-    assert keys(planned) == {name: fresh(whole)[name] for name in ("base", "app")}
+    assert keys(planned.plan) == {name: fresh(whole)[name] for name in ("base", "app")}
 
 
 def test_an_ancestor_that_is_not_selected_is_listed_once_as_well(
     tree: Tree, listed: list[str]
 ) -> None:
-    planner(read(tree), "app").plan(frozenset(), {}, nothing)
+    planner(read(tree), "app").plan(nothing)
     assert sorted(listed) == ["app", "base"]
 
 
 def test_a_plan_that_only_looks_ahead_lists_once(tree: Tree, listed: list[str]) -> None:
     whole = read(tree)
-    planned = planner(whole, "all").look_ahead({"debian:12": BASE}, frozenset())
+    plan = look_ahead(planner(whole, "all").sources, {"debian:12": BASE}, frozenset())
     assert sorted(listed) == ["app", "base", "other"]
-    assert keys(planned) == fresh(whole)
+    assert keys(plan) == fresh(whole)
 
 
 def test_what_is_missing_is_said_before_anything_else(tree: Tree) -> None:
@@ -189,9 +201,9 @@ def test_what_is_edited_while_a_base_is_fetched_is_in_the_key(tree: Tree) -> Non
         return {"debian:12": BASE}
 
     before = fresh(whole)
-    planned = planner(whole, "all").plan(frozenset({"debian:12"}), {}, provide)
-    assert keys(planned) == fresh(whole)
-    assert keys(planned)["base"] != before["base"]
+    planned = planner(whole, "all").plan(provide)
+    assert keys(planned.plan) == fresh(whole)
+    assert keys(planned.plan)["base"] != before["base"]
 
 
 def test_what_is_edited_while_a_promised_base_is_fetched_is_in_the_key(tree: Tree) -> None:
@@ -204,10 +216,10 @@ def test_what_is_edited_while_a_promised_base_is_fetched_is_in_the_key(tree: Tre
         (tree.root / "images/base/run").chmod(0o600 + passes)
         return {"debian:12": replace(BASE, reference="", context="") if passes == 1 else BASE}
 
-    planned = planner(whole, "all").plan(frozenset({"debian:12"}), {}, provide)
+    planned = planner(whole, "all").plan(provide)
     assert passes == 2
-    assert keys(planned) == fresh(whole)
-    files_of_base = planned.contexts["base"].listing.files
+    assert keys(planned.plan) == fresh(whole)
+    files_of_base = planned.gathered.contexts["base"].listing.files
     assert {file.path: file.mode for file in files_of_base}["run"] == 0o602
 
 
@@ -216,8 +228,8 @@ def test_contents_are_those_of_the_moment_when_the_key_is_made(tree: Tree) -> No
     before = fresh(whole)
     made = planner(whole, "base")
     tree.write("images/base/run", "second")
-    planned = made.plan(frozenset(), {}, nothing)
-    assert keys(planned)["base"] == fresh(whole)["base"] != before["base"]
+    planned = made.plan(nothing)
+    assert keys(planned.plan)["base"] == fresh(whole)["base"] != before["base"]
 
 
 def test_a_file_of_a_folder_may_go_after_the_listing(tree: Tree) -> None:
@@ -225,8 +237,8 @@ def test_a_file_of_a_folder_may_go_after_the_listing(tree: Tree) -> None:
     made = planner(whole, "base")
     tree.write("images/base/lib/b", "b")
     (tree.root / "images/base/lib/a").unlink()
-    planned = made.plan(frozenset(), {}, nothing)
-    assert keys(planned)["base"] == fresh(whole)["base"]
+    planned = made.plan(nothing)
+    assert keys(planned.plan)["base"] == fresh(whole)["base"]
 
 
 # -- assembling ---------------------------------------------------------------------------------
@@ -236,7 +248,7 @@ def test_the_image_is_of_the_dockerfile_that_the_key_was_made_of(
     tree: Tree, registry: Registry
 ) -> None:
     whole = read(tree)
-    planned = planner(whole, "base").plan(frozenset(), {}, nothing)
+    planned = planner(whole, "base").plan(nothing)
     tree.write("images/base/Dockerfile", "FROM scratch\nCOPY run /elsewhere/\n")
     assert set(files(request_for(whole, "base", planned), registry)) == {"srv/run", "srv/a"}
 
@@ -246,7 +258,7 @@ def test_files_and_modes_that_come_after_the_key_are_not_in_the_image(
 ) -> None:
     (tree.root / "images/base/run").chmod(0o640)
     whole = read(tree)
-    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
     before = files(request, registry)
     assert before["srv/run"] == (0o640, b"first")
     tree.write("images/base/lib/b", "new")
@@ -260,7 +272,7 @@ def test_no_image_is_made_of_a_file_that_has_changed_since(
     tree: Tree, registry: Registry, path: str, edit: str | None
 ) -> None:
     whole = read(tree)
-    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
     (tree.root / "images/base" / path).unlink()
     if edit is not None:
         tree.write(f"images/base/{path}", edit)
@@ -271,7 +283,7 @@ def test_no_image_is_made_of_a_file_that_has_changed_since(
 def test_what_add_would_unpack_has_to_be_the_same_too(tree: Tree, registry: Registry) -> None:
     tree.write("images/base/Dockerfile", "FROM scratch\nADD run /srv/run\nCOPY lib/a /srv/run\n")
     whole = read(tree)
-    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
     assert set(files(request, registry)) == {"srv/run"}
     tree.write("images/base/run", "second")
     with pytest.raises(ChangedError):
@@ -282,7 +294,7 @@ def test_where_the_reads_turn_out_to_be_others_the_context_is_listed_anew(
     tree: Tree, registry: Registry, listed: list[str]
 ) -> None:
     whole = read(tree)
-    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
     assert request.read is not None
     listed.clear()
     assert files(replace(request, read=replace(request.read, reads=())), registry)
@@ -293,7 +305,7 @@ def test_an_image_whose_context_has_changed_fails_and_no_other_engine_is_asked(
     tree: Tree, registry: Registry, tmp_path: Path
 ) -> None:
     whole = read(tree)
-    request = request_for(whole, "base", planner(whole, "base").plan(frozenset(), {}, nothing))
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
     tree.write("images/base/run", "second")
     engine = Assembler(
         cast("Daemon", None), registry, Indexes(registry, tmp_path / "i"), platform=PLATFORM
@@ -302,14 +314,14 @@ def test_an_image_whose_context_has_changed_fails_and_no_other_engine_is_asked(
     class Never:
         name = "never"
 
-        def refusal(self, _request: BuildRequest) -> str | None:
+        def build(self, *_: object) -> BuildResult:
             raise AssertionError
 
     for _ in range(2):
         with pytest.raises(BuildFailedError, match='"run" has changed') as caught:
-            choose(request, [engine, cast("Engine", Never())])
+            make(request, [engine, cast("Engine", Never())], Outputs(), threading.Event())
         assert not caught.value.transient
         assert str(caught.value.where) == "images/base/Dockerfile"
     tree.write("images/base/run", "first")
-    assert choose(request, [engine]) is engine
-    assert engine.build(request, Outputs(), threading.Event()).image_id.startswith("sha256:")
+    made = make(request, [engine], Outputs(), threading.Event())
+    assert (made.engine, made.image_id[:7]) == ("assembler", "sha256:")

@@ -13,7 +13,7 @@ from builder.core.engine.transfer import Fault, PushFailedError, push_failure
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
 from builder.docker.daemon import Amounts
-from builder.engines.staging import staged
+from builder.publish.images import staged
 
 NAME = "registry.example:5000/team/app:key-1"
 OURS = "sha256:ours"
