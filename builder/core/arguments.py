@@ -224,7 +224,7 @@ TIMEOUT = option(
     "SECONDS",
     f"how long one stack may take (default: {DeployOptions().timeout:g})",
     type=float,
-    limit=Limit(lambda seconds: not seconds <= 0, "it has to be more than nothing"),
+    limit=Limit(lambda seconds: not seconds <= 0, "it must be greater than 0"),
 )
 NOT_NEGATIVE = Limit(lambda number: number >= 0, "it cannot be less than 0")
 INTERVAL = Limit(lambda seconds: 0.2 <= seconds < math.inf, "the least is 0.2 s")  # noqa: PLR2004

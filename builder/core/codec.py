@@ -60,9 +60,9 @@ def plain(value: object) -> Any:
     return msgspec.to_builtins(value, str_keys=True)
 
 
-def encode(value: object, *, indent: int | None = None) -> bytes:
+def encode(value: object, *, indent: int | None = None, sort_keys: bool = False) -> bytes:
     """JSON as the standard library writes it: ASCII only, a blank after "," and ":"."""
-    return json.dumps(plain(value), indent=indent).encode()
+    return json.dumps(plain(value), indent=indent, sort_keys=sort_keys).encode()
 
 
 def _bounded(error: Exception) -> str:

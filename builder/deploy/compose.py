@@ -1,65 +1,58 @@
-"""docker compose on one host: render, start, look, stop. Rendered stacks go in by its stdin."""
+"""The Docker Engine of one host, by the docker command: stacks are rendered, started, looked at.
+
+That command knows contexts, TLS and ssh. Rendered stacks hold secrets and go in by its stdin:
+https://docs.docker.com/reference/cli/docker/compose/.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from builder.core import codec
+from builder.core.deploy.stack import (
+    PROJECT_LABEL,
+    Compose,
+    Container,
+    InspectedContainer,
+    external_networks,
+    ids_of_projects,
+    inspected_containers,
+    listed_containers,
+)
 from builder.core.errors import DeployError
+from builder.core.retention import moment
 from builder.core.settings.sections import Host
 from builder.core.text import LineSplitter
-from builder.deploy.attach import attached
 from builder.docker.host_api import EngineApi
 from builder.system.process import Completed, ProgramTimeoutError, run, stream
 
-# How long an engine may take to answer a question; starting and pulling have limits of their own.
+# How many seconds an engine may take to answer a question; starting and pulling have limits of
+# their own.
+_PATIENCE = 120.0
+# And to answer at all: ssh gives up after 30 s.
+_REACH = 40.0
 # The facts that are asked of a container to see whether it runs again.
 _FACTS = 3
 # The last lines of a container may be noted just after its end; it starts again 0.1 s later.
 _DRAIN = 0.05
 # More lines than a container writes between two of its ends.
 _SINCE = 1000
-_PATIENCE = 120.0
-# And to answer at all: ssh gives up after 30 s.
-_REACH = 40.0
-_RUNNING = "running"
+# How many seconds a container holds a network: longer than compose may work. It is removed before,
+# unless we are killed.
+_HOLD = 3600
 
 
-class Container(Struct, frozen=True, kw_only=True):
-    """One container of a stack, as the engine has it now; ``image`` is as it was asked for."""
-
-    service: str
-    name: str
-    state: str
-    health: str
-    exit_code: int
-    image: str
-    status: str
-
-    def well(self, *, once: bool) -> bool:
-        """It does its work; one that runs ``once`` has done it."""
-        if once:
-            return self.state == "exited" and self.exit_code == 0
-        return self.state == _RUNNING and self.health in ("", "healthy")
-
-    @property
-    def condition(self) -> str:
-        if self.state == _RUNNING:
-            return self.health or _RUNNING
-        if self.state == "exited":
-            return f"exited with {self.exit_code}"
-        return self.state
-
-
-class Engine(Struct, frozen=True, kw_only=True, dict=True):
-    """The Docker Engine of a host, spoken to by the command line, which knows contexts and ssh."""
+class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
+    """The Docker Engine of a host."""
 
     host: Host
     environ: Mapping[str, str]
@@ -76,7 +69,7 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def api(self) -> EngineApi:
-        """For what must not be said in words that other users of this machine may read."""
+        """Its HTTP API, for what must not be in words that other users of this machine may read."""
         return EngineApi(self._docker(), self.environ, f'host "{self.host.name}"')
 
     def reach(self) -> None:
@@ -115,33 +108,39 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
         )
         if done.returncode != 0:
             raise DeployError(f"{file}: {done.complaint(lines=3)}")
-        rendered: dict[str, Any] = json.loads(done.text)
+        try:
+            rendered = codec.decode(done.text, dict[str, Any], what="the rendered stack")
+        except codec.MalformedError as error:
+            raise DeployError(f"{file}: {error}") from error
         # Extensions have done their part by now; left in, they would be differences that are none.
         return {key: value for key, value in rendered.items() if not key.startswith("x-")}
 
-    def pull(
-        self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float
-    ) -> bool:
+    def pull(self, stack: Compose, on_line: Callable[[str], None], timeout: float) -> bool:
         """Fetch the images that the host does not have."""
         words = ("pull", "--policy", "missing", "--quiet")
         return self._compose(stack, words, on_line, timeout) == 0
 
-    def up(self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float) -> bool:
-        """Start what is to run and differs from what runs; whether all of it is well in time."""
+    def up(self, stack: Compose, on_line: Callable[[str], None], timeout: float) -> bool:
+        """Start what differs from what runs; whether all of it is well within ``timeout``."""
         seconds = str(max(1, int(timeout)))
         words = ("up", "--detach", "--wait", "--wait-timeout", seconds, "--quiet-pull")
-        with attached(self.docker, stack, f'on host "{self.host.name}"'):
+        with external_networks_held(self.docker, stack, f'on host "{self.host.name}"'):
             # Compose does not hold its own limit while one container waits for another.
             return self._compose(stack, (*words, "--remove-orphans"), on_line, timeout + 30) == 0
 
     def down(
-        self, stack: Mapping[str, Any], on_line: Callable[[str], None], *, volumes: bool = False
+        self, stack: Compose, on_line: Callable[[str], None], *, volumes: bool = False
     ) -> bool:
         words = ("down", "--remove-orphans", *(("--volumes",) if volumes else ()))
         return self._compose(stack, words, on_line, 300.0) == 0
 
-    def containers(self, stack: Mapping[str, Any]) -> tuple[Container, ...]:
-        """All containers of the stack, those that have ended too."""
+    def containers(self, stack: Compose) -> tuple[Container, ...]:
+        """All containers of the stack, those that have ended too, by service.
+
+        Raises:
+            DeployError: the engine does not tell.
+
+        """
         done = run(
             [*self._with(stack), "ps", "--all", "--format", "json"],
             input=json.dumps(stack).encode(),
@@ -150,7 +149,10 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
         )
         if done.returncode != 0:
             raise DeployError(f"stack {stack['name']}: {done.complaint(lines=3)}")
-        return tuple(sorted(_containers(done.text), key=lambda one: one.service))
+        try:
+            return listed_containers(done.text)
+        except codec.MalformedError as error:
+            raise DeployError(f"stack {stack['name']}: {error}") from error
 
     def logs(self, container: str, *, tail: int) -> list[str]:
         """The last lines that a container wrote, oldest first.
@@ -160,7 +162,8 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
         asked = "{{.RestartCount}} {{.State.Running}} {{.State.FinishedAt}}"
         state = self.docker("inspect", "--format", asked, container).text.split()
         if len(state) == _FACTS and state[0] != "0" and state[1] == "true":
-            until = f"{_seconds(state[2]) + _DRAIN:.6f}"
+            ended = moment(state[2])
+            until = f"{ended.timestamp() + _DRAIN:.6f}" if ended is not None else "0"
             # The engine counts the lines before it looks at their time.
             lines = self._logs("--tail", str(tail + _SINCE), "--until", until, container)
             if lines:
@@ -171,15 +174,13 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
         done = self.docker("logs", *words)
         return (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
 
-    def follow(
-        self, stack: Mapping[str, Any], words: Sequence[str], say: Callable[[str], None]
-    ) -> int:
+    def follow(self, stack: Compose, words: Sequence[str], say: Callable[[str], None]) -> int:
         """``docker compose logs`` with ``words``."""
         return self._compose(stack, ("logs", "--no-color", *words), say, None)
 
     def _compose(
         self,
-        stack: Mapping[str, Any],
+        stack: Compose,
         words: Sequence[str],
         on_line: Callable[[str], None],
         timeout: float | None,
@@ -197,7 +198,7 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
         lines.end()
         return ended.returncode or int(ended.timed_out or ended.cancelled)
 
-    def _with(self, stack: Mapping[str, Any]) -> list[str]:
+    def _with(self, stack: Compose) -> list[str]:
         name = str(stack["name"])
         words = ("--ansi", "never", "--progress", "plain", "--project-name", name, "--file", "-")
         return [*self._docker(), "compose", *words]
@@ -212,30 +213,70 @@ class Engine(Struct, frozen=True, kw_only=True, dict=True):
         return ("--host", place) if "://" in place else ("--context", place)
 
 
-def _seconds(text: str) -> float:
-    """RFC 3339, of which Docker writes nanoseconds, as seconds since the epoch."""
-    whole, _, rest = text.removesuffix("Z").partition(".")
-    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{rest or 0}")
+class Docker(Protocol):
+    """What a look at a host needs of its engine."""
+
+    def docker(self, *words: str) -> Completed: ...
 
 
-def _containers(text: str) -> list[Container]:
-    """One JSON object a line, or, before compose 2.21, one list of them."""
-    found: list[Container] = []
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        value = json.loads(line)
-        found += [_container(one) for one in (value if isinstance(value, list) else [value])]
-    return found
+def look(engine: Docker, projects: Iterable[str]) -> dict[str, tuple[InspectedContainer, ...]]:
+    """The containers of each of these compose projects, by two questions however many there are.
 
+    Raises:
+        DeployError: the engine does not answer.
 
-def _container(found: Mapping[str, Any]) -> Container:
-    return Container(
-        service=str(found["Service"]),
-        name=str(found["Name"]),
-        state=str(found["State"]).lower(),
-        health=str(found.get("Health", "")).lower(),
-        exit_code=int(found.get("ExitCode", 0)),
-        image=str(found.get("Image", "")),
-        status=str(found.get("Status", "")),
+    """
+    projects = tuple(projects)
+    listed = engine.docker(
+        *("ps", "--all", "--no-trunc", "--filter", f"label={PROJECT_LABEL}"),
+        *("--format", f'{{{{.ID}}}} {{{{.Label "{PROJECT_LABEL}"}}}}'),
     )
+    if listed.returncode != 0:
+        raise DeployError(listed.complaint(lines=2))
+    ids = ids_of_projects(listed.text, projects)
+    if not ids:
+        return dict.fromkeys(projects, ())
+    # One that went since the list was made is an error to docker; the others are told all the same.
+    inspected = engine.docker("inspect", "--type", "container", *ids)
+    try:
+        return inspected_containers(inspected.text, projects)
+    except codec.MalformedError as error:
+        said = inspected.complaint(lines=2) if inspected.stderr.strip() else str(error)
+        raise DeployError(said) from error
+
+
+@contextmanager
+def external_networks_held(
+    docker: Callable[..., Completed], stack: Compose, where: str
+) -> Iterator[None]:
+    """Have the engine know the external networks of a rendered stack, whose images it has.
+
+    A worker does not know the overlays of its swarm until a container is in one. docker compose
+    looks for each external network before it makes a container, and gives up where there is none,
+    while the engine by itself would have asked the swarm. So there is a container first: one that
+    sleeps in the network for as long as compose is at work.
+
+    Raises:
+        DeployError: one of them is neither here nor in the swarm.
+
+    """
+    holders: list[str] = []
+    try:
+        for name in external_networks(stack).values():
+            if docker("network", "inspect", "--format", "{{.Id}}", name).returncode == 0:
+                continue
+            holder = f"ocbuild-{uuid.uuid4().hex[:12]}"
+            holders.append(holder)
+            words = ("--detach", "--rm", "--init", "--pull", "never", "--network", name)
+            image = str(next(iter(stack["services"].values()))["image"])
+            begun = docker(
+                *("run", *words, "--name", holder, "--entrypoint", "sleep", image, str(_HOLD))
+            )
+            if begun.returncode != 0:
+                raise DeployError(
+                    f"the network {name} is not to be had {where}: {begun.complaint(lines=2)}"
+                )
+        yield
+    finally:
+        if holders:
+            docker("rm", "--force", *holders)

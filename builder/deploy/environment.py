@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
+from builder.core.deploy.records import secrets_lost
+from builder.core.deploy.stack import filled
 from builder.core.errors import DeployError
+from builder.core.options import DeployOptions
+from builder.deploy.project import DeployedProject
+from builder.deploy.shared_record import SharedRecords
 
 FILE = "common.env"
 EXAMPLE = "common.env.example"
-RANDOM = "<random>"
 # Hexadecimal digits need no quoting anywhere: not in a URL, not in SQL, not for a shell.
 _BYTES = 20
+
+
+def env_files_of(
+    project: DeployedProject,
+    options: DeployOptions,
+    shared: SharedRecords,
+    say: Callable[[str], None],
+) -> dict[str, Path | None]:
+    """The file of addresses and secrets of each stack, made where it is missing.
+
+    Raises:
+        DeployError: it is missing, and something was deployed with one: new secrets would not fit.
+
+    """
+    if options.env_file is not None:
+        return dict.fromkeys(project.stacks, options.env_file)
+    folders = {name: stack.file.parent for name, stack in project.stacks.items()}
+    files: dict[Path, Path | None] = {}
+    for folder in dict.fromkeys(folders.values()):
+        file = folder / FILE
+        missing = not file.exists() and (folder / EXAMPLE).exists()
+        if missing and (record := shared.secrets_in_use()) is not None:
+            raise secrets_lost(str(file), record)
+        files[folder] = ensure(folder)
+        if missing:
+            say(f"wrote {file} with new secrets; keep it")
+    return {name: files[folder] for name, folder in folders.items()}
 
 
 def ensure(folder: Path) -> Path | None:
@@ -37,10 +69,15 @@ def ensure(folder: Path) -> Path | None:
 
 
 def write(file: Path, example: Path) -> None:
-    """Make ``file`` from ``example``, with a new secret at each place of ``<random>``."""
-    text = fill(example.read_text(encoding="utf-8"))
+    """Make ``file`` from ``example``, with a new secret at each place of ``<random>``.
+
+    Raises:
+        DeployError: it exists, or cannot be written.
+
+    """
+    text = filled(example.read_text(encoding="utf-8"), new_secret)
     try:
-        # Private from its first byte, and never over a file that is there: its secrets are in use.
+        # Private from its first byte, and never over a file that exists: its secrets are in use.
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise DeployError(f"cannot write {file}: {error.strerror}") from error
@@ -48,9 +85,5 @@ def write(file: Path, example: Path) -> None:
         opened.write(text)
 
 
-def fill(example: str) -> str:
-    """The text with secrets; comments keep their ``<random>``, for they explain it."""
-    return "".join(
-        line if line.startswith("#") else line.replace(RANDOM, secrets.token_hex(_BYTES))
-        for line in example.splitlines(keepends=True)
-    )
+def new_secret() -> str:
+    return secrets.token_hex(_BYTES)

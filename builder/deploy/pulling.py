@@ -10,31 +10,34 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from msgspec import Struct, field
 
+from builder.core.deploy.order import PullOrder, ancestors
 from builder.core.engine.transfer import Transfer, pull_failure
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.text import counted, size
-from builder.deploy.compose import Engine
-from builder.deploy.pull_order import PullOrder, ancestors
+from builder.deploy.compose import DockerCommand
 from builder.docker.host_api import RefusedError
 from builder.docker.logins import Login
 from builder.registry.client import Registry
 from builder.system.clock import Clock
+from builder.system.threads import each
 
 # Images that one host pulls at a time. The engine fetches three layers at once, whoever asks.
 AT_ONCE = 4
 # Manifests that are read at a time.
 _READERS = 8
-_TELL_SECONDS = 10.0
+_NOTE_SECONDS = 10.0
 HUB_SERVER = "https://index.docker.io/v1/"
 
 
-class Layer(Struct, frozen=True, kw_only=True):
+class PulledLayer(Struct, frozen=True, kw_only=True):
+    """One layer; ``size`` is in bytes, as it is sent."""
+
     digest: str
     size: int
 
 
-Images = Mapping[str, tuple[Layer, ...]]
+Images = Mapping[str, tuple[PulledLayer, ...]]
 
 
 def header(login: Login | None, registry: str) -> dict[str, str]:
@@ -67,7 +70,7 @@ class Puller(Struct, frozen=True, kw_only=True):
     clock: Clock
     say: Callable[[str], None]
 
-    def pull(self, wanted: Sequence[tuple[Engine, Iterable[str]]]) -> None:
+    def pull(self, wanted: Sequence[tuple[DockerCommand, Iterable[str]]]) -> None:
         """Have every host pull what it does not have, all of them side by side.
 
         Raises:
@@ -77,18 +80,20 @@ class Puller(Struct, frozen=True, kw_only=True):
         """
         stop = _Either(self.cancel)
         with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-            hosts = [pool.submit(self._host, *each, stop) for each in wanted]
+            hosts = [pool.submit(self._host, *pulls, stop) for pulls in wanted]
             # Whoever fails makes the others stop, and they then say no more than that.
-            failures = [error for each in hosts if (error := each.exception()) is not None]
-        for error in sorted(failures, key=lambda each: isinstance(each, InterruptedRunError)):
+            failures = [error for host in hosts if (error := host.exception()) is not None]
+        for error in sorted(failures, key=lambda error: isinstance(error, InterruptedRunError)):
             raise error
 
-    def _host(self, engine: Engine, references: Iterable[str], stop: threading.Event) -> None:
+    def _host(
+        self, engine: DockerCommand, references: Iterable[str], stop: threading.Event
+    ) -> None:
         try:
-            there = _there(engine)
-            missing = sorted({each for each in references if each not in there})
+            missing = sorted(set(references) - _present(engine))
             if missing:
-                _Host(puller=self, engine=engine, stop=stop).pull(self._with_ancestors(missing))
+                pulls = _HostPulls(puller=self, engine=engine, stop=stop)
+                pulls.pull(self._with_ancestors(missing))
         except BaseException:
             stop.set()
             raise
@@ -97,37 +102,38 @@ class Puller(Struct, frozen=True, kw_only=True):
         wanted = self._layers(missing)
         if len(missing) == 1:
             return wanted
-        others = self._layers([each for each in self.known if each not in wanted])
+        others = self._layers([name for name in self.known if name not in wanted])
         lower = ancestors(_digests(wanted), _digests(others))
         return {**wanted, **{name: others[name] for name in lower}}
 
-    def _layers(self, references: list[str]) -> dict[str, tuple[Layer, ...]]:
-        def one(text: str) -> tuple[Layer, ...]:
+    def _layers(self, references: list[str]) -> dict[str, tuple[PulledLayer, ...]]:
+        def layers(text: str) -> tuple[PulledLayer, ...]:
             manifest = self.registry.manifest(Reference.parse(text))
-            return tuple(Layer(digest=each.digest, size=each.size) for each in manifest.layers)
+            return tuple(
+                PulledLayer(digest=layer.digest, size=layer.size) for layer in manifest.layers
+            )
 
-        with ThreadPoolExecutor(max_workers=_READERS) as pool:
-            return dict(zip(references, pool.map(one, references), strict=True))
+        return dict(zip(references, each(layers, references, at_once=_READERS), strict=True))
 
 
-class _Host(Struct, kw_only=True):
-    """The pulls of one host, and how far they are."""
+class _HostPulls(Struct, kw_only=True):
+    """The pulls of one host, and how far they are; ``noted`` is when that was said last."""
 
     puller: Puller
-    engine: Engine
+    engine: DockerCommand
     stop: threading.Event
     transfers: dict[str, Transfer] = field(default_factory=dict)
     images: int = 0
     finished: int = 0
     total: int = 0
-    told: float = 0.0
-    telling: threading.Lock = field(default_factory=threading.Lock)
+    noted: float = 0.0
+    noting: threading.Lock = field(default_factory=threading.Lock)
 
     def pull(self, images: Images) -> None:
         order = PullOrder(_digests(images))
-        layers = {layer.digest: layer.size for each in images.values() for layer in each}
+        layers = {layer.digest: layer.size for image in images.values() for layer in image}
         begun = self.puller.clock.monotonic()
-        self.images, self.total, self.told = len(images), sum(layers.values()), begun
+        self.images, self.total, self.noted = len(images), sum(layers.values()), begun
         self._say(f"{counted(len(images), 'image')} to pull, {size(self.total)} at most")
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
             running: dict[Future[None], str] = {}
@@ -161,20 +167,20 @@ class _Host(Struct, kw_only=True):
             ) as messages:
                 for message in messages:
                     transfer.feed(message)
-                    self._tell()
+                    self._note()
         except RefusedError as error:
             transfer.error = error.complaint
         if transfer.error is not None:
             failure = pull_failure(transfer.error, doing, reference)
             raise DeployError(failure.message, hint=failure.hint, transient=failure.transient)
 
-    def _tell(self) -> None:
+    def _note(self) -> None:
         now = self.puller.clock.monotonic()
-        with self.telling:
-            if now - self.told < _TELL_SECONDS:
+        with self.noting:
+            if now - self.noted < _NOTE_SECONDS:
                 return
-            self.told = now
-        done = sum(each.current for each in list(self.transfers.values()))
+            self.noted = now
+        done = sum(transfer.current for transfer in list(self.transfers.values()))
         self._say(f"{self.finished} of {self.images} images, {size(done)} of {size(self.total)}")
 
     def _say(self, text: str) -> None:
@@ -192,7 +198,7 @@ class _Either(threading.Event):
         return super().is_set() or self._other.is_set()
 
 
-def _there(engine: Engine) -> set[str]:
+def _present(engine: DockerCommand) -> set[str]:
     """The images that a host has, by every digest reference under which it knows them."""
     listed = engine.api.get("/images/json", "list the images of")
     return {str(text) for each in listed for text in each.get("RepoDigests") or ()}

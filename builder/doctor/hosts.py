@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from builder.core.errors import DeployError, OcbuildError
 from builder.core.settings.sections import DeploySettings, Host
-from builder.deploy.compose import Engine
+from builder.deploy.compose import DockerCommand
 from builder.doctor.finding import Finding, failure, of_error, ok
 from builder.system import threads
 
@@ -20,13 +20,13 @@ def hosts(settings: DeploySettings, environ: Mapping[str, str]) -> Iterator[Find
     wants_swarm = len(settings.hosts) > 1 and bool(overlays)
 
     def one(host: Host) -> list[Finding]:
-        return _host(Engine(host=host, environ=environ), overlays if wants_swarm else [])
+        return _host(DockerCommand(host=host, environ=environ), overlays if wants_swarm else [])
 
     for findings in threads.each(one, settings.hosts.values(), at_once=_AT_ONCE):
         yield from findings
 
 
-def _host(engine: Engine, overlays: list[str]) -> list[Finding]:
+def _host(engine: DockerCommand, overlays: list[str]) -> list[Finding]:
     name = engine.host.name
     try:
         engine.reach()

@@ -79,7 +79,7 @@ def test_a_second_deployment_touches_nothing(site: Site) -> None:
 def test_a_network_that_is_another_one_stops_the_deployment(site: Site) -> None:
     done = site("deploy", "--release", "r2", "--set", "deploy.networks.ext.gateway=10.1.0.2")
     assert done.code == 5
-    assert "its gateway is 10.1.0.1, not 10.1.0.2" in done.err
+    assert "gateway is 10.1.0.1, not 10.1.0.2" in done.err
 
 
 def test_a_client_gets_a_token(client: Client) -> None:

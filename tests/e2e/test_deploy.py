@@ -321,7 +321,7 @@ def test_nothing_starts_unless_hosts_and_networks_are_as_described(
     docker("network", "create", "--subnet", "10.199.7.0/24", f"{cloud.name}-internal")
     other = cloud("deploy")
     assert other.code == 5
-    assert "its subnet is 10.199.7.0/24, not 10." in other.err
+    assert "subnet is 10.199.7.0/24, not 10." in other.err
     assert cloud.containers() == {}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from builder.core.settings.sections import Host
-from builder.deploy.compose import Engine
+from builder.deploy.compose import DockerCommand
 from tests.support.engines import BOX, TEST_LABEL, box, connect, docker, soon
 
 pytestmark = pytest.mark.engine
@@ -37,12 +37,12 @@ def container(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_the_words_before_the_last_start_are_shown(container: str) -> None:
     state = "{{.RestartCount}} {{.State.Running}}"
     soon(lambda: docker("inspect", "--format", state, container).split() == ["1", "true"])
-    engine = Engine(host=Host(name="here"), environ=os.environ)
+    engine = DockerCommand(host=Host(name="here"), environ=os.environ)
     soon(lambda: docker("logs", container).splitlines().count("begin") == 2)
     assert engine.logs(container, tail=100) == ["begin", "no luck"]
     assert engine.logs(container, tail=1) == ["no luck"]
 
 
 def test_of_one_that_is_gone_nothing_is_shown_but_why() -> None:
-    engine = Engine(host=Host(name="here"), environ=os.environ)
+    engine = DockerCommand(host=Host(name="here"), environ=os.environ)
     assert "No such container" in " ".join(engine.logs("ocbuild-no-such-container", tail=5))

@@ -23,6 +23,7 @@ from msgspec import Struct
 from builder.__main__ import main
 from builder.config.load import load
 from builder.core.bases import Pin
+from builder.core.deploy.records import Deployment, SharedRecord
 from builder.core.events import Event, Outcome, Phase, RunFinished, StepFinished, StepId, Summary
 from builder.core.graph import ImageGraph
 from builder.core.intree import InTreeNames
@@ -36,8 +37,8 @@ from builder.core.select import select
 from builder.core.settings.lock import as_text
 from builder.core.summary import summarise
 from builder.core.tasks import connect
-from builder.deploy.records import Deployment, Records
-from builder.publish.deployments import Deployments, Entry
+from builder.deploy.local_record import LocalRecords
+from builder.publish.deployments import Deployments
 from builder.publish.inventories import Inventories, Record, tag_for
 from builder.publish.store import Releases
 from builder.report.json_report import write_report
@@ -308,7 +309,7 @@ def release_command(release: Release, *words: str) -> str:
         return said.replace(registry.address, ADDRESS)
 
 
-def stored_deployment(entry: Entry) -> bytes:
+def stored_deployment(entry: SharedRecord) -> bytes:
     """The record of a deployment as it lies in the registry: its tag, manifest, content."""
     path = f"{NAMESPACE}/release"
     with MemoryRegistry() as registry, make_client() as client:
@@ -319,7 +320,7 @@ def stored_deployment(entry: Entry) -> bytes:
 
 def deployment_files(deployments: Iterable[Deployment], folder: Path) -> bytes:
     """What this machine keeps of deployments of a stack that were made one after the other."""
-    records = Records(folder / "deployments")
+    records = LocalRecords(folder / "deployments")
     for deployment in deployments:
         records.deployed("cloud", deployment)
     files = sorted((folder / "deployments").rglob("*.json"))

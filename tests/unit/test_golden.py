@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from builder.core.commands import COMMANDS
+from builder.core.deploy.records import Deployment, SharedDeployment, SharedRecord
 from builder.core.errors import Location
 from builder.core.events import (
     Blocked,
@@ -33,8 +34,6 @@ from builder.core.events import (
 from builder.core.packages.inventory import Inventory, Package, Source
 from builder.core.plan import Action, Plan
 from builder.core.release import Inputs, Release, ReleasedImage
-from builder.deploy.records import Deployment
-from builder.publish.deployments import Brought, Entry
 from tests.support import golden
 from tests.support.golden import Facts
 from tests.support.seed import write_seed
@@ -357,14 +356,14 @@ INVENTORY = Inventory(
 )
 
 
-def brought(release: str) -> Brought:
+def brought(release: str) -> SharedDeployment:
     compose = {"services": {"web": {"image": f"reg/acme/web@{digest('e')}", "é": [1, None, True]}}}
-    return Brought(
+    return SharedDeployment(
         id=f"id-{release}", release=release, at="2026-02-03T04:05:06Z", by="é@desk", compose=compose
     )
 
 
-def entry(**more: object) -> Entry:
+def entry(**more: object) -> SharedRecord:
     fields: dict[str, object] = {
         "host": "local host",
         "stack": "cloud",
@@ -374,7 +373,7 @@ def entry(**more: object) -> Entry:
         "by": "root@desk",
         **more,
     }
-    return Entry(**fields)  # type: ignore[arg-type]
+    return SharedRecord(**fields)  # type: ignore[arg-type]
 
 
 def deployments(folder: Path) -> bytes:

@@ -213,7 +213,7 @@ def test_an_option_is_one_row_and_one_field() -> None:
         ("plan", "x --jobs 0", "--jobs 0: at least one build at a time is needed"),
         ("prune", "--collect", "--collect frees nothing without --yes"),
         ("prune", "--keep-days -1", "--keep-days -1: it cannot be less than 0"),
-        ("deploy", "--timeout 0", "--timeout 0: it has to be more than nothing"),
+        ("deploy", "--timeout 0", "--timeout 0: it must be greater than 0"),
         ("status", "--interval 3", "--interval is for --watch"),
         ("status", "--watch --interval nan", "--interval nan: the least is 0.2 s"),
     ],

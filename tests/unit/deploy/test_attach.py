@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from builder.core.errors import DeployError
-from builder.deploy.attach import attached
+from builder.deploy.compose import external_networks_held
 from builder.system.process import Completed
 
 STACK: dict[str, Any] = {
@@ -44,14 +44,14 @@ class Docker:
 
 def test_a_network_that_is_known_needs_no_container() -> None:
     docker = Docker(known="cloud-internal")
-    with attached(docker, STACK, "here"):
+    with external_networks_held(docker, STACK, "here"):
         pass
     assert [words[0] for words in docker.said] == ["network"]
 
 
 def test_another_is_held_by_a_container_of_an_image_that_is_there() -> None:
     docker = Docker(reachable="cloud-internal")
-    with attached(docker, STACK, "here"):
+    with external_networks_held(docker, STACK, "here"):
         assert len(docker.holders) == 1
         run = docker.said[-1]
         assert run[run.index("--pull") + 1] == "never"
@@ -63,7 +63,7 @@ def test_the_container_goes_whatever_goes_wrong() -> None:
     docker = Docker(reachable="cloud-internal")
 
     def work() -> None:
-        with attached(docker, STACK, "here"):
+        with external_networks_held(docker, STACK, "here"):
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -75,13 +75,13 @@ def test_the_container_goes_whatever_goes_wrong() -> None:
 def test_one_that_nobody_has_is_one_message() -> None:
     with (
         pytest.raises(DeployError, match="cloud-internal is not to be had here: network not fou"),
-        attached(Docker(), STACK, "here"),
+        external_networks_held(Docker(), STACK, "here"),
     ):
         pass
 
 
 def test_a_stack_without_networks_of_others_asks_nothing() -> None:
     docker = Docker()
-    with attached(docker, {"services": {}, "networks": None}, "here"):
+    with external_networks_held(docker, {"services": {}, "networks": None}, "here"):
         pass
     assert docker.said == []

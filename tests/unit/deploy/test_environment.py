@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.deploy.stack import filled
 from builder.core.errors import DeployError
 from builder.deploy import environment
 
@@ -33,11 +34,13 @@ def test_each_secret_is_another_one_and_all_else_is_copied(folder: Path) -> None
 
 
 def test_two_clouds_have_no_secret_in_common() -> None:
-    assert environment.fill(EXAMPLE) != environment.fill(EXAMPLE)
+    assert filled(EXAMPLE, environment.new_secret) != filled(EXAMPLE, environment.new_secret)
 
 
 def test_comments_are_left_alone() -> None:
-    assert environment.fill(EXAMPLE).startswith("# PASSWORD=<random> is made for you\n")
+    assert filled(EXAMPLE, environment.new_secret).startswith(
+        "# PASSWORD=<random> is made for you\n"
+    )
 
 
 def test_only_the_owner_can_read_it(folder: Path) -> None:

@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from builder.core.deploy.records import (
+    Deployment,
+    History,
+    SharedDeployment,
+    SharedRecord,
+    tag_of,
+)
+from builder.core.deploy.stack import skeleton
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
-from builder.deploy.memory import Memory, adopt, skeleton
-from builder.deploy.records import Deployment, Records
-from builder.publish.deployments import TYPE, Brought, Deployments, Entry, tag_of
+from builder.deploy.local_record import LocalRecords
+from builder.deploy.shared_record import SharedRecords
+from builder.publish.deployments import TYPE, Deployments
 from builder.publish.store import Releases
 from builder.registry import artifacts
 from builder.registry.client import Registry
@@ -53,8 +61,8 @@ def deployment(number: int, **more: Any) -> Deployment:
     return Deployment(**{**values, **more})
 
 
-def brought(number: int) -> Brought:
-    return Brought(
+def brought(number: int) -> SharedDeployment:
+    return SharedDeployment(
         id=f"id{number}",
         release=f"r{number}",
         at=f"2026-01-0{number}T00:00:00Z",
@@ -63,7 +71,9 @@ def brought(number: int) -> Brought:
     )
 
 
-def entry(now: Brought | None, before: Brought | None = None, **more: Any) -> Entry:
+def entry(
+    now: SharedDeployment | None, before: SharedDeployment | None = None, **more: Any
+) -> SharedRecord:
     values: dict[str, Any] = {
         "host": "local",
         "stack": "db",
@@ -74,18 +84,18 @@ def entry(now: Brought | None, before: Brought | None = None, **more: Any) -> En
         "now": now,
         "before": before,
     }
-    return Entry(**{**values, **more})
+    return SharedRecord(**{**values, **more})
 
 
-def known(records: Records) -> tuple[str | None, str | None]:
+def known(records: LocalRecords) -> tuple[str | None, str | None]:
     """The releases that run and ran before, as this machine has it."""
     current, previous = records.current("db"), records.previous("db")
     return current.release if current else None, previous.release if previous else None
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "records")
+def records(tmp_path: Path) -> LocalRecords:
+    return LocalRecords(tmp_path / "records")
 
 
 # --- what is told ---------------------------------------------------------------------------------
@@ -111,14 +121,14 @@ def test_a_skeleton_finds_everything_again_and_tells_nothing() -> None:
 
 def test_a_record_is_read_as_it_was_written() -> None:
     one = entry(brought(2), brought(1), data=False)
-    assert Entry.from_bytes(one.as_bytes(), "here") == one
+    assert SharedRecord.from_bytes(one.as_bytes(), "here") == one
     assert entry(None).as_bytes() != entry(brought(1)).as_bytes()
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"schema": 1}', b'{"schema": 2}'])
 def test_what_is_no_record_is_an_error(data: bytes) -> None:
     with pytest.raises(PublishError, match="there"):
-        Entry.from_bytes(data, "there")
+        SharedRecord.from_bytes(data, "there")
 
 
 def test_what_runs_and_what_a_rollback_needs_has_to_stay() -> None:
@@ -140,70 +150,69 @@ def test_engines_tell_apart_what_is_called_the_same() -> None:
 # --- what is adopted ------------------------------------------------------------------------------
 
 
-def test_an_empty_machine_learns_what_runs_and_what_ran_before(records: Records) -> None:
-    adopt(records, "db", entry(brought(2), brought(1)))
+def test_an_empty_machine_learns_what_runs_and_what_ran_before(records: LocalRecords) -> None:
+    records.informed("db", entry(brought(2), brought(1)))
     assert known(records) == ("r2", "r1")
     now = records.current("db")
     assert now is not None
-    assert (now.whole, now.by, now.compose) == (False, "bob@lab", skeleton(COMPOSE))
+    assert (now.complete, now.by, now.compose) == (False, "bob@lab", skeleton(COMPOSE))
 
 
-def test_what_this_machine_deployed_itself_is_kept_whole(records: Records) -> None:
+def test_what_this_machine_deployed_itself_is_kept_whole(records: LocalRecords) -> None:
     records.deployed("db", deployment(1))
     records.deployed("db", deployment(2))
-    adopt(records, "db", entry(brought(2), brought(1)))
+    records.informed("db", entry(brought(2), brought(1)))
     now = records.current("db")
     assert now is not None
-    assert (now.whole, now.compose) == (True, COMPOSE)
+    assert (now.complete, now.compose) == (True, COMPOSE)
 
 
-def test_what_ran_here_until_somebody_else_deployed_is_kept_whole(records: Records) -> None:
+def test_what_ran_here_until_somebody_else_deployed_is_kept_whole(records: LocalRecords) -> None:
     records.deployed("db", deployment(1))
-    adopt(records, "db", entry(brought(2), brought(1)))
+    records.informed("db", entry(brought(2), brought(1)))
     assert known(records) == ("r2", "r1")
     previous = records.previous("db")
     assert previous is not None
-    assert previous.whole
+    assert previous.complete
 
 
 def test_a_release_of_another_name_is_adopted_without_its_secrets_being_lost(
-    records: Records,
+    records: LocalRecords,
 ) -> None:
     records.deployed("db", deployment(2))
-    adopt(records, "db", entry(replace(brought(2), release="r3")))
+    records.informed("db", entry(replace(brought(2), release="r3")))
     assert known(records) == ("r3", None)
     now = records.current("db")
     assert now is not None
-    assert now.whole
+    assert now.complete
 
 
-def test_what_the_registry_could_not_be_told_is_newer(records: Records) -> None:
+def test_what_the_registry_could_not_be_told_is_newer(records: LocalRecords) -> None:
     records.deployed("db", deployment(3))
-    adopt(records, "db", entry(brought(2), brought(1)))
+    records.informed("db", entry(brought(2), brought(1)))
     assert known(records) == ("r3", None)
-    adopt(records, "db", entry(None, brought(1), at="2026-01-02T00:00:00Z"))
+    records.informed("db", entry(None, brought(1), at="2026-01-02T00:00:00Z"))
     assert known(records) == ("r3", None)
 
 
-def test_what_was_taken_down_elsewhere_is_down(records: Records) -> None:
+def test_what_was_taken_down_elsewhere_is_down(records: LocalRecords) -> None:
     records.deployed("db", deployment(2))
-    adopt(records, "db", entry(None, brought(2)))
+    records.informed("db", entry(None, brought(2)))
     assert known(records) == (None, "r2")
     previous = records.previous("db")
     assert previous is not None
-    assert previous.whole
+    assert previous.complete
 
 
-def test_what_was_taken_down_can_be_brought_back_by_an_empty_machine(records: Records) -> None:
-    adopt(records, "db", entry(None, brought(2)))
+def test_what_was_taken_down_can_be_brought_back_by_an_empty_machine(records: LocalRecords) -> None:
+    records.informed("db", entry(None, brought(2)))
     assert known(records) == (None, "r2")
 
 
-def test_to_deploy_again_what_was_adopted_leaves_the_way_back(records: Records) -> None:
+def test_to_deploy_again_what_was_adopted_leaves_the_way_back() -> None:
     adopted = deployment(2, adopted=True)
-    records.adopted("db", adopted, deployment(1))
-    records.deployed("db", deployment(3))
-    assert known(records) == ("r3", "r1")
+    history = History(current=adopted, previous=deployment(1)).deployed(deployment(3))
+    assert history == History(current=deployment(3), previous=deployment(1))
 
 
 # --- with a registry ------------------------------------------------------------------------------
@@ -221,8 +230,10 @@ def client() -> Iterator[Registry]:
         yield made
 
 
-def memory(client: Registry, place: Reference, records: Records, said: list[str]) -> Memory:
-    return Memory(
+def memory(
+    client: Registry, place: Reference, records: LocalRecords, said: list[str]
+) -> SharedRecords:
+    return SharedRecords(
         deployments=Deployments(client, place),
         records=records,
         hosts={"db": "local"},
@@ -238,10 +249,10 @@ def test_the_registry_is_told_once_and_others_learn_it(
     registry: LocalRegistry, client: Registry, tmp_path: Path
 ) -> None:
     place = Reference(path="told/release", registry=registry.address)
-    here, there = Records(tmp_path / "here"), Records(tmp_path / "there")
+    here, there = LocalRecords(tmp_path / "here"), LocalRecords(tmp_path / "there")
     said: list[str] = []
     mine = memory(client, place, here, said)
-    mine.adopt()
+    mine.read()
     here.deployed("db", deployment(1))
     mine.keep("db")
     first = client.head(place.with_tag(mine.tag("db")))
@@ -256,7 +267,7 @@ def test_the_registry_is_told_once_and_others_learn_it(
     assert client.head(place.at(first.digest)) is None
 
     other = memory(client, place, there, said)
-    other.adopt()
+    other.read()
     assert known(there) == ("r2", "r1")
     found = other.secrets_in_use()
     assert found is not None
@@ -264,7 +275,7 @@ def test_the_registry_is_told_once_and_others_learn_it(
     there.removed("db")
     other.removed("db", data=False)
     assert other.secrets_in_use() is None
-    mine.adopt()
+    mine.read()
     assert known(here) == (None, "r2")
     assert said == []
     assert [one.now for one in Deployments(client, place).all()] == [None]
@@ -284,11 +295,13 @@ def test_a_tag_that_is_no_record_is_an_error(registry: LocalRegistry, client: Re
             list(Deployments(client, place).all())
 
 
-def test_a_registry_that_is_away_spoils_no_deployment(client: Registry, records: Records) -> None:
+def test_a_registry_that_is_away_spoils_no_deployment(
+    client: Registry, records: LocalRecords
+) -> None:
     said: list[str] = []
     lost = memory(client, Reference(path="x/release", registry="127.0.0.1:9"), records, said)
     records.deployed("db", deployment(1))
-    lost.adopt_if_told()
+    lost.read_if_possible()
     lost.keep("db")
     assert known(records) == ("r1", None)
     assert ["does not tell" in said[0], "does not know what runs now" in said[1]] == [True, True]

@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 
-from builder.core.errors import DeployError
-from builder.core.settings.sections import Host, Network
-from builder.deploy.networks import (
+from builder.core.codec import MalformedError
+from builder.core.deploy.networks import (
     MTU_OPTION,
-    Networks,
-    Wanted,
+    ExistingNetwork,
+    ExpectedNetwork,
     creation,
     differences,
-    mtu_of,
+    existing_network,
+    expected,
+    provision,
     variables,
-    wanted,
 )
+from builder.core.errors import DeployError
+from builder.core.settings.sections import Host, Network
+from builder.deploy.networks import Networks
 from builder.deploy.swarm import Swarm
 from builder.system.process import Completed
 
@@ -40,8 +43,14 @@ THERE = {
 }
 
 
+def existing(document: Mapping[str, Any]) -> ExistingNetwork:
+    network = existing_network(json.dumps([document]))
+    assert network is not None
+    return network
+
+
 def test_the_same_network_differs_in_nothing() -> None:
-    assert differences(THERE, EXT) == []
+    assert differences(existing(THERE), EXT) == []
 
 
 def test_each_difference_is_named_with_both_values() -> None:
@@ -50,18 +59,18 @@ def test_each_difference_is_named_with_both_values() -> None:
         "Options": None,
         "IPAM": {"Config": [{"Subnet": "10.2.0.0/24"}]},
     }
-    assert differences(there, EXT) == [
-        "its driver is bridge, not macvlan",
-        "its parent is not set, not eth0",
-        "its subnet is 10.2.0.0/24, not 10.1.0.0/24",
-        "its ip_range is not set, not 10.1.0.128/25",
-        "its gateway is not set, not 10.1.0.1",
+    assert differences(existing(there), EXT) == [
+        "driver is bridge, not macvlan",
+        "parent is not set, not eth0",
+        "subnet is 10.2.0.0/24, not 10.1.0.0/24",
+        "ip_range is not set, not 10.1.0.128/25",
+        "gateway is not set, not 10.1.0.1",
     ]
 
 
 def test_what_build_toml_leaves_open_may_be_anything() -> None:
     there = {**THERE, "Driver": "bridge"}
-    assert differences(there, Network(name="internal")) == []
+    assert differences(existing(there), Network(name="internal")) == []
 
 
 def test_a_macvlan_is_made_with_all_that_is_said_of_it() -> None:
@@ -86,16 +95,16 @@ def test_networks_of_a_stack_are_known_by_their_key_and_made_under_their_name() 
         }
     }
     internal = Network(name="internal")
-    assert wanted("far", compose, {"internal": internal}) == (
-        Wanted(host="far", name="site-internal", key="internal", described=internal),
-        Wanted(host="far", name="other", key="other", described=None),
+    assert expected("far", compose, {"internal": internal}) == (
+        ExpectedNetwork(host="far", name="site-internal", key="internal", described=internal),
+        ExpectedNetwork(host="far", name="other", key="other", described=None),
     )
 
 
 def test_an_overlay_that_containers_cannot_join_is_another_one() -> None:
     there = {"Driver": "overlay", "Attachable": False}
     overlay = Network(name="internal", driver="overlay")
-    assert differences(there, overlay) == ["containers cannot be attached to it"]
+    assert differences(existing(there), overlay) == ["containers cannot be attached to it"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,7 @@ def test_an_overlay_that_containers_cannot_join_is_another_one() -> None:
     ],
 )
 def test_the_mtu_is_what_the_network_was_made_with(there: dict[str, Any], mtu: int | None) -> None:
-    assert mtu_of(there) == mtu
+    assert existing(there).mtu == mtu
 
 
 def test_compose_files_are_told_the_mtu_by_the_name_that_they_have_for_the_network() -> None:
@@ -171,8 +180,8 @@ class FakeApi:
 OVERLAY = Network(name="internal", driver="overlay")
 
 
-def asked(host: str) -> Wanted:
-    return Wanted(host=host, name="cloud-internal", key="internal", described=OVERLAY)
+def asked(host: str) -> ExpectedNetwork:
+    return ExpectedNetwork(host=host, name="cloud-internal", key="internal", described=OVERLAY)
 
 
 def test_the_overlay_of_a_worker_is_made_once_by_the_manager() -> None:
@@ -188,7 +197,9 @@ def test_a_workers_own_network_of_that_name_is_in_the_way() -> None:
         "controller": Docker("controller", {}),
         "node": Docker("node", {"cloud-internal": {"Driver": "bridge"}}),
     }
-    with pytest.raises(DeployError, match=r'on host "node" is another one: its driver is bridge'):
+    with pytest.raises(
+        DeployError, match=r'on host "node" exists with other settings: driver is bridge'
+    ):
         Cluster(active=True).networks(engines).provide([asked("node")])
     assert engines["controller"].made == []
 
@@ -205,3 +216,51 @@ def test_one_host_without_a_swarm_has_a_bridge_and_its_mtu() -> None:
     networks = Cluster(active=False).networks(engines, several=False)
     assert networks.provide([asked("controller")]) == {"internal": 1500}
     assert engines["controller"].made == ["cloud-internal"]
+
+
+@pytest.mark.parametrize("answer", ["{}", "[1]", '[{"Driver": 1}]', "", '[{"Options": []}]'])
+def test_an_odd_answer_is_one_error(answer: str) -> None:
+    with pytest.raises(MalformedError, match="what docker says of a network"):
+        existing_network(answer)
+
+
+BRIDGE = Network(name="internal", mtu=1400)
+
+
+@pytest.mark.parametrize(
+    ("network", "document", "mtu", "words", "note"),
+    [
+        (BRIDGE, None, 1400, True, False),
+        (OVERLAY, None, 1450, True, False),
+        # Not as it is described: there is no swarm.
+        (Network(name="internal", driver="bridge", subnet="10.0.0.0/8"), None, 1500, True, True),
+        (BRIDGE, {"Driver": "bridge", "Options": {MTU_OPTION: "1400"}}, 1400, False, False),
+        (None, {"Driver": "bridge"}, 1500, False, False),
+        (EXT, None, None, True, False),
+    ],
+)
+def test_a_network_is_made_where_it_is_missing(
+    network: Network | None,
+    document: dict[str, Any] | None,
+    mtu: int | None,
+    *,
+    words: bool,
+    note: bool,
+) -> None:
+    described = OVERLAY if note else network
+    network_asked = ExpectedNetwork(host="h", name="n", key="k", described=described)
+    there = None if document is None else existing(document)
+    needed = provision(network_asked, network, there, "h")
+    assert (needed.mtu, bool(needed.words), bool(needed.note)) == (mtu, words, note)
+
+
+def test_a_network_that_nobody_describes_has_to_exist() -> None:
+    unknown = ExpectedNetwork(host="h", name="n", key="k", described=None)
+    with pytest.raises(DeployError, match="n is missing on host"):
+        provision(unknown, None, None, "h")
+
+
+def test_an_mtu_that_differs_is_named() -> None:
+    known = ExpectedNetwork(host="h", name="n", key="k", described=BRIDGE)
+    with pytest.raises(DeployError, match="exists with other settings: mtu is not set, not 1400"):
+        provision(known, BRIDGE, existing({"Driver": "bridge"}), "h")

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import given, strategies as st
 
+from builder.core.deploy.order import PullOrder, ancestors
 from builder.core.reference import HUB
-from builder.deploy.pull_order import PullOrder, ancestors
 from builder.deploy.pulling import HUB_SERVER, header
 from builder.docker.logins import Login
 

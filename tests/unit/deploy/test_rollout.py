@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from msgspec import Struct, field
 
+from builder.core.deploy.rollout import Outcome
+from builder.core.deploy.stack import Container, changed_services
 from builder.core.settings.sections import Host
-from builder.deploy.compose import Container
-from builder.deploy.records import Records
-from builder.deploy.rollout import Outcome, Roller, changed_services
+from builder.deploy.local_record import LocalRecords
+from builder.deploy.rollout import Roller
 
 GOOD, BAD = "registry/cloud/api@sha256:aa", "registry/cloud/api@sha256:bad"
 
@@ -68,7 +69,6 @@ class Pretend(Struct):
                 health="" if service == "sync" else "unhealthy" if image == BAD else "healthy",
                 exit_code=0,
                 image=image,
-                status="",
             )
             for service, image in self.running.items()
         )
@@ -79,12 +79,12 @@ class Pretend(Struct):
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "deploy")
+def records(tmp_path: Path) -> LocalRecords:
+    return LocalRecords(tmp_path / "deploy")
 
 
 @pytest.fixture
-def roller(records: Records) -> Roller:
+def roller(records: LocalRecords) -> Roller:
     return Roller(
         records=records,
         say=lambda _text: None,
@@ -93,7 +93,7 @@ def roller(records: Records) -> Roller:
     )
 
 
-def test_a_stack_that_becomes_well_is_recorded(roller: Roller, records: Records) -> None:
+def test_a_stack_that_becomes_well_is_recorded(roller: Roller, records: LocalRecords) -> None:
     done = roller.roll("x", Pretend(), compose(), "r1")
     assert (done.outcome, done.changed) == (Outcome.STARTED, ("api", "sync"))
     current = records.current("x")
@@ -109,7 +109,7 @@ def test_what_runs_already_is_left_alone(roller: Roller) -> None:
 
 
 def test_a_release_that_changes_nothing_is_still_the_one_that_runs(
-    roller: Roller, records: Records
+    roller: Roller, records: LocalRecords
 ) -> None:
     engine = Pretend()
     roller.roll("x", engine, compose(), "r1")
@@ -128,7 +128,7 @@ def test_what_somebody_removed_is_started_again(roller: Roller) -> None:
 
 
 def test_a_first_deployment_that_fails_leaves_nothing_behind(
-    roller: Roller, records: Records
+    roller: Roller, records: LocalRecords
 ) -> None:
     engine = Pretend()
     assert roller.roll("x", engine, compose(BAD), "r1").outcome is Outcome.FAILED
@@ -136,7 +136,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_behind(
     assert records.current("x") is None
 
 
-def test_a_failure_brings_back_what_ran_before(roller: Roller, records: Records) -> None:
+def test_a_failure_brings_back_what_ran_before(roller: Roller, records: LocalRecords) -> None:
     engine = Pretend()
     roller.roll("x", engine, compose(), "r1")
     done = roller.roll("x", engine, compose(BAD), "r2")
@@ -148,7 +148,7 @@ def test_a_failure_brings_back_what_ran_before(roller: Roller, records: Records)
 
 
 def test_an_interruption_is_neither_recorded_nor_taken_back(
-    roller: Roller, records: Records
+    roller: Roller, records: LocalRecords
 ) -> None:
     engine = Pretend()
     roller.roll("x", engine, compose(), "r1")
@@ -182,7 +182,7 @@ def test_images_that_cannot_be_pulled_touch_nothing(roller: Roller) -> None:
     assert engine.calls == [f"up {GOOD}"]
 
 
-def test_the_record_of_what_ran_before_survives(roller: Roller, records: Records) -> None:
+def test_the_record_of_what_ran_before_survives(roller: Roller, records: LocalRecords) -> None:
     engine = Pretend()
     roller.roll("x", engine, compose(), "r1")
     roller.roll("x", engine, compose(GOOD + "a"), "r2")

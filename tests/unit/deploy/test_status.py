@@ -15,14 +15,16 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from builder.commands.status import ChangeLog, survey, watch
+from builder.core.deploy.records import Deployment
+from builder.core.deploy.stack import InspectedContainer
+from builder.core.deploy.status import Row, changes, rows, short
 from builder.core.errors import DeployError
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.core.settings.sections import Stack
 from builder.core.text import TableLine
-from builder.deploy.conditions import Row, changes, rows, short
-from builder.deploy.records import Deployment, Records
-from builder.deploy.sight import Seen, look
-from builder.deploy.site import Site
+from builder.deploy.compose import look
+from builder.deploy.local_record import LocalRecords
+from builder.deploy.project import DeployedProject
 from builder.report.live import open_table, render_table
 from builder.system.process import Completed
 from tests.support.clock import FakeClock
@@ -92,7 +94,7 @@ class Pretend(Struct):
         return Completed(stdout=json.dumps(found).encode(), stderr=b"", returncode=0)
 
 
-def seen(*documents: dict[str, Any]) -> tuple[Seen, ...]:
+def seen(*documents: dict[str, Any]) -> tuple[InspectedContainer, ...]:
     return look(Pretend(documents), ["cloud-keystone"])["cloud-keystone"]
 
 
@@ -253,15 +255,15 @@ class Clock(FakeClock):
         return ended
 
 
-def site(tmp_path: Path, engine: Pretend, *, looks: int = 1) -> tuple[Site, Clock]:
-    records = Records(tmp_path)
+def site(tmp_path: Path, engine: Pretend, *, looks: int = 1) -> tuple[DeployedProject, Clock]:
+    records = LocalRecords(tmp_path)
     records.deployed("keystone", DEPLOYMENT)
     clock = Clock(looks)
     stacks = {
         "keystone": Stack(name="keystone", file=tmp_path / "k.yml", host="local"),
         "nova": Stack(name="nova", file=tmp_path / "n.yml", host="local", needs=("keystone",)),
     }
-    made = Site(
+    made = DeployedProject(
         config=None,  # type: ignore[arg-type]
         stacks=stacks,
         engines={"local": engine},  # type: ignore[dict-item]

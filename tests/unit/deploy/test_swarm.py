@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from builder.core.deploy.swarm import manager_of
 from builder.core.errors import DeployError
 from builder.core.settings.sections import Host
-from builder.deploy.swarm import Member, Swarm, init, join, manager_of
+from builder.deploy.swarm import Swarm, SwarmMember, init, join
 
 TOKEN = "SWMTKN-1-secret"
 
@@ -57,8 +58,8 @@ class Engine:
         }
 
     @property
-    def member(self) -> Member:
-        return Member.look(self.host, self)
+    def member(self) -> SwarmMember:
+        return SwarmMember.look(self.host, self)
 
 
 def engine(name: str, cluster: Cluster, refuses: str = "", **more: str) -> Engine:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from builder.core.deploy.stack import pinned, variables
 from builder.core.errors import DeployError
 from builder.core.release import Inputs, Release, ReleasedImage
-from builder.deploy.pins import pinned, variables
 
 REGISTRY = "registry.example.com"
 DIGEST = "sha256:" + "ab" * 32

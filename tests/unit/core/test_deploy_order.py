@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.deploy.order import StackOrder, chosen
 from builder.core.errors import ConfigError, UsageError
 from builder.core.settings.sections import Stack
-from builder.deploy.order import Order, chosen
 
 
 def stacks(**needs: str) -> dict[str, Stack]:
@@ -23,7 +23,7 @@ CLOUD = stacks(database="", keystone="database", glance="keystone", nova="keysto
 
 
 def test_a_stack_is_ready_when_all_that_it_needs_is_done() -> None:
-    order = Order(CLOUD)
+    order = StackOrder(CLOUD)
     assert order.ready() == ["database"]
     assert order.ready() == []
     order.done("database")
@@ -33,19 +33,19 @@ def test_a_stack_is_ready_when_all_that_it_needs_is_done() -> None:
 
 
 def test_only_what_is_chosen_is_waited_for() -> None:
-    order = Order(chosen(CLOUD, ["nova", "compute"]))
+    order = StackOrder(chosen(CLOUD, ["nova", "compute"]))
     assert order.ready() == ["nova"]
 
 
 def test_a_failure_blocks_what_is_built_on_it_and_nothing_else() -> None:
-    order = Order(stacks(a="", b="a", c="b", d=""))
+    order = StackOrder(stacks(a="", b="a", c="b", d=""))
     assert order.ready() == ["a", "d"]
     order.failed("a")
     assert [order.blocked(name) for name in "bcd"] == [True, True, False]
 
 
 def test_blocked_stacks_are_handed_out_so_that_the_run_ends() -> None:
-    order = Order(stacks(a="", b="a"))
+    order = StackOrder(stacks(a="", b="a"))
     order.ready()
     order.failed("a")
     assert order.ready() == ["b"]
@@ -55,7 +55,7 @@ def test_blocked_stacks_are_handed_out_so_that_the_run_ends() -> None:
 
 def test_a_circle_is_an_error_that_names_it_in_the_order_of_the_needs() -> None:
     with pytest.raises(ConfigError) as caught:
-        Order(stacks(a="b", b="c", c="a"))
+        StackOrder(stacks(a="b", b="c", c="a"))
     path = caught.value.message.removeprefix("stacks need each other in a circle: ")
     around = ["a needs b needs c needs a", "b needs c needs a needs b", "c needs a needs b needs c"]
     assert path in around

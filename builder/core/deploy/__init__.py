@@ -1,0 +1,1 @@
+"""What a deployment decides: pins, orders, records, rollouts, networks, and how stacks are."""

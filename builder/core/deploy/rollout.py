@@ -1,0 +1,171 @@
+"""What a rollout of a stack does next, how it ended, and in which words that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from builder.core.deploy.records import Deployment
+from builder.core.deploy.stack import (
+    Compose,
+    Container,
+    changed_services,
+    is_well,
+    last_lines,
+    runs_once,
+)
+from builder.core.errors import DeployError, InterruptedRunError
+
+# The last lines of a log that are shown as a reason.
+TAIL = 15
+
+
+class Outcome(Enum):
+    """How the rollout of a stack ended."""
+
+    UNCHANGED = "unchanged"
+    STARTED = "started"
+    WOULD_START = "would be started"
+    FAILED = "failed"
+    ROLLED_BACK = "failed, rolled back"
+    LOST = "failed, and rolling back failed too"
+    BLOCKED = "not started"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_good(self) -> bool:
+        return self in (Outcome.UNCHANGED, Outcome.STARTED, Outcome.WOULD_START)
+
+
+class WayBack(Enum):
+    """What is done with a stack that did not become well."""
+
+    REMOVE = "remove"  # nothing ran before, so nothing runs; volumes stay as they are
+    RESTORE = "restore"
+    LEAVE = "leave"  # of what ran before too little is known; to take it down would be worse
+
+
+class Rollout(Struct, frozen=True, kw_only=True):
+    """How a stack fared; ``changed`` are the services that ran something else before."""
+
+    stack: str
+    outcome: Outcome
+    changed: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+class StackChange(Struct, frozen=True, kw_only=True):
+    """From what was deployed, if anything was, to what is wanted."""
+
+    stack: str
+    wanted: Compose
+    before: Deployment | None
+
+    @property
+    def restorable(self) -> Compose | None:
+        """What ran before, if all of it is known."""
+        return self.before.compose if self.before is not None and self.before.complete else None
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that are to run something else than before."""
+        return changed_services(self.wanted, self.restorable)
+
+    @property
+    def may_be_none(self) -> bool:
+        """Whether the record says that all of it runs already, so that a look is worth while."""
+        # Of what was deployed from elsewhere only compose can tell whether it is the same.
+        known = self.before is not None and not self.before.adopted
+        return known and self.restorable == self.wanted
+
+    @property
+    def way_back(self) -> WayBack:
+        """What to do if the stack does not become well."""
+        if self.before is None:
+            return WayBack.REMOVE
+        return WayBack.RESTORE if self.before.complete else WayBack.LEAVE
+
+    def ended(self, outcome: Outcome, reasons: Iterable[str] = ()) -> Rollout:
+        """The rollout of this change."""
+        return Rollout(
+            stack=self.stack, outcome=outcome, changed=self.services, reasons=tuple(reasons)
+        )
+
+    def unchanged(self) -> Rollout:
+        """The rollout where all of it runs already."""
+        return Rollout(stack=self.stack, outcome=Outcome.UNCHANGED)
+
+    def not_pulled(self, said: Sequence[str]) -> Rollout:
+        """The rollout whose images cannot be pulled; nothing was touched."""
+        reasons = ("its images cannot be pulled:", *last_lines(said, TAIL))
+        return self.ended(Outcome.FAILED, reasons)
+
+    def taken_back(self, reasons: Sequence[str], *, succeeded: bool) -> Rollout:
+        """The rollout that failed, after its way back; ``succeeded``: that led where it should."""
+        if self.way_back is WayBack.LEAVE:
+            by = self.before.by if self.before is not None else ""
+            why = f"what {by} deployed before is known here in parts only: it stays"
+            return self.ended(Outcome.LOST, (*reasons, why))
+        if not succeeded:
+            return self.ended(Outcome.LOST, reasons)
+        back = self.way_back is WayBack.RESTORE
+        return self.ended(Outcome.ROLLED_BACK if back else Outcome.FAILED, reasons)
+
+
+def unwell(compose: Compose, containers: Iterable[Container]) -> list[Container]:
+    """The containers whose logs say why a stack is not well."""
+    # What was never started waits for another, which is the one to name.
+    started = (one for one in containers if one.state != "created")
+    return [
+        one
+        for one in started
+        if one.service in compose["services"]
+        and not one.is_well(once=runs_once(compose, one.service))
+    ]
+
+
+def log_reasons(container: Container, file: str, lines: Sequence[str]) -> list[str]:
+    """How a container is, with its last words; all of them are kept in ``file``."""
+    first = f"{container.service} is {container.condition}; its log is kept in {file}:"
+    return [first, *(f"  {line}" for line in lines[-TAIL:])]
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def rollout_lines(rollout: Rollout, seconds: float) -> list[str]:
+    """How a stack fared, in how many seconds, and why."""
+    changed = f": {', '.join(rollout.changed)}" if rollout.changed else ""
+    first = f"{rollout.stack:20} {rollout.outcome.value} ({seconds:.1f} s){changed}"
+    return [first, *(f"  {line}" for line in rollout.reasons)]
+
+
+def blocked_line(stack: str, *, interrupted: bool) -> str:
+    """Why a stack was not started."""
+    why = "interrupted" if interrupted else "a stack that it needs is not up"
+    return f"{stack:20} not started: {why}"
+
+
+def plan_line(
+    stack: str, compose: Compose, before: Deployment | None, containers: Sequence[Container]
+) -> str:
+    """What a deployment would do with a stack."""
+    changed = changed_services(compose, before.compose if before else None)
+    if not changed and is_well(compose, containers):
+        return f"{stack:20} unchanged"
+    return f"{stack:20} would be started: {', '.join(changed) or 'what is not well'}"
+
+
+def sum_line(release: str, rollouts: Sequence[Rollout], seconds: float) -> str:
+    """How many stacks run the release now."""
+    good = sum(one.outcome.is_good for one in rollouts)
+    return f"{release}: {good} of {len(rollouts)} stacks up, {seconds:.1f} s"
+
+
+def exit_code(rollouts: Iterable[Rollout], *, interrupted: bool) -> int:
+    """The exit code of a command that rolled these out."""
+    if interrupted:
+        return InterruptedRunError.exit_code
+    return 0 if all(one.outcome.is_good for one in rollouts) else DeployError.exit_code

@@ -1,0 +1,372 @@
+"""Stacks as docker compose describes them and as a Docker Engine runs them.
+
+The documents are those of ``docker compose config``, ``docker compose ps`` and ``docker inspect``:
+https://github.com/compose-spec/compose-spec/blob/main/spec.md and
+https://docs.docker.com/reference/api/engine/ (ContainerInspect).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from builder.core import codec
+from builder.core.errors import DeployError, InputError, did_you_mean
+from builder.core.reference import Reference
+from builder.core.release import Release
+
+# What ``docker compose config`` prints; only what is looked at here is checked.
+Compose = Mapping[str, Any]
+
+RUNNING = "running"
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+_ONE_OFF_LABEL = "com.docker.compose.oneoff"
+# What the Docker Engine says of a container that never started, or never ended.
+_NEVER = "0001-01-01T00:00:00Z"
+
+# What an example of an environment file has in the place of a secret.
+RANDOM = "<random>"
+
+
+# --- what is described ---------------------------------------------------------------------------
+
+
+def images(compose: Compose) -> dict[str, str]:
+    """The image of each service, profiles that are not asked for left out."""
+    services: Mapping[str, Any] = compose.get("services", {})
+    return {name: str(service["image"]) for name, service in services.items() if "image" in service}
+
+
+def images_by_host(
+    stacks: Mapping[str, Compose], hosts: Mapping[str, str]
+) -> dict[str, frozenset[str]]:
+    """The pinned images that each host runs, by its name; ``hosts`` says where stacks are."""
+    wanted: dict[str, frozenset[str]] = {}
+    for name, compose in stacks.items():
+        pins = frozenset(text for text in images(compose).values() if "@" in text)
+        wanted[hosts[name]] = wanted.get(hosts[name], frozenset()) | pins
+    return dict(sorted(wanted.items()))
+
+
+def mentioning(texts: Mapping[str, str], words: Iterable[str]) -> list[str]:
+    """The stacks whose compose files, as they were written, ask for one of these variables."""
+    words = tuple(words)
+    return [name for name, text in texts.items() if any(word in text for word in words)]
+
+
+def with_images(compose: Compose, pins: Mapping[str, str]) -> dict[str, Any]:
+    """The compose file with these images in the place of those of the services named."""
+    services = {
+        name: {**service, "image": pins[name]} if name in pins else service
+        for name, service in compose["services"].items()
+    }
+    return {**compose, "services": services}
+
+
+def with_images_of(compose: Compose, deployed: Compose) -> dict[str, Any] | None:
+    """The compose file with the images of what was deployed; None if that had other services."""
+    if deployed["services"].keys() != compose["services"].keys():
+        return None
+    return with_images(compose, images(deployed))
+
+
+def skeleton(compose: Compose) -> dict[str, Any]:
+    """What is needed to find, count and remove what was deployed; no environment, no command."""
+    services = {
+        name: {key: service[key] for key in ("image", "restart", "network_mode") if key in service}
+        | _volumes(service)
+        for name, service in compose["services"].items()
+    }
+    bones: dict[str, Any] = {"name": str(compose.get("name", "")), "services": services}
+    for kind in ("volumes", "networks"):
+        if described := compose.get(kind):
+            bones[kind] = {
+                key: {word: one[word] for word in ("name", "external") if word in (one or {})}
+                for key, one in described.items()
+            }
+    return bones
+
+
+def _volumes(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Compose forgets volumes that no service uses, and would not remove them."""
+    used = [
+        {key: one[key] for key in ("type", "source", "target")}
+        for one in service.get("volumes") or ()
+        if one.get("type") == "volume" and one.get("source")
+    ]
+    return {"volumes": used} if used else {}
+
+
+def external_networks(compose: Compose) -> dict[str, str]:
+    """The networks that a rendered stack expects to be there: key to name."""
+    networks: Mapping[str, Any] = compose.get("networks") or {}
+    return {
+        key: str(network.get("name") or key)
+        for key, network in networks.items()
+        if (network or {}).get("external")
+    }
+
+
+def runs_once(compose: Compose, service: str) -> bool:
+    """Whether the service is a job, which ends: the engine restarts whatever is to run on."""
+    return compose["services"][service].get("restart", "no") in ("no", "")
+
+
+def changed_services(now: Compose, before: Compose | None) -> tuple[str, ...]:
+    """Services that are new or described differently; with the owner of a group, all of it."""
+    services: Mapping[str, Any] = now["services"]
+    old: Mapping[str, Any] = before["services"] if before else {}
+    changed = {name for name, service in services.items() if old.get(name) != service}
+    for name, service in services.items():
+        owner = str(service.get("network_mode", "")).removeprefix("service:")
+        if owner in changed:
+            changed.add(name)
+    return tuple(sorted(changed))
+
+
+# --- variables and pins --------------------------------------------------------------------------
+
+
+def variables(release: Release, registry: str) -> dict[str, str]:
+    """The environment in which compose files name images: registry, namespace, a tag per group."""
+    values = {"REGISTRY": registry, "NAMESPACE": release.namespace}
+    for image in release.images.values():
+        values.setdefault(tag_variable(image.group), image.tag)
+    return values
+
+
+def stand_in_variables(registry: str, namespace: str, groups: Iterable[str]) -> dict[str, str]:
+    """The same where images are pinned already, so that the tags only have to be something."""
+    tags = dict.fromkeys(map(tag_variable, groups), "deployed")
+    return {"REGISTRY": registry, "NAMESPACE": namespace, **tags}
+
+
+def tag_variable(group: str) -> str:
+    """The variable by which compose files name the tag of a group."""
+    return f"TAG_{group.upper().replace('-', '_')}"
+
+
+def pinned(stack: str, compose: Compose, release: Release, registry: str) -> dict[str, str]:
+    """The digest reference for each service whose image is one of ours.
+
+    Raises:
+        DeployError: one that should be in the release is not; all such are named together.
+
+    """
+    by_path = {image.path: image for image in release.images.values()}
+    pins: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for service, text in images(compose).items():
+        try:
+            reference = Reference.parse(text)
+        except InputError as error:
+            raise DeployError(
+                f'stack {stack}: the image of {service} is "{text}", which is no reference',
+                hint="is every variable in it set?",
+            ) from error
+        image = by_path.get(reference.path)
+        if image is not None:
+            pins[service] = str(image.reference(registry))
+        elif reference.namespace == release.namespace and reference.registry == registry:
+            missing[service] = reference.name
+    if missing:
+        raise DeployError(_missing(stack, missing, release), hint=_advice(missing, release))
+    return pins
+
+
+def _missing(stack: str, missing: Mapping[str, str], release: Release) -> str:
+    named = ", ".join(sorted(set(missing.values())))
+    verb = "is" if len(set(missing.values())) == 1 else "are"
+    return f"stack {stack}: {named} {verb} not in the release {release.tag}"
+
+
+def _advice(missing: Mapping[str, str], release: Release) -> str | None:
+    reasons = [
+        f"{name} was left out: {release.missing[name]}"
+        for name in sorted(set(missing.values()))
+        if name in release.missing
+    ]
+    if reasons:
+        return "\n".join(reasons)
+    return did_you_mean(next(iter(missing.values())), release.images)
+
+
+def filled(example: str, new_secret: Callable[[], str]) -> str:
+    """An environment file from its example; comments keep ``<random>``, for they explain it."""
+    lines: list[str] = []
+    for line in example.splitlines(keepends=True):
+        before, *rest = [line] if line.startswith("#") else line.split(RANDOM)
+        lines.append(before + "".join(new_secret() + after for after in rest))
+    return "".join(lines)
+
+
+def assignments(text: str) -> dict[str, str]:
+    """The variables of an environment file."""
+    pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
+
+
+# --- what runs -----------------------------------------------------------------------------------
+
+
+class Container(Struct, frozen=True, kw_only=True):
+    """One container of a stack, as the engine has it now; ``image`` is as it was asked for."""
+
+    service: str
+    name: str
+    state: str
+    health: str
+    exit_code: int
+    image: str
+
+    def is_well(self, *, once: bool) -> bool:
+        """Whether it does its work; one that runs ``once`` has done it."""
+        if once:
+            return self.state == "exited" and self.exit_code == 0
+        return self.state == RUNNING and self.health in ("", "healthy")
+
+    @property
+    def condition(self) -> str:
+        """Its state in a word or two."""
+        if self.state == RUNNING:
+            return self.health or RUNNING
+        if self.state == "exited":
+            return f"exited with {self.exit_code}"
+        return self.state
+
+
+class InspectedContainer(Struct, frozen=True, kw_only=True):
+    """A container with what only an inspection tells; ``since`` is RFC 3339, "" if never."""
+
+    container: Container
+    since: str
+    restarts: int
+
+
+def is_well(compose: Compose, containers: Iterable[Container]) -> bool:
+    """Whether every service of the stack has a container, and each of them is as it should be."""
+    by_service = {one.service: one for one in containers}
+    return by_service.keys() == compose["services"].keys() and all(
+        one.is_well(once=runs_once(compose, name)) for name, one in by_service.items()
+    )
+
+
+class _Listed(Struct, frozen=True, rename="pascal"):
+    """A container as ``docker compose ps --format json`` tells of it."""
+
+    service: str
+    name: str
+    state: str
+    health: str = ""
+    exit_code: int = 0
+    image: str = ""
+
+
+def listed_containers(text: str) -> tuple[Container, ...]:
+    """What ``docker compose ps`` printed, by service.
+
+    Since compose 2.21 it is one JSON object a line, before it was one list.
+
+    Raises:
+        MalformedError: it is neither.
+
+    """
+    documents: list[_Listed] = []
+    for line in filter(str.strip, text.splitlines()):
+        if line.lstrip().startswith("["):
+            documents += codec.decode(line, list[_Listed], what="the list of containers")
+        else:
+            documents.append(codec.decode(line, _Listed, what="the list of containers"))
+    containers = (
+        Container(
+            service=one.service,
+            name=one.name,
+            state=one.state.lower(),
+            health=one.health.lower(),
+            exit_code=one.exit_code,
+            image=one.image,
+        )
+        for one in documents
+    )
+    return tuple(sorted(containers, key=lambda one: one.service))
+
+
+class _Health(Struct, frozen=True, rename="pascal"):
+    status: str = ""
+
+
+class _State(Struct, frozen=True, rename="pascal"):
+    status: str
+    started_at: str = ""
+    finished_at: str = ""
+    exit_code: int = 0
+    health: _Health | None = None
+
+
+class _Settings(Struct, frozen=True, rename="pascal"):
+    image: str
+    labels: dict[str, str] | None = None
+
+
+class _Inspected(Struct, frozen=True, rename="pascal"):
+    """A container as ``docker inspect`` tells of it."""
+
+    name: str
+    state: _State
+    config: _Settings
+    restart_count: int = 0
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.config.labels or {}
+
+    @property
+    def value(self) -> InspectedContainer:
+        state = self.state
+        is_up = state.status in (RUNNING, "paused")
+        since = state.started_at if is_up else state.finished_at
+        health = state.health.status if state.health is not None else ""
+        return InspectedContainer(
+            container=Container(
+                service=self.labels.get(SERVICE_LABEL, ""),
+                name=self.name.removeprefix("/"),
+                state=state.status,
+                health="" if health == "none" else health,
+                exit_code=state.exit_code,
+                image=self.config.image,
+            ),
+            since="" if since == _NEVER else since,
+            restarts=self.restart_count,
+        )
+
+
+def ids_of_projects(text: str, projects: Iterable[str]) -> list[str]:
+    """The ids of the containers of these compose projects, out of lines of "ID PROJECT"."""
+    wanted = frozenset(projects)
+    pairs = (line.partition(" ") for line in text.splitlines())
+    return [id_ for id_, _, project in pairs if project in wanted]
+
+
+def inspected_containers(
+    text: str, projects: Iterable[str]
+) -> dict[str, tuple[InspectedContainer, ...]]:
+    """What ``docker inspect`` printed, by compose project; without what was run once by hand.
+
+    Raises:
+        MalformedError: it is no list of containers.
+
+    """
+    by_project: dict[str, tuple[InspectedContainer, ...]] = dict.fromkeys(projects, ())
+    for one in codec.decode(text, list[_Inspected], what="the list of containers"):
+        project = one.labels.get(PROJECT_LABEL, "")
+        if project in by_project and one.labels.get(_ONE_OFF_LABEL, "False") != "True":
+            by_project[project] += (one.value,)
+    return by_project
+
+
+def last_lines(lines: Sequence[str], count: int) -> list[str]:
+    """The last lines that say something, indented for a list of reasons."""
+    return [f"  {line}" for line in lines if line.strip()][-count:]

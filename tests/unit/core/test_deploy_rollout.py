@@ -1,0 +1,172 @@
+"""What a rollout does next, and how it ends, follows from what ran before and what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from builder.core.deploy.records import Deployment
+from builder.core.deploy.rollout import (
+    TAIL,
+    Outcome,
+    Rollout,
+    StackChange,
+    WayBack,
+    blocked_line,
+    exit_code,
+    log_reasons,
+    plan_line,
+    rollout_lines,
+    sum_line,
+    unwell,
+)
+from builder.core.deploy.stack import Container
+
+
+def compose(tag: str = "1") -> dict[str, Any]:
+    return {
+        "name": "cloud-x",
+        "services": {
+            "api": {"image": f"r/api@{tag}", "restart": "always"},
+            "sync": {"image": "r/sync@1"},
+        },
+    }
+
+
+def deployment(tag: str = "1", **more: Any) -> Deployment:
+    at = "2026-01-01T00:00:00Z"
+    return Deployment(release="r1", at=at, host="local", by="ann", compose=compose(tag), **more)
+
+
+PART = deployment(complete=False)
+ADOPTED = deployment(adopted=True)
+
+
+def change(before: Deployment | None, tag: str = "1") -> StackChange:
+    return StackChange(stack="x", wanted=compose(tag), before=before)
+
+
+@pytest.mark.parametrize(
+    ("before", "tag", "may_be_none", "services", "way_back"),
+    [
+        (None, "1", False, ("api", "sync"), WayBack.REMOVE),
+        (deployment(), "1", True, (), WayBack.RESTORE),
+        (deployment(), "2", False, ("api",), WayBack.RESTORE),
+        # Only compose can tell whether what was deployed from elsewhere is the same.
+        (ADOPTED, "1", False, (), WayBack.RESTORE),
+        (PART, "1", False, ("api", "sync"), WayBack.LEAVE),
+    ],
+)
+def test_a_change_follows_from_what_ran_before(
+    before: Deployment | None,
+    tag: str,
+    *,
+    may_be_none: bool,
+    services: tuple[str, ...],
+    way_back: WayBack,
+) -> None:
+    made = change(before, tag)
+    assert (made.may_be_none, made.services, made.way_back) == (may_be_none, services, way_back)
+
+
+@pytest.mark.parametrize(
+    ("before", "succeeded", "outcome"),
+    [
+        (None, True, Outcome.FAILED),
+        (None, False, Outcome.LOST),
+        (deployment(), True, Outcome.ROLLED_BACK),
+        (deployment(), False, Outcome.LOST),
+        (PART, False, Outcome.LOST),
+        (PART, True, Outcome.LOST),
+    ],
+)
+def test_a_failure_ends_as_its_way_back_did(
+    before: Deployment | None, *, succeeded: bool, outcome: Outcome
+) -> None:
+    rollout = change(before, "2").taken_back(["why"], succeeded=succeeded)
+    assert rollout.outcome is outcome
+    assert rollout.reasons[0] == "why"
+    stays = "what ann deployed before is known here in parts only: it stays"
+    assert (stays in rollout.reasons) == (before is PART)
+
+
+def test_what_cannot_be_pulled_says_the_last_of_why() -> None:
+    said = [f"line {at}" for at in range(40)] + [" "]
+    rollout = change(None).not_pulled(said)
+    assert rollout.outcome is Outcome.FAILED
+    assert rollout.reasons[0] == "its images cannot be pulled:"
+    assert rollout.reasons[1:] == tuple(f"  line {at}" for at in range(40 - TAIL, 40))
+
+
+def container(service: str, state: str, health: str = "", code: int = 0) -> Container:
+    return Container(
+        service=service, name=service, state=state, health=health, exit_code=code, image="i"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "named"),
+    [
+        (container("api", "running"), False),
+        (container("api", "running", "healthy"), False),
+        (container("api", "running", "starting"), True),
+        (container("api", "exited"), True),
+        (container("sync", "exited"), False),
+        (container("sync", "exited", code=1), True),
+        (container("sync", "running"), True),
+        # It waits for another one, which is named.
+        (container("api", "created"), False),
+        (container("stranger", "exited", code=1), False),
+    ],
+)
+def test_containers_that_are_not_well_are_named(one: Container, *, named: bool) -> None:
+    assert unwell(compose(), [one]) == ([one] if named else [])
+
+
+def test_a_reason_has_the_last_words_and_where_all_of_them_are() -> None:
+    lines = [str(at) for at in range(20)]
+    reasons = log_reasons(container("sync", "exited", code=1), "/f", lines)
+    assert reasons[0] == "sync is exited with 1; its log is kept in /f:"
+    assert reasons[1:] == [f"  {at}" for at in range(20 - TAIL, 20)]
+
+
+@pytest.mark.parametrize(
+    ("before", "containers", "said"),
+    [
+        (None, (), "would be started: api, sync"),
+        (deployment("2"), (), "would be started: api"),
+        (deployment(), (), "would be started: what is not well"),
+        (deployment(), (container("api", "running"), container("sync", "exited")), "unchanged"),
+    ],
+)
+def test_a_plan_says_what_would_be_started(
+    before: Deployment | None, containers: tuple[Container, ...], said: str
+) -> None:
+    assert plan_line("x", compose(), before, containers) == f"{'x':20} {said}"
+
+
+def test_a_rollout_is_said_in_a_line_and_its_reasons() -> None:
+    rollout = Rollout(stack="x", outcome=Outcome.LOST, changed=("a", "b"), reasons=("why",))
+    first = f"{'x':20} failed, and rolling back failed too (1.2 s): a, b"
+    assert rollout_lines(rollout, 1.23) == [first, "  why"]
+    assert blocked_line("x", interrupted=True).endswith("not started: interrupted")
+    assert blocked_line("x", interrupted=False).endswith("a stack that it needs is not up")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "interrupted", "code", "up"),
+    [
+        ((), False, 0, 0),
+        ((Outcome.UNCHANGED, Outcome.STARTED, Outcome.WOULD_START), False, 0, 3),
+        ((Outcome.STARTED, Outcome.ROLLED_BACK), False, 5, 1),
+        ((Outcome.BLOCKED,), False, 5, 0),
+        ((Outcome.STARTED, Outcome.INTERRUPTED), True, 130, 1),
+    ],
+)
+def test_a_run_is_as_good_as_its_rollouts(
+    outcomes: tuple[Outcome, ...], *, interrupted: bool, code: int, up: int
+) -> None:
+    rollouts = [Rollout(stack="x", outcome=one) for one in outcomes]
+    assert exit_code(rollouts, interrupted=interrupted) == code
+    assert sum_line("r1", rollouts, 2.0) == f"r1: {up} of {len(outcomes)} stacks up, 2.0 s"
