@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
     sys.stderr.write(f"ocbuild: {error}\n")
     if report is not None:
-        from builder.report.json_report import write_failure  # noqa: PLC0415 - 70 ms
+        from builder.report.files import write_failure  # noqa: PLC0415 - 70 ms
 
         interrupted = exit_code == InterruptedRunError.exit_code
         status = "interrupted" if interrupted else "failed"

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from builder.core.options import DeployOptions, SelectOptions
+from builder.core.options import SelectOptions
 
 
 class WordKind(Enum):
@@ -133,28 +133,6 @@ class CommandRow(Struct, frozen=True):
 
 # --- arguments that several commands share ------------------------------------------------------
 
-JSON = flag("--json", "print JSON on stdout", field="as_json")
-
-TREE = (
-    option(
-        "--config", "FILE", "build.toml (default: in this folder or the nearest parent)", type=Path
-    ),
-    option(
-        "--set",
-        "KEY=VALUE",
-        "override any key of build.toml, e.g. --set build.jobs=4",
-        field="sets",
-        repeated=True,
-    ),
-    option("--registry", "HOST", 'host[:port], or "local"'),
-    option("--namespace", "NAME", "where images are published"),
-    option(
-        "--commit",
-        "SHA",
-        "take this commit for tags (also OCBUILD_COMMIT)",
-        variable="OCBUILD_COMMIT",
-    ),
-)
 TARGETS = """\
 targets (several are united):
   all                 every image
@@ -172,34 +150,33 @@ exit codes:
   0 all well · 1 an image failed to build or test · 2 bad usage, build.toml or tree
   3 no usable engine · 4 publishing failed · 5 deployment failed · 70 a bug · 130 interrupted
 """
+# fmt: off
+JSON = flag("--json", "print JSON on stdout", field="as_json")
+TREE = (
+    option("--config", "FILE", "build.toml (default: in this folder or the nearest parent)",
+           type=Path),
+    option("--set", "KEY=VALUE", "override any key of build.toml, e.g. --set build.jobs=4",
+           field="sets", repeated=True),
+    option("--registry", "HOST", 'host[:port], or "local"'),
+    option("--namespace", "NAME", "where images are published"),
+    option("--commit", "SHA", "take this commit for tags (also OCBUILD_COMMIT)",
+           variable="OCBUILD_COMMIT"),
+)
 SELECT = (
     operand("targets", "TARGET", "see below", repeated=True, offers=WordKind.TARGET),
     option("--exclude", "TARGET", "leave these out", repeated=True, offers=WordKind.TARGET),
     option("--since", "REF", "what @changed compares with"),
 )
-ENGINES = ("assembler", "buildx", "engine-api", "classic")
 AT_LEAST_ONE = Limit(lambda jobs: jobs >= 1, "at least one build at a time is needed")
 BUILD = (
-    option(
-        "--jobs",
-        "N",
-        "builds at a time (default: the number of cores)",
-        type=int,
-        limit=AT_LEAST_ONE,
-    ),
-    option("--engine", None, "force one engine", choices=ENGINES),
-    flag(
-        "--keep-going",
-        "build on what does not depend on a failure (default)",
-        group="after a failure",
-    ),
-    flag(
-        "--fail-fast",
-        "stop all at the first failure",
-        group="after a failure",
-        field="keep_going",
-        const=False,
-    ),
+    option("--jobs", "N", "builds at a time (default: the number of cores)",
+           type=int, limit=AT_LEAST_ONE),
+    option("--engine", None, "force one engine",
+           choices=("assembler", "buildx", "engine-api", "classic")),
+    flag("--keep-going", "build on what does not depend on a failure (default)",
+         group="after a failure"),
+    flag("--fail-fast", "stop all at the first failure",
+         group="after a failure", field="keep_going", const=False),
     flag("--no-reuse", "make ancestors anew even where their key exists"),
     flag("--no-cache", "bypass the engine's layer cache"),
     flag("--allow-dirty", "push although the tree has uncommitted edits"),
@@ -208,34 +185,24 @@ BUILD = (
     flag("--retry-failed", "select what did not succeed in the last run"),
 )
 REPORT = option("--report", "FILE", "write the result as JSON", type=Path)
-PROGRESS = option(
-    "--progress",
-    None,
-    "how the run is shown (default: live on a terminal, else plain)",
-    choices=("auto", "live", "plain", "json", "quiet"),
-)
+PROGRESS = option("--progress", None,
+                  "how the run is shown (default: live on a terminal, else plain)",
+                  choices=("auto", "live", "plain", "json", "quiet"))
 STACKS = (
     operand("stacks", "STACK", "default: all of them", repeated=True, offers=WordKind.STACK),
     *TREE,
     option("--host", "NAME", "only the stacks of this host", offers=WordKind.HOST),
 )
-TIMEOUT = option(
-    "--timeout",
-    "SECONDS",
-    f"how long one stack may take (default: {DeployOptions().timeout:g})",
-    type=float,
-    limit=Limit(lambda seconds: not seconds <= 0, "it must be greater than 0"),
-)
+POSITIVE = Limit(lambda seconds: not seconds <= 0, "it must be greater than 0")
+TIMEOUT = option("--timeout", "SECONDS", "how long one stack may take (default: 600)",
+                 type=float, limit=POSITIVE)
 NOT_NEGATIVE = Limit(lambda number: number >= 0, "it cannot be less than 0")
 INTERVAL = Limit(lambda seconds: 0.2 <= seconds < math.inf, "the least is 0.2 s")  # noqa: PLR2004
-ANY_RELEASE = operand(
-    "tag",
-    "TAG",
-    "its tag; latest, nightly and the like are understood (default: latest)",
-    required=False,
-    offers=WordKind.RELEASE,
-)
+ANY_RELEASE = operand("tag", "TAG",
+                      "its tag; latest, nightly and the like are understood (default: latest)",
+                      required=False, offers=WordKind.RELEASE)
 DRY_SWARM = flag("--dry-run", "only show what would be done")
+# fmt: on
 
 
 def address(word: str, what: str) -> Argument:

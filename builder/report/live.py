@@ -25,8 +25,7 @@ from builder.core.events import (
     StepFinished,
     StepRetried,
 )
-from builder.core.progress import RunProgress, advance, progress_text
-from builder.core.run_text import RunLines, summary_text
+from builder.core.run_text import RunLines, RunProgress, advance, progress_text, summary_text
 from builder.core.text import Draw, TableLine, clean, duration
 from builder.system.clock import Clock
 

@@ -33,8 +33,7 @@ from builder.publish import Publisher
 from builder.publish.images import open_publisher
 from builder.publish.write import ReleaseWriter
 from builder.registry.content import Manifest
-from builder.report.json_report import write_report
-from builder.report.logs import log_path, open_logs
+from builder.report.files import log_path, open_logs, write_report
 from builder.report.streams import fanout, open_progress
 from builder.run.execute import Results, StepCrashedError, execute, signals
 from builder.run.facts import Gathered, Sources

@@ -41,8 +41,7 @@ from builder.deploy.local_record import LocalRecords
 from builder.publish.deployments import Deployments
 from builder.publish.inventories import Inventories, Record, tag_for
 from builder.publish.store import Releases
-from builder.report.json_report import write_report
-from builder.report.logs import open_logs
+from builder.report.files import open_logs, write_report
 from builder.report.streams import open_progress
 from builder.system import durations
 from builder.tree.discover import discover

@@ -63,6 +63,22 @@ def test_the_second_word_of_a_command_has_a_first_one() -> None:
     assert {name.partition(" ")[0] for name in COMMANDS} <= COMMANDS.keys()
 
 
+@pytest.mark.parametrize(
+    ("name", "word", "default"),
+    [
+        ("deploy", "--timeout", f"{DeployOptions().timeout:g}"),
+        ("deploy", "--release", DeployOptions().release),
+        ("status", "--interval", f"{StatusOptions().interval:g}"),
+        ("logs", "--tail", LogsOptions().tail),
+    ],
+)
+def test_the_help_names_the_default_of_the_value(name: str, word: str, default: str) -> None:
+    row = COMMANDS[name].option(word)
+    assert row is not None
+    assert row.help is not None
+    assert f"(default: {default})" in row.help
+
+
 def test_there_is_a_script_for_every_shell() -> None:
     (shell,) = COMMANDS["completion"].arguments
     assert shell.choices == tuple(SCRIPTS)

@@ -13,7 +13,7 @@ from builder.core import events
 from builder.core.errors import OcbuildError
 from builder.core.events import Outcome, StepFinished, StepId, StepOutput
 from builder.core.run_json import event_json, report_json
-from builder.report.json_report import write_failure, write_report
+from builder.report.files import write_failure, write_report
 from builder.report.streams import JsonLinesReport
 from tests.support.story import BUILD, EVENTS, SUMMARY
 

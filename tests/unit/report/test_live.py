@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from builder.core.events import Event, StepId, StepProgress, StepRetried
-from builder.core.progress import RunProgress, advance, remaining
+from builder.core.run_text import RunProgress, advance, remaining
 from builder.report.live import open_live, render
 from tests.support.clock import FakeClock
 from tests.support.story import (

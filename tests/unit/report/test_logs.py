@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.errors import OcbuildError
 from builder.core.events import Built, Event, Phase, StepId, StepOutput, Tested as WasTested
-from builder.report.logs import log_path, open_logs
+from builder.report.files import log_path, open_logs
 from tests.support.story import BUILD, EVENTS, TEST, finished, started
 
 NOVA = """\

@@ -12,7 +12,7 @@ from builder.core.codec import convert
 from builder.core.errors import UsageError
 from builder.core.options import ReportOptions, TreeOptions
 from builder.core.run_json import RunReport, report_json, report_text
-from builder.report.json_report import write_failure
+from builder.report.files import write_failure
 from builder.tree.read import LAST_REPORT
 from tests.support.story import SUMMARY
 from tests.support.tree import Tree

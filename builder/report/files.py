@@ -1,10 +1,11 @@
-"""Writes one log file per image: every line that its steps print, with a heading for each step."""
+"""The files of a run: its JSON report, and a log for each image with all that its steps print."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -21,12 +22,48 @@ from builder.core.events import (
     StepOutput,
     StepRetried,
     StepStarted,
+    Summary,
 )
+from builder.core.run_json import failure_json, report_json
 from builder.core.run_text import outcome_text
 from builder.core.text import duration
+from builder.system.files import replace_file
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_NAME = 120
+
+
+def write_report(path: Path, summary: Summary) -> None:
+    """Write the report of a run.
+
+    Raises:
+        OcbuildError: if it cannot be written.
+
+    """
+    _write(path, report_json(summary))
+
+
+def write_failure(path: Path, *, status: str, message: str) -> None:
+    """Write the report of a run that came to nothing.
+
+    Raises:
+        OcbuildError: if it cannot be written.
+
+    """
+    _write(path, failure_json(status=status, message=message))
+
+
+def _write(path: Path, report: dict[str, object]) -> None:
+    try:
+        replace_file(path, json.dumps(report, indent=2) + "\n")
+    except OSError as error:
+        raise OcbuildError(
+            f"cannot write the report {path}: {error.strerror or error}",
+            hint="name a file in a folder that can be written to with --report",
+        ) from error
+
+
+# --- logs ---------------------------------------------------------------------------------------
 
 
 def log_path(log_dir: Path, image: str) -> Path:
