@@ -90,7 +90,7 @@ class ImageGraph(Struct, frozen=True, dict=True):
         for image in self.images.values():
             for parent in image.parents:
                 children[parent].append(image.name)
-        return {name: tuple(sorted(found)) for name, found in children.items()}
+        return {name: tuple(sorted(below)) for name, below in children.items()}
 
     def children(self, name: str) -> tuple[str, ...]:
         return self._children[name]
@@ -115,14 +115,14 @@ class ImageGraph(Struct, frozen=True, dict=True):
 
 
 def _reach(names: Iterable[str], step: Callable[[str], Sequence[str]]) -> frozenset[str]:
-    found: set[str] = set()
+    reached: set[str] = set()
     todo = [near for name in names for near in step(name)]
     while todo:
         name = todo.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             todo.extend(step(name))
-    return frozenset(found)
+    return frozenset(reached)
 
 
 def _unique(sources: Iterable[ImageSource]) -> dict[str, ImageSource]:

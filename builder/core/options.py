@@ -6,6 +6,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+# What makes images, the quickest first.
+ENGINES = ("assembler", "buildx", "engine-api", "classic")
+
 
 class TreeOptions(Struct, frozen=True, kw_only=True):
     """Which tree is read, and how: shared by all commands that look at images."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from builder.core.difference import Difference, short
 from builder.core.release import LATEST, NIGHTLY, Release
-from builder.core.retention import EngineSweep, Shelved, StoredManifest, Sweep, moment
-from builder.core.text import clean, columns, counted, size
+from builder.core.retention import EngineSweep, Shelved, StoredManifest, Sweep
+from builder.core.text import clean, columns, counted, moment, size
 
 _KEY_DIGITS = 12
 

@@ -20,8 +20,8 @@ def remarks_on(
     lines: list[str] = []
     for wanted, text in remarks.items():
         key, equals, value = wanted.partition("=")
-        found = sum(key in of and (not equals or of[key] == value) for of in labels)
-        if found:
-            images = "1 image" if found == 1 else f"{found} images"
+        count = sum(key in each and (not equals or each[key] == value) for each in labels)
+        if count:
+            images = "1 image" if count == 1 else f"{count} images"
             lines.append(f"{images} with {wanted}: {text}")
     return tuple(lines)

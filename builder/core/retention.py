@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from msgspec import Struct, field
 
 from builder.core.keys import key_tag
 from builder.core.labels import KEY
 from builder.core.release import Release
+from builder.core.text import moment
 
 _KEY = re.compile(r"key-[0-9a-f]{40}")
 # version-commit and what refreshes and dirty trees add: the tag of a release, there or gone.
@@ -123,19 +124,6 @@ class EngineSweep(Struct, frozen=True, kw_only=True):
     @property
     def freed(self) -> int:
         return sum(image.own for image in self.delete)
-
-
-def moment(text: str) -> datetime | None:
-    """RFC 3339 text as a moment; None for anything else, and for the year 1 of no date at all."""
-    # Python 3.10 reads neither the Z nor nanoseconds.
-    plain = re.sub(r"(\.\d{1,6})\d*", r"\1", text.strip()).replace("Z", "+00:00")
-    plain = re.sub(r"\.(\d+)", lambda part: f".{part[1]:0<6}", plain)
-    try:
-        at = datetime.fromisoformat(plain)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=timezone.utc)
-    return at if at.year > 1 else None
 
 
 def judge(

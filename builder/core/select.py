@@ -69,14 +69,14 @@ def _images(
     with_ancestors = target.startswith("+")
     with_descendants = target.endswith("+")
     core = target[with_ancestors : len(target) - with_descendants]
-    found = _core(graph, core, groups, changed)
-    if found is None:
+    matching = _core(graph, core, groups, changed)
+    if matching is None:
         raise _unknown(graph, target, core, groups)
-    chosen = set(found)
+    chosen = set(matching)
     if with_ancestors:
-        chosen |= graph.ancestors(found)
+        chosen |= graph.ancestors(matching)
     if with_descendants:
-        chosen |= graph.descendants(found)
+        chosen |= graph.descendants(matching)
     return frozenset(chosen)
 
 
@@ -92,11 +92,11 @@ def _core(
         return frozenset(_with_label(graph, core.removeprefix("label:"))) or None
     if any(sign in core for sign in "*?["):
         return frozenset(fnmatch.filter(graph.images, core)) or None
-    found = {core} & graph.images.keys()
+    matching = {core} & graph.images.keys()
     if core in groups:
-        found |= {image.name for image in graph.images.values() if image.group == core}
-        return frozenset(found)
-    return frozenset(found) or None
+        matching |= {image.name for image in graph.images.values() if image.group == core}
+        return frozenset(matching)
+    return frozenset(matching) or None
 
 
 def _with_label(graph: ImageGraph, wanted: str) -> Iterable[str]:
@@ -111,11 +111,11 @@ def _unknown(graph: ImageGraph, target: str, core: str, groups: Collection[str])
     if core.startswith("label:"):
         key, equals, value = core.removeprefix("label:").partition("=")
         labels = [image.needs.labels for image in graph.images.values()]
-        if equals and any(key in found for found in labels):
-            values = {found[key] for found in labels if key in found}
+        if equals and any(key in each for each in labels):
+            values = {each[key] for each in labels if key in each}
             hint = did_you_mean(value, values) or f"values in the tree: {', '.join(sorted(values))}"
             return UsageError(f'no image has the label "{key}" with the value "{value}"', hint=hint)
-        known = {name for found in labels for name in found}
+        known = {name for each in labels for name in each}
         return UsageError(f'no image has the label "{key}"', hint=did_you_mean(key, known))
     if any(sign in core for sign in "*?["):
         stem = core.strip("*?")

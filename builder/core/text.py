@@ -1,10 +1,11 @@
-"""Words and numbers for people, foreign text made harmless for a terminal, TOML's quotes."""
+"""Words and numbers for people, foreign text made harmless for a terminal, TOML's quotes, times."""
 
 from __future__ import annotations
 
 import codecs
 import re
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timezone
 
 from msgspec import Struct
 
@@ -135,3 +136,19 @@ class LineSplitter:
         self._rest = ""
         if rest:
             self._on_line(rest.removesuffix("\r"))
+
+
+def moment(text: str) -> datetime | None:
+    """RFC 3339 text as a moment; None for anything else, and for the year 1 of no date at all.
+
+    https://www.rfc-editor.org/rfc/rfc3339#section-5.6
+    """
+    # Python 3.10 reads neither the Z nor nanoseconds.
+    plain = re.sub(r"(\.\d{1,6})\d*", r"\1", text.strip()).replace("Z", "+00:00")
+    plain = re.sub(r"\.(\d+)", lambda part: f".{part[1]:0<6}", plain)
+    try:
+        at = datetime.fromisoformat(plain)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+    return at if at.year > 1 else None

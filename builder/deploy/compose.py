@@ -29,9 +29,8 @@ from builder.core.deploy.stack import (
     listed_containers,
 )
 from builder.core.errors import DeployError
-from builder.core.retention import moment
 from builder.core.settings.sections import Host
-from builder.core.text import LineSplitter
+from builder.core.text import LineSplitter, moment
 from builder.docker.host_api import EngineApi
 from builder.system.process import Completed, ProgramTimeoutError, run, stream
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
 from typing import IO
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from builder.core.assemble.unpack import Member, members_of
 from builder.core.bases import familiar, image_of
 from builder.core.dockerfile.evaluate import is_usual_frontend
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.text import moment
 from builder.engines import BuildRequest
 from builder.engines.assembled import Base, Contents, context_sources, is_archive
 from builder.registry.client import Registry
@@ -199,12 +199,5 @@ def created_at(request: BuildRequest) -> int:
     epoch = request.args.get(EPOCH, "")
     if _NUMBER.fullmatch(epoch):
         return int(epoch)
-    text = request.labels.get(CREATED, "")
-    return _seconds(text) if text else 0
-
-
-def _seconds(text: str) -> int:
-    try:
-        return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp())
-    except ValueError:
-        return 0
+    created = moment(request.labels.get(CREATED, ""))
+    return int(created.timestamp()) if created is not None else 0

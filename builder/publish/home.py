@@ -13,8 +13,9 @@ from builder.core.errors import ConfigError, PublishError
 from builder.core.options import TreeOptions
 from builder.core.reference import Reference
 from builder.core.release import LATEST, Release
-from builder.core.retention import Shelved, moment
+from builder.core.retention import Shelved
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
+from builder.core.text import moment
 from builder.publish import Tell
 from builder.publish.store import Releases
 from builder.registry.client import Registry

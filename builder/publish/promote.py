@@ -18,7 +18,7 @@ from builder.core.errors import PublishError
 from builder.core.keys import key_tag
 from builder.core.reference import Reference
 from builder.core.release import LATEST, Release, ReleasedImage
-from builder.core.retention import moment
+from builder.core.text import moment
 from builder.publish.home import Home
 from builder.publish.inventories import tag_for
 from builder.publish.store import Releases, artifact

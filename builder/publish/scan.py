@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from builder.core.reference import Reference
-from builder.core.retention import Shelved, StoredManifest, moment
+from builder.core.retention import Shelved, StoredManifest
+from builder.core.text import moment
 from builder.publish.home import Home
 from builder.registry.content import Manifest
 from builder.registry.faults import ForbiddenError, NotFoundError, RegistryError, UnauthorisedError

@@ -78,8 +78,8 @@ def _link_targets(tree: ContextTree, path: str) -> list[str]:
     candidates = [path]
     if has_wildcard(name):
         matches = compile_glob(name).matches
-        found = (other for other in tree.names(folder) if matches(other))
-        candidates = [f"{folder}/{other}" if folder else other for other in found]
+        matching = (other for other in tree.names(folder) if matches(other))
+        candidates = [f"{folder}/{other}" if folder else other for other in matching]
     entries = (tree.entry(candidate) for candidate in candidates)
     links = [entry.link for entry in entries if entry is not None and entry.kind == "link"]
     return [link if link.startswith("/") else f"/{folder}/{link}" for link in links]

@@ -41,14 +41,14 @@ def list_reads(tree: ContextTree, reads: Sequence[ContextRead]) -> ContextListin
     asked = _asked(tree, reads)
     sources: list[tuple[ContextSource, ...]] = []
     for read in reads:
-        found: list[ContextSource] = []
+        taken: list[ContextSource] = []
         for source in _named_sources(read):
             try:
-                found.extend(_resolve(tree, asked, read, source))
+                taken.extend(_resolve(tree, asked, read, source))
             except ContextError as error:
                 errors.append(_placed(tree, error, read, source))
-        sources.append(tuple(found))
-    files = {file.path: file for found in sources for source in found for file in source.files}
+        sources.append(tuple(taken))
+    files = {file.path: file for taken in sources for source in taken for file in source.files}
     errors.extend(_emptied(tree, reads, sources))
     raise_all(errors)
     return ContextListing(
@@ -109,25 +109,25 @@ def _with_parents(
         yield taken
 
 
-class _Found(Struct, frozen=True, kw_only=True):
+class _Match(Struct, frozen=True, kw_only=True):
     name: str
     path: str
     links: tuple[ContextFile, ...]
 
 
-def _matches(tree: ContextTree, asked: Asked, read: ContextRead, path: str) -> Iterator[_Found]:
+def _matches(tree: ContextTree, asked: Asked, read: ContextRead, path: str) -> Iterator[_Match]:
     """The paths that a source stands for, links followed."""
     compile_pattern(path)  # as which it is sent to the engine; may be malformed
     if read.via is not Via.RUN and has_wildcard(path):
         yield from _globbed(tree, asked, read, path)
         return
-    found = tree.follow(path)
+    followed = tree.follow(path)
     if not read.parents:  # then it is only where the copy starts
-        _require_asked(asked, path, found)
-    yield _Found(name=path.rpartition("/")[2], path=found.path, links=found.links)
+        _require_asked(asked, path, followed)
+    yield _Match(name=path.rpartition("/")[2], path=followed.path, links=followed.links)
 
 
-def _globbed(tree: ContextTree, asked: Asked, read: ContextRead, path: str) -> Iterator[_Found]:
+def _globbed(tree: ContextTree, asked: Asked, read: ContextRead, path: str) -> Iterator[_Match]:
     parts = path.split("/")
     fixed = next(number for number, part in enumerate(parts) if has_wildcard(part))
     folder = tree.follow("/".join(parts[:fixed]))
@@ -149,17 +149,17 @@ def _globbed(tree: ContextTree, asked: Asked, read: ContextRead, path: str) -> I
         if not read.parents:
             _require_asked(asked, match, end)
         links = (*folder.links, *end.links)
-        yield _Found(name=match.rpartition("/")[2], path=end.path, links=links)
+        yield _Match(name=match.rpartition("/")[2], path=end.path, links=links)
 
 
-def _require_asked(asked: Asked, path: str, found: Followed) -> None:
-    if asked.has(found.path):
+def _require_asked(asked: Asked, path: str, followed: Followed) -> None:
+    if asked.has(followed.path):
         return
-    if found.links:
+    if followed.links:
         raise ContextError(
             f'"{printable(path)}" is a symbolic link, and BuildKit does not follow it behind this'
             " wildcard",
-            hint=f'copy "{printable(found.path)}" itself as well',
+            hint=f'copy "{printable(followed.path)}" itself as well',
         )
     raise ContextError(
         f'the engine takes "{printable(path)}" for a pattern, which does not match itself',
@@ -167,7 +167,7 @@ def _require_asked(asked: Asked, path: str, found: Followed) -> None:
     )
 
 
-def _taken(tree: ContextTree, match: _Found, narrow: Narrow) -> ContextSource:
+def _taken(tree: ContextTree, match: _Match, narrow: Narrow) -> ContextSource:
     file = tree.entry(match.path) if match.path else None
     is_folder = not match.path or (file is not None and file.kind == "dir")
     return ContextSource(
@@ -224,8 +224,8 @@ def _emptied(
 ) -> Iterator[ContextError]:
     if not tree.ignore.can_empty:
         return
-    for read, found in zip(reads, sources, strict=True):
-        files = (file.path for source in found for file in source.files if file.kind == "file")
+    for read, taken in zip(reads, sources, strict=True):
+        files = (file.path for source in taken for file in source.files if file.kind == "file")
         for path in files:
             if tree.ignore.empties(path):
                 yield ContextError(

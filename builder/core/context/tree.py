@@ -22,7 +22,7 @@ from builder.core.match.ignore import Ignore, Rule
 _MOST_LINKS = 255
 
 
-class Status(Protocol):
+class FileStatus(Protocol):
     """As much of an ``os.stat_result`` as a context needs."""
 
     @property
@@ -32,7 +32,7 @@ class Status(Protocol):
     def st_size(self) -> int: ...
 
 
-class Entry(Protocol):
+class FolderEntry(Protocol):
     """What a folder holds: a name, whether it is a folder itself, and more for the asking."""
 
     @property
@@ -41,7 +41,7 @@ class Entry(Protocol):
     @property
     def folder(self) -> bool: ...
 
-    def status(self) -> Status:
+    def status(self) -> FileStatus:
         """Without following a link.
 
         Raises:
@@ -54,7 +54,7 @@ class Entry(Protocol):
 class FileSystem(Protocol):
     """What lies below the folder of a context. Links are not followed; paths as in ContextTree."""
 
-    def scan(self, folder: str) -> Sequence[Entry]:
+    def scan(self, folder: str) -> Sequence[FolderEntry]:
         """All that is in the folder, in no order.
 
         Raises:
@@ -63,7 +63,7 @@ class FileSystem(Protocol):
         """
         ...
 
-    def status(self, path: str) -> Status:
+    def status(self, path: str) -> FileStatus:
         """What is at the path.
 
         Raises:
@@ -194,17 +194,17 @@ class ContextTree(Struct, frozen=True, kw_only=True):
             if link.link.startswith("/"):
                 done = []
             todo[:0] = link.link.split("/")
-        found = "/".join(done)
-        self._require_sent(found)
-        return Followed(path=found, links=tuple(links))
+        end = "/".join(done)
+        self._require_sent(end)
+        return Followed(path=end, links=tuple(links))
 
     # -- many paths --
 
     def below(self, folder: str, narrow: Narrow) -> list[ContextFile]:
         """All that a copy of the folder takes from it, the folder itself left out."""
-        found: list[ContextFile] = []
-        self._collect(folder, self.ignore.all_hits(folder), narrow, found)
-        return sorted(found, key=lambda file: file.path)
+        files: list[ContextFile] = []
+        self._collect(folder, self.ignore.all_hits(folder), narrow, files)
+        return sorted(files, key=lambda file: file.path)
 
     def sent_below(self, folder: str) -> Iterator[str]:
         """The paths below the folder that no rule excludes, without folders kept for others."""
@@ -212,9 +212,9 @@ class ContextTree(Struct, frozen=True, kw_only=True):
 
     def matching(self, folder: str, glob: Glob) -> list[str]:
         """What a wildcard finds below the folder; a folder that matches is not searched itself."""
-        found: list[str] = []
-        self._match(folder, folder, glob, 0, found)
-        return found
+        matches: list[str] = []
+        self._match(folder, folder, glob, 0, matches)
+        return matches
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder; none where it is no folder."""
@@ -223,7 +223,7 @@ class ContextTree(Struct, frozen=True, kw_only=True):
 
     # -- the file system --
 
-    def _collect(self, folder: str, hits: int, narrow: Narrow, found: list[ContextFile]) -> bool:
+    def _collect(self, folder: str, hits: int, narrow: Narrow, files: list[ContextFile]) -> bool:
         """Append what is wanted below the folder; True where the engine gets anything there."""
         any_sent = False
         for entry in self._scan(folder):
@@ -234,16 +234,16 @@ class ContextTree(Struct, frozen=True, kw_only=True):
             if not entry.folder:
                 any_sent |= sent
                 if sent and inner.keeps:
-                    self._append(path, self._entry_status(path, entry), found)
+                    self._append(path, self._entry_status(path, entry), files)
                 continue
             if self.ignore.prunes(path, own_hits):
                 continue
-            at = len(found)
+            at = len(files)
             if not inner.skips_below(path):
-                sent |= self._collect(path, own_hits, inner, found)
+                sent |= self._collect(path, own_hits, inner, files)
             any_sent |= sent
-            if len(found) > at or (sent and inner.keeps):
-                self._append(path, self._entry_status(path, entry), found)
+            if len(files) > at or (sent and inner.keeps):
+                self._append(path, self._entry_status(path, entry), files)
         return any_sent
 
     def _sent(self, folder: str, hits: int) -> Iterator[str]:
@@ -255,20 +255,20 @@ class ContextTree(Struct, frozen=True, kw_only=True):
             if entry.folder and not self.ignore.prunes(path, own_hits):
                 yield from self._sent(path, own_hits)
 
-    def _match(self, base: str, folder: str, glob: Glob, depth: int, found: list[str]) -> None:
+    def _match(self, base: str, folder: str, glob: Glob, depth: int, matches: list[str]) -> None:
         for entry in self._scan(folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if glob.matches(path[len(base) + 1 :] if base else path):
                 if not self.excluded(path):
-                    found.append(path)
+                    matches.append(path)
             elif (
                 entry.folder
                 and (glob.depth is None or depth < glob.depth)
                 and not self.ignore.prunes(path, self.ignore.all_hits(path))
             ):
-                self._match(base, path, glob, depth + 1, found)
+                self._match(base, path, glob, depth + 1, matches)
 
-    def _scan(self, folder: str) -> list[Entry]:
+    def _scan(self, folder: str) -> list[FolderEntry]:
         try:
             return sorted(self.files.scan(folder), key=lambda entry: entry.name)
         except NotADirectoryError:
@@ -276,7 +276,7 @@ class ContextTree(Struct, frozen=True, kw_only=True):
         except OSError as error:
             raise self._unreadable(folder, error) from error
 
-    def _status(self, path: str) -> Status | None:
+    def _status(self, path: str) -> FileStatus | None:
         try:
             return self.files.status(path)
         except PermissionError as error:
@@ -284,18 +284,18 @@ class ContextTree(Struct, frozen=True, kw_only=True):
         except (OSError, ValueError):  # not there, below a file, too long, a NUL byte
             return None
 
-    def _entry_status(self, path: str, entry: Entry) -> Status:
+    def _entry_status(self, path: str, entry: FolderEntry) -> FileStatus:
         try:
             return entry.status()
         except OSError as error:
             raise self._unreadable(path, error) from error
 
-    def _append(self, path: str, status: Status, found: list[ContextFile]) -> None:
+    def _append(self, path: str, status: FileStatus, files: list[ContextFile]) -> None:
         file = self._file(path, status)
         if file is not None:
-            found.append(file)
+            files.append(file)
 
-    def _file(self, path: str, status: Status) -> ContextFile | None:
+    def _file(self, path: str, status: FileStatus) -> ContextFile | None:
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISREG(status.st_mode):
             return ContextFile(path=path, kind="file", mode=mode, size=status.st_size)

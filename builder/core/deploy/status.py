@@ -13,8 +13,7 @@ from builder.core.deploy.stack import InspectedContainer, runs_once
 from builder.core.errors import DeployError, InputError
 from builder.core.reference import Reference
 from builder.core.release import Release
-from builder.core.retention import moment
-from builder.core.text import counted, duration
+from builder.core.text import counted, duration, moment
 
 UNREACHABLE = "unreachable"
 NOT_DEPLOYED = "not deployed"

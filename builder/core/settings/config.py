@@ -154,19 +154,19 @@ def _with_tags(groups: Mapping[str, Group], project: Project, place: Place) -> d
 
 def check_overlap(groups: Iterable[Group], place: Place, resolved: Mapping[str, Path]) -> None:
     """Fault groups whose folders, by name as they are without symbolic links, overlap."""
-    for one, other in combinations(groups, 2):
-        first, second = resolved[one.name], resolved[other.name]
+    for group, other in combinations(groups, 2):
+        first, second = resolved[group.name], resolved[other.name]
         if first.is_relative_to(second) or second.is_relative_to(first):
             place.at("groups", other.name, "path").fault(
-                f'the groups {one.name} ("{place.shown(one.path)}") and '
+                f'the groups {group.name} ("{place.shown(group.path)}") and '
                 f'{other.name} ("{place.shown(other.path)}") overlap',
                 "give each image directory to one group",
             )
 
 
 def _check_bases(bases: Mapping[str, BaseSettings], place: Place) -> None:
-    for one, other in combinations(bases, 2):
-        if Reference.parse(one).canonical == Reference.parse(other).canonical:
+    for base, other in combinations(bases, 2):
+        if Reference.parse(base).canonical == Reference.parse(other).canonical:
             place.at("bases", other).fault(
-                f'"{one}" and "{other}" are the same image', "join the two sections"
+                f'"{base}" and "{other}" are the same image', "join the two sections"
             )

@@ -231,13 +231,13 @@ class Duration(Struct, frozen=True, kw_only=True):
     def read(self, value: object, place: Place) -> float:
         value = plain(value)
         if isinstance(value, str):
-            seconds, found = _seconds(value), quoted(value)
+            seconds, given = _seconds(value), quoted(value)
         elif isinstance(value, int) and not isinstance(value, bool):
-            seconds, found = value, str(value)
+            seconds, given = value, str(value)
         else:
             raise place.unfit(kind(value), self)
         if seconds <= 0:
-            raise place.unfit(found, self)
+            raise place.unfit(given, self)
         return float(seconds)
 
 

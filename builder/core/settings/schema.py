@@ -128,9 +128,9 @@ class StructOf(Struct, frozen=True, kw_only=True):
     def read(self, value: object, place: Place) -> Any:
         table = _table(value, self, place)
         before = len(place.faults)
-        found = read_fields(self.shape, table, place)
+        values = read_fields(self.shape, table, place)
         if len(place.faults) == before:
-            record = self.shape(**found)
+            record = self.shape(**values)
             if isinstance(record, HasRules):
                 record.check(place)
             if len(place.faults) == before:
@@ -169,7 +169,7 @@ def read_fields(shape: Shape, table: Mapping[str, object], place: Place) -> dict
     keys = {key.name: key for key in keys_of(shape)}
     missing = {key.name for key in keys.values() if key.required} - table.keys()
     planned: Mapping[str, str] = getattr(shape, "PLANNED", {})
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in table.items():
         if name in planned:
             what = dotted((*place.path, name)) if place.path else section((name,))
@@ -181,7 +181,7 @@ def read_fields(shape: Shape, table: Mapping[str, object], place: Place) -> dict
             missing.difference_update(nearest(name, keys))  # one mistake, not two
             continue
         try:
-            found[keys[name].field] = keys[name].reader.read(value, place.at(name))
+            values[keys[name].field] = keys[name].reader.read(value, place.at(name))
         except UnfitError:
             continue
     for name in sorted(missing):
@@ -189,8 +189,8 @@ def read_fields(shape: Shape, table: Mapping[str, object], place: Place) -> dict
         place.fault(f"{section(place.path)} has no {quoted(name)}", remedy)
     for field in _fields(shape):
         if any(isinstance(mark, TableName) for mark in _unpack(field.type)[1]):
-            found[field.name] = place.path[-1]
-    return found
+            values[field.name] = place.path[-1]
+    return values
 
 
 @cache
@@ -204,15 +204,15 @@ def section(path: KeyPath) -> str:
 
 def _read_all(parts: Iterable[tuple[object, ValueReader, Place]]) -> list[Any]:
     """Every part read, after each had its chance to record its faults."""
-    found, fit = [], True
+    values, fit = [], True
     for value, reader, place in parts:
         try:
-            found.append(reader.read(value, place))
+            values.append(reader.read(value, place))
         except UnfitError:
             fit = False
     if not fit:
         raise UnfitError
-    return found
+    return values
 
 
 def _table(value: object, reader: ValueReader, place: Place) -> dict[str, object]:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from builder.core.errors import did_you_mean
 from builder.core.naming import BadRuleError, render_tag, used_fields
+from builder.core.options import ENGINES
 from builder.core.settings.forms import (
     Address,
     AnyText,
@@ -44,7 +45,7 @@ from builder.core.settings.forms import (
     Variant,
     Version,
 )
-from builder.core.settings.readers import Place, WholeNumber
+from builder.core.settings.readers import Choice, Place, WholeNumber
 from builder.core.settings.schema import Spelled, TableName
 
 Args = Mapping[ArgName, AnyText]
@@ -189,7 +190,7 @@ class BuildSettings(Struct, frozen=True, kw_only=True):
     jobs: Annotated[int, WholeNumber(minimum=1)] | None = None
     retries: Annotated[int, WholeNumber(minimum=0)] = 2
     timeout: Seconds = 3600.0
-    engine: Literal["assembler", "buildx", "engine-api", "classic"] | None = None
+    engine: Annotated[str, Choice(words=ENGINES)] | None = None
     ca_bundle: Annotated[CaBundle, Spelled("ca-bundle")] | None = None
     cache: bool = True
     proxies: bool = True

@@ -16,9 +16,9 @@ from builder.core.retention import (
     StoredManifest,
     Sweep,
     judge,
-    moment,
     sweep,
 )
+from builder.core.text import moment
 
 NOW = datetime(2025, 6, 1, tzinfo=timezone.utc)
 SHELF = "acme/release"
