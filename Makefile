@@ -40,10 +40,11 @@ check: venv-dev ## style and types, of Python and shell
 	@$(STEP) "shellcheck" scripts/lint-shell
 
 unit: venv-dev ## tests that need no engine
-	@$(STEP) "unit and property tests" $(PYTHON) -m pytest tests/unit tests/property
+	@$(STEP) "unit, property and contract tests" \
+		$(PYTHON) -m pytest -m "not engine" tests/unit tests/property tests/contract
 
 integration: venv-dev engine test-tools ## tests of single parts against the engine
-	@$(STEP) "integration tests" $(PYTHON) -m pytest tests/integration
+	@$(STEP) "contract and integration tests" $(PYTHON) -m pytest tests/contract tests/integration
 
 e2e: venv-dev engine test-tools ## tests of the installed command
 	@$(STEP) "end-to-end tests" $(PYTHON) -m pytest tests/e2e

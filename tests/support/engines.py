@@ -1,8 +1,9 @@
-"""Engines for tests: one that only pretends, and what tests of the real ones need."""
+"""Engines for tests: those that only pretend, and what tests of the real ones need."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -10,18 +11,24 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from builder.core.assemble import Refused
 from builder.core.dockerfile.model import Dockerfile
 from builder.core.dockerfile.parse import parse
+from builder.core.engine.answers import LocalImage, Pushed
 from builder.core.engine.failure import BuildFailedError
 from builder.core.engine.solve import CurrentStep, Output, OutputLine, Sink
+from builder.core.engine.transfer import PushFailedError, push_failure
 from builder.core.errors import (
+    BuildError,
     DockerfileError,
     EngineUnavailableError,
     InterruptedRunError,
     Location,
 )
-from builder.docker.daemon import Daemon
+from builder.core.reference import Reference
+from builder.docker.daemon import Amounts, Daemon
 from builder.engines import BuildRequest, BuildResult
 from tests.support.registry import require
 
@@ -128,6 +135,87 @@ class FakeEngine:
             if gate.wait(0.01) or cancel.is_set():
                 return
         raise AssertionError("nobody released the build")
+
+
+class FakeImages:
+    """The images of a Docker Engine by name, and those of registries; they have no content.
+
+    ``others`` is what other users of the engine do: a move before and a move after each push.
+    ``fault`` is that of every push. What was pulled and pushed is kept in order.
+    """
+
+    def __init__(
+        self,
+        local: Mapping[str, LocalImage] | None = None,
+        remote: Mapping[str, LocalImage] | None = None,
+        *,
+        others: Iterable[Callable[[FakeImages], None]] = (),
+        fault: PushFailedError | None = None,
+    ) -> None:
+        self.images = {image.id: image for image in (local or {}).values()}
+        self.names = {name: image.id for name, image in (local or {}).items()}
+        self.remote = dict(remote or {})
+        self.pulled: list[str] = []
+        self.pushed: list[str] = []
+        self._others = iter(others)
+        self._fault = fault
+
+    def inspect(self, reference: str) -> LocalImage | None:
+        return self.images.get(self.names.get(reference, reference))
+
+    def tag(self, reference: str, target: str) -> None:
+        image = self.inspect(reference)
+        if image is None:
+            raise BuildError(f"cannot tag {reference} as {target}: no such image")
+        self.names[target] = image.id
+
+    def untag(self, reference: str) -> None:
+        image = self.names.pop(reference, None)
+        if image is not None and image not in self.names.values():
+            del self.images[image]
+
+    def pull(
+        self,
+        reference: str,
+        progress: Amounts | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self.pulled.append(reference)
+        if reference not in self.remote:
+            raise BuildError(f"cannot pull {reference}: no such host")
+        image = self.remote[reference]
+        self.images[image.id] = image
+        self.names[reference] = image.id
+
+    def push(
+        self, reference: str, progress: Amounts, cancel: threading.Event | None = None
+    ) -> Pushed:
+        next(self._others, _nothing)(self)
+        if self._fault is not None:
+            raise self._fault
+        image = self.inspect(reference)
+        if image is None:
+            raise push_failure(
+                f"tag does not exist: {reference}", "cannot push", Reference.parse(reference)
+            )
+        self.pushed.append(image.id)
+        digest = digest_of(image.id)
+        known = self.remote.get(reference)
+        self.remote[reference] = replace(
+            image, repo_digests=(f"{Reference.parse(reference).repository}@{digest}",)
+        )
+        next(self._others, _nothing)(self)
+        progress(image.size, image.size)
+        return Pushed(digest=digest, uploaded=0 if known and known.id == image.id else image.size)
+
+
+def digest_of(id_: str) -> str:
+    """Under which digest registries have an image that was pushed."""
+    return f"sha256:{hashlib.sha256(id_.encode()).hexdigest()}"
+
+
+def _nothing(_images: FakeImages) -> None:
+    pass
 
 
 class Outputs:

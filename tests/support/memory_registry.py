@@ -101,7 +101,7 @@ class MemoryRegistry(Web):
         if asked.method == "POST":
             return self._start(asked, path)
         if name not in self._open:
-            return _error(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_UNKNOWN")
+            return _error(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_INVALID")
         self._open.discard(name)
         if asked.method == "DELETE":
             return Say(status=HTTPStatus.NO_CONTENT)

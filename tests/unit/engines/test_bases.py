@@ -13,6 +13,7 @@ from builder.core.reference import Reference
 from builder.core.settings.config import Config
 from builder.core.settings.sections import BootstrapSettings
 from builder.engines.bases import BaseProviders, look_up, provide, remembered
+from tests.support.engines import FakeImages
 from tests.support.tree import BUILD_TOML, Tree
 
 DIGEST = "sha256:" + "d" * 64
@@ -20,30 +21,20 @@ MADE = "ocbuild-bootstrap/debian:trixie-slim"
 BASE = "debian:trixie-slim"
 
 
-class Images:
+class Images(FakeImages):
     """An engine's images, and a registry that has some more; what a network fault cannot show."""
 
     def __init__(self, local: dict[str, LocalImage], remote: dict[str, LocalImage]) -> None:
-        self.local = local
-        self.remote = remote
-        self.pulled: list[str] = []
+        super().__init__(local, remote)
         self.bootstrapped: list[str] = []
         self.told: list[str] = []
-
-    def inspect(self, reference: str) -> LocalImage | None:
-        return self.local.get(reference)
-
-    def pull(self, reference: str, *, cancel: threading.Event) -> None:
-        self.pulled.append(reference)
-        if reference not in self.remote:
-            raise BuildError(f"cannot pull {reference}: no such host")
-        self.local[reference] = self.remote[reference]
 
     def bootstrap(
         self, base: Reference, settings: BootstrapSettings, cancel: threading.Event
     ) -> None:
         self.bootstrapped.append(f"{base} {settings.suite}")
-        self.local[MADE] = LocalImage(id="sha256:made")
+        self.names[MADE] = "sha256:made"
+        self.images["sha256:made"] = LocalImage(id="sha256:made")
 
 
 def config(tmp_path: Path, extra: str = "") -> Config:

@@ -2,94 +2,25 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from queue import SimpleQueue
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
-from msgspec import Struct
 
 from builder.core.errors import InterruptedRunError, PublishError
 from builder.publish.claim import ABANDONED_SECONDS, ASKED, CLAIM, HELD, Claim
 from tests.support.clock import FakeClock
+from tests.support.marks import DiedError, Process, Tags, World
 
 LONGEST_REQUEST = 0.6
-_FOREVER = 1000.0
 
 
-class _DiedError(Exception):
-    """The process is gone, with all that it had."""
-
-
-class World:
-    """Tags, a clock, and processes of which one at a time goes on, when its event is due."""
-
-    def __init__(self, delays: Iterator[float]) -> None:
-        self.now = 0.0
-        self.tags: dict[str, str] = {}
-        self.inside: list[str] = []
-        self.overlaps: list[list[str]] = []
-        self.errors: list[BaseException] = []
-        self._delays = delays
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = itertools.count()
-        self._idle: SimpleQueue[None] = SimpleQueue()
-
-    def at(self, when: float, what: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (when, next(self._count), what))
-
-    def run(self) -> None:
-        while self._due:
-            self.now, _, what = heapq.heappop(self._due)
-            assert self.now < _FOREVER
-            what()
-
-    def resume(self, sleeper: threading.Event) -> None:
-        """Let a process go on until it asks or waits again, or ends."""
-        sleeper.set()
-        self._idle.get()
-
-    def sleep_until(self, when: float) -> None:
-        sleeper = threading.Event()
-        self.at(when, lambda: self.resume(sleeper))
-        self._idle.put(None)
-        sleeper.wait()
-
-    def start(self, when: float, body: Callable[[], None]) -> threading.Thread:
-        def run() -> None:
-            sleeper.wait()
-            try:
-                body()
-            except BaseException as error:  # noqa: BLE001 - the thread of the test raises it
-                self.errors.append(error)
-            self._idle.put(None)
-
-        sleeper = threading.Event()
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        self.at(when, lambda: self.resume(sleeper))
-        return thread
-
-    def request(self, effect: Callable[[], str]) -> str:
-        """What is asked for happens some time after it is sent, and is known some time later."""
-        answer: list[str] = []
-        happens = self.now + next(self._delays)
-        self.at(happens, lambda: answer.append(effect()))
-        self.sleep_until(happens + next(self._delays))
-        return answer[0]
-
-
-class Process(Struct):
+class Run(Process):
     """One run: claims, publishes for a while, and gives the claim back."""
 
-    world: World
-    name: str
-    stay: float
-    dies_after: int | None = None
-    requests: int = 0
+    stay: float = 0.0
     done: bool = False
 
     def body(self) -> None:
@@ -105,42 +36,9 @@ class Process(Struct):
             world.inside.remove(self.name)
             claim.free()
             self.done = True
-        except _DiedError:
+        except DiedError:
             if self.name in world.inside:
                 world.inside.remove(self.name)
-
-    # -- the registry and the clock, as this process sees them --
-
-    def read(self, tag: str) -> str:
-        self._count()
-        return self.world.request(lambda: self.world.tags.get(tag, ""))
-
-    def write(self, tag: str, name: str) -> None:
-        self._count()
-
-        def effect() -> str:
-            self.world.tags[tag] = name
-            return name
-
-        self.world.request(effect)
-
-    def _count(self) -> None:
-        if self.requests == self.dies_after:
-            raise _DiedError
-        self.requests += 1
-
-    def now(self) -> float:
-        return self.world.now
-
-    def monotonic(self) -> float:
-        return self.world.now
-
-    def random(self) -> float:
-        return 0.5
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        self.world.sleep_until(self.world.now + seconds)
-        return event.is_set()
 
 
 def simulate(
@@ -149,10 +47,10 @@ def simulate(
     *,
     stay: float = 1.0,
     deaths: Sequence[int | None] = (),
-) -> tuple[World, list[Process]]:
+) -> tuple[World, list[Run]]:
     world = World(itertools.cycle(delays))
     processes = [
-        Process(world, f"run {number}", stay, death)
+        Run(world, f"run {number}", death, stay=stay)
         for number, (_, death) in enumerate(
             zip(arrivals, itertools.chain(deaths, itertools.repeat(None)), strict=False)
         )
@@ -213,16 +111,6 @@ def test_who_is_alone_has_the_claim_after_five_requests_and_no_wait() -> None:
     assert world.now == pytest.approx(100.0 + 0.02, abs=0.01)
     # Five to take it, one to make sure, four to give it back.
     assert process.requests == late.requests == 10
-
-
-class Tags(dict[str, str]):
-    """Marks that answer at once."""
-
-    def read(self, tag: str) -> str:
-        return self.get(tag, "")
-
-    def write(self, tag: str, name: str) -> None:
-        self[tag] = name
 
 
 def claim(tags: Tags, clock: FakeClock, name: str = "me") -> Claim:

@@ -16,7 +16,8 @@ from builder.publish.claim import Claim
 from builder.publish.images import ImagePublisher, SolePublisher
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, Descriptor, Manifest
-from tests.unit.publish.test_staging import OURS, FakeEngine
+from tests.support.engines import digest_of
+from tests.unit.publish.test_staging import OURS, engine_with
 
 RELEASE = Reference.parse("registry.example:5000/team/app:1")
 STAGED = RELEASE.with_tag("key-1")
@@ -93,7 +94,7 @@ def publisher(
 
     images = ImagePublisher(
         cast("Registry", registry),
-        FakeEngine(),
+        engine_with(),
         run_id="run",
         cancel=threading.Event(),
         record=record,
@@ -114,8 +115,8 @@ def ignore(*_: object) -> None:
 def test_what_an_engine_built_is_pushed_recorded_and_compared_with_the_release_tag() -> None:
     registry = FakeRegistry()
     pushed = publisher(registry).push(image(registry), ignore, ignore)
-    assert pushed == Pushed(digest=f"digest of {OURS}", uploaded=1)
-    assert registry.log == [f"record app digest of {OURS}", "head 1"]
+    assert pushed == Pushed(digest=digest_of(OURS), uploaded=1)
+    assert registry.log == [f"record app {digest_of(OURS)}", "head 1"]
 
 
 def test_what_was_put_together_is_stored_under_its_key_and_compared_only_with_the_claim() -> None:
@@ -154,7 +155,7 @@ def test_an_image_whose_release_tag_names_another_is_not_published(*, immutable:
         publishes.claim(ignore)
         assert "head 1" not in registry.log
         return
-    with pytest.raises(PublishError, match="with other content: sha256:other there, digest of"):
+    with pytest.raises(PublishError, match="with other content: sha256:other there, sha256:"):
         publishes.push(image(registry), ignore, ignore)
 
 
