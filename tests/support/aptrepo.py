@@ -9,17 +9,14 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.support.engines import docker
 from tests.support.registry import require
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tests.support.service import Service
 
 
-class AptRepository:
+class AptRepository(Service):
     """Serves what ``add`` packs; ``uri`` is good in a container and outside; a context manager."""
 
     def __init__(self, folder: Path) -> None:
@@ -78,17 +75,8 @@ class AptRepository:
             encoding="utf-8",
         )
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Answer no more."""

@@ -13,15 +13,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from threading import Event
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 import pytest
 
 from builder.registry.embedded import without_overrides
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tests.support.service import Service
 
 PROGRAM = "docker-registry"
 USER, PASSWORD = "tester", "s3cret"
@@ -50,7 +46,7 @@ def free_address(host: str = "127.0.0.1") -> str:
         return f"{host}:{listener.getsockname()[1]}"
 
 
-class LocalRegistry:
+class LocalRegistry(Service):
     """A registry at ``address`` with its data in a temporary folder; a context manager, too.
 
     ``login`` makes it ask for USER and PASSWORD, ``quick`` be as quick as our embedded one;
@@ -116,16 +112,7 @@ class LocalRegistry:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.remove()
 
     def _config(self, folder: Path) -> str:

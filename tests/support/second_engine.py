@@ -13,22 +13,18 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.registry import require
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tests.support.service import Service
 
 _SECONDS = 60.0
 _PAUSE = 0.1
 _CONTAINERD = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
 
 
-class SecondEngine:
+class SecondEngine(Service):
     """An engine with containerd, data, socket and bridge of its own, that keeps images in
     containerd; ``environ`` makes the docker command and ocbuild talk to it.
 
@@ -102,20 +98,7 @@ class SecondEngine:
             subprocess.run(["umount", mount], check=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.stop()
 
     def _add_bridge(self) -> None:

@@ -8,14 +8,11 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct, field
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tests.support.service import Service
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
@@ -56,7 +53,7 @@ def in_turn(*replies: Say) -> Callable[[Asked], Say]:
     return lambda _asked: left.pop(0) if len(left) > 1 else left[0]
 
 
-class Web:
+class Web(Service):
     """Answers each request by ``answer``; ``asked`` has all of them in order.
 
     ``connections`` is how many were opened for them.
@@ -77,16 +74,10 @@ class Web:
     def connections(self) -> int:
         return self._server.connections
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
