@@ -27,7 +27,7 @@ from builder.core.retention import (
 from builder.core.settings.config import DEFAULT_ADDRESS
 from builder.core.settings.sections import PruneSettings
 from builder.core.text import size
-from builder.docker.storage import Storage
+from builder.docker.daemon import Daemon
 from builder.publish.deployments import Deployments
 from builder.publish.home import Home, open_home, shelve
 from builder.publish.scan import repositories, scan
@@ -196,11 +196,11 @@ def _survey_engine(
     home: Home, verdicts: Iterable[JudgedRelease], environ: Mapping[str, str], policy: Policy
 ) -> EngineSweep:
     try:
-        storage = Storage.connect(environ)
+        daemon = Daemon.connect(environ)
     except EngineUnavailableError as error:
         return EngineSweep(note=error.message)
-    with closing(storage):
-        mine = [image for image in storage.labelled(KEY) if _is_mine(home, image)]
+    with closing(daemon):
+        mine = [image for image in daemon.kept(KEY) if _is_mine(home, image)]
     return sweep_engine(verdicts, mine, policy)
 
 
@@ -220,9 +220,9 @@ def _repository(tag: str) -> str:
 def _delete_local(local: EngineSweep, environ: Mapping[str, str]) -> EngineSweep:
     if not local.delete:
         return local
-    with closing(Storage.connect(environ)) as storage:
+    with closing(Daemon.connect(environ)) as daemon:
         # One after the other: the engine takes a lock for each.
-        gone = [image for image in local.delete if all(map(storage.remove, image.tags))]
+        gone = [image for image in local.delete if all(map(daemon.remove, image.tags))]
     return EngineSweep(delete=tuple(gone), kept=local.kept + len(local.delete) - len(gone))
 
 

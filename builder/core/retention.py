@@ -7,8 +7,9 @@ is kept, out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Container, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -112,6 +113,19 @@ class KeptImage(Struct, frozen=True, kw_only=True):
     made: datetime
     own: int
     in_use: bool
+
+    @classmethod
+    def of(cls, image: Mapping[str, Any], used: Container[str]) -> KeptImage:
+        """Read an entry of ``GET /images/json``; ``used`` are the ids that containers have."""
+        shared = max(0, int(image.get("SharedSize") or 0))
+        return cls(
+            id=image["Id"],
+            tags=tuple(image.get("RepoTags") or ()),
+            labels=dict(image.get("Labels") or {}),
+            made=datetime.fromtimestamp(int(image["Created"]), timezone.utc),
+            own=max(0, int(image.get("Size") or 0) - shared),
+            in_use=image["Id"] in used,
+        )
 
 
 class EngineSweep(Struct, frozen=True, kw_only=True):

@@ -1,11 +1,13 @@
-"""Runs one command in a throw-away container of an image."""
+"""Throw-away containers of an image: one to run a command in, one to read files out of."""
 
 from __future__ import annotations
 
+import io
+import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
 
 from builder.core.engine.answers import frames
 from builder.core.engine.failure import span
@@ -13,17 +15,18 @@ from builder.core.engine.solve import cleaned
 from builder.core.errors import BuildError
 from builder.core.labels import RUN
 from builder.core.text import LineSplitter
+from builder.docker.client import Client
 from builder.docker.streams import Watch
 
-if TYPE_CHECKING:
-    from docker import APIClient
-
 SHELL = "/bin/sh"
-_CONNECT_SECONDS = 60
+# A container has to have a command, even one that is never started.
+_COMMAND = ["/never-started"]
+# More than any list of packages; without a limit an image could fill the memory.
+LARGEST = 64 << 20
 
 
 def run_in_container(
-    api: APIClient,
+    client: Client,
     image: str,
     command: str,
     *,
@@ -39,26 +42,24 @@ def run_in_container(
         InterruptedRunError: once ``cancel`` is set.
 
     """
-    from docker.types import LogConfig  # noqa: PLC0415
-
-    container = api.create_container(
+    container = client.api.create_container(
         image,
         entrypoint=[SHELL, "-c", command],
         labels={RUN: run_id},
         healthcheck={"test": ["NONE"]},
         # A driver whose logs can be read back, whatever the engine's own default is.
-        host_config=api.create_host_config(
-            network_mode="none", log_config=LogConfig(type="json-file")
+        host_config=client.api.create_host_config(
+            network_mode="none", log_config={"type": "json-file"}
         ),
     )["Id"]
     try:
-        return _follow(api, container, command, timeout=timeout, sink=sink, cancel=cancel)
+        return _follow(client, container, command, timeout=timeout, sink=sink, cancel=cancel)
     finally:
-        _remove(api, container)
+        _remove(client, container)
 
 
 def _follow(
-    api: APIClient,
+    client: Client,
     container: str,
     command: str,
     *,
@@ -71,19 +72,15 @@ def _follow(
         1: LineSplitter(lambda line: sink(cleaned(line))),
         2: LineSplitter(lambda line: sink(cleaned(line))),
     }
-    api.start(container)
-    with Watch(lambda: _kill(api, container), cancel=cancel, timeout=timeout) as watch:
-        with api.get(
-            f"{api.base_url}/v{api.api_version}/containers/{container}/logs",
-            params={"follow": 1, "stdout": 1, "stderr": 1},
-            stream=True,
-            timeout=(_CONNECT_SECONDS, None),
-        ) as response:
-            for stream, data in frames(response.iter_content(chunk_size=None)):
+    client.api.start(container)
+    with Watch(lambda: _kill(client, container), cancel=cancel, timeout=timeout) as watch:
+        params = {"follow": 1, "stdout": 1, "stderr": 1}
+        with client.stream(f"/containers/{container}/logs", params) as pieces:
+            for stream, data in frames(pieces):
                 streams[stream](data)
         for lines in streams.values():
             lines.end()
-        code: int = api.wait(container)["StatusCode"]
+        code: int = client.api.wait(container)["StatusCode"]
     try:
         watch.check(doing)
     except TimeoutError:
@@ -94,16 +91,54 @@ def _follow(
     return code
 
 
-def _kill(api: APIClient, container: str) -> None:
-    from docker.errors import APIError  # noqa: PLC0415
-
+def _kill(client: Client, container: str) -> None:
     # It may have ended in this very moment.
-    with suppress(APIError):
-        api.kill(container)
+    with suppress(client.refused):
+        client.api.kill(container)
 
 
-def _remove(api: APIClient, container: str) -> None:
-    from docker.errors import NotFound  # noqa: PLC0415
+def _remove(client: Client, container: str) -> None:
+    with suppress(client.not_found):
+        client.api.remove_container(container, force=True, v=True)
 
-    with suppress(NotFound):
-        api.remove_container(container, force=True, v=True)
+
+def read_files(
+    client: Client, image: str, paths: Iterable[str], *, run_id: str
+) -> Mapping[str, bytes]:
+    """The regular files at and below ``paths``, by absolute path; what is not there is left out.
+
+    Raises:
+        BuildError: if they are larger than such files can be.
+
+    """
+    container = client.api.create_container(
+        image,
+        entrypoint=_COMMAND,
+        labels={RUN: run_id},
+        host_config=client.api.create_host_config(network_mode="none"),
+    )["Id"]
+    found: dict[str, bytes] = {}
+    try:
+        for path in paths:
+            with suppress(client.not_found):
+                stream, _ = client.api.get_archive(container, path)
+                found.update(_unpacked(stream, PurePosixPath(path).parent, image))
+    finally:
+        _remove(client, container)
+    return found
+
+
+def _unpacked(stream: Iterable[bytes], parent: PurePosixPath, image: str) -> Mapping[str, bytes]:
+    """The engine names the members by where they lie below the folder of what was asked for."""
+    archive = io.BytesIO()
+    for chunk in stream:
+        archive.write(chunk)
+        if archive.tell() > LARGEST:
+            raise BuildError(f"cannot read {parent} of {image}: it has more than {LARGEST} bytes")
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as tar:
+        return {
+            str(parent / member.name): content.read()
+            for member in tar
+            if member.isreg() and (content := tar.extractfile(member)) is not None
+        }

@@ -1,4 +1,4 @@
-"""The Docker Engine, as far as ocbuild asks something of it; nothing else uses the docker SDK."""
+"""The Docker Engine that makes images: what is in it, what it builds, pulls and pushes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
 from builder.core.engine.answers import EngineInfo, LocalImage, Pushed
+from builder.core.engine.endpoint import Endpoint
 from builder.core.engine.transfer import Transfer, pull_failure, push_failure
 from builder.core.errors import (
     BuildError,
@@ -18,10 +20,13 @@ from builder.core.errors import (
     OcbuildError,
     PublishError,
 )
-from builder.core.reference import Reference
-from builder.docker.endpoint import Endpoint, config_dir, docker_config, find_endpoint
-from builder.docker.sdk import Explain
-from builder.docker.wire import Wire
+from builder.core.labels import RUN
+from builder.core.reference import HUB, Reference
+from builder.core.retention import KeptImage
+from builder.docker.client import Client, Explain
+from builder.docker.container import read_files, run_in_container
+from builder.docker.endpoint import docker_config, find_endpoint
+from builder.docker.logins import DockerLogins, registry_auth, registry_config
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900
@@ -31,9 +36,10 @@ Amounts = Callable[[int, int], None]
 class Daemon:
     """One Docker Engine; may be used by many threads at once."""
 
-    def __init__(self, wire: Wire, config: Mapping[str, Any]) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, config: Mapping[str, Any], logins: DockerLogins) -> None:
+        self._client = client
         self._config = config
+        self._logins = logins
 
     @classmethod
     def connect(cls, environ: Mapping[str, str]) -> Daemon:
@@ -44,19 +50,16 @@ class Daemon:
 
         """
         config = docker_config(environ)
-        wire = Wire.open(
-            find_endpoint(environ),
-            config_file=config_dir(environ) / "config.json",
-            headers=config.get("HttpHeaders"),
-        )
-        return cls(wire, config)
+        client = Client(find_endpoint(environ), environ, headers=config.get("HttpHeaders"))
+        client.knock()
+        return cls(client, config, DockerLogins(environ))
 
     def close(self) -> None:
-        self._wire.close()
+        self._client.close()
 
     @property
     def endpoint(self) -> Endpoint:
-        return self._wire.endpoint
+        return self._client.endpoint
 
     @property
     def endpoint_env(self) -> Mapping[str, str]:
@@ -78,7 +81,7 @@ class Daemon:
 
     @cached_property
     def _info(self) -> EngineInfo:
-        return self._wire.info()
+        return self._client.info()
 
     def disk_free(self) -> int | None:
         """Free bytes where the engine keeps images; None if it is not on this machine."""
@@ -91,19 +94,19 @@ class Daemon:
 
     def inspect(self, reference: str) -> LocalImage | None:
         """The image that the engine has under this name, id or digest."""
-        from docker.errors import ImageNotFound, NotFound  # noqa: PLC0415
-
-        with self._wire.errors(f"cannot look at {reference}"):
+        with self._client.errors(f"cannot look at {reference}"):
             try:
-                found = self._wire.untyped.inspect_image(reference)
-            except (ImageNotFound, NotFound):
+                found = self._client.api.inspect_image(reference)
+            except self._client.not_found:
                 return None
         return LocalImage.of(found)
 
     def find_labelled(self, label: str, value: str) -> LocalImage | None:
         """An image with this label that has a tag, the youngest if there are several."""
-        with self._wire.errors(f"cannot look for images with {label}"):
-            found = self._wire.api.images(filters={"label": f"{label}={value}", "dangling": False})
+        with self._client.errors(f"cannot look for images with {label}"):
+            found = self._client.api.images(
+                filters={"label": f"{label}={value}", "dangling": False}
+            )
         youngest = max(found, key=lambda image: int(image["Created"]), default=None)
         return None if youngest is None else self.inspect(youngest["Id"])
 
@@ -111,23 +114,22 @@ class Daemon:
         self, image: str, paths: Sequence[str], *, run_id: str = ""
     ) -> Mapping[str, bytes]:
         """The regular files at and below ``paths`` of an image; nothing of it is run."""
-        from builder.docker.files import read_files  # noqa: PLC0415 - hardly ever wanted
-
-        with self._wire.errors(f"cannot read files of {image}"):
-            return read_files(self._wire.api, image, paths, run_id=run_id)
+        with self._client.errors(f"cannot read files of {image}"):
+            return read_files(self._client, image, paths, run_id=run_id)
 
     def tag(self, reference: str, target: str) -> None:
         """Give an image another name, which is taken from whatever image had it."""
         name = Reference.parse(target)
-        with self._wire.errors(f"cannot tag {reference} as {target}"):
-            self._wire.api.tag(reference, name.repository, name.tag or "latest")
+        with self._client.errors(f"cannot tag {reference} as {target}"):
+            self._client.api.tag(reference, name.repository, name.tag or "latest")
 
     def untag(self, reference: str) -> None:
         """Take a name away; the image goes with its last name. No such name is no error."""
-        from docker.errors import NotFound  # noqa: PLC0415 - ImageNotFound is only one of two
-
-        with self._wire.errors(f"cannot remove the tag {reference}"), suppress(NotFound):
-            self._wire.api.remove_image(reference, noprune=True)
+        with (
+            self._client.errors(f"cannot remove the tag {reference}"),
+            suppress(self._client.not_found),
+        ):
+            self._client.api.remove_image(reference, noprune=True)
 
     def import_rootfs(
         self, source: Path | IO[bytes], reference: str, changes: Sequence[str] = ()
@@ -147,12 +149,37 @@ class Daemon:
 
     def _take_in(self, doing: str, path: str, params: Mapping[str, Any], body: IO[bytes]) -> str:
         status = ""
-        with self._wire.post(doing, path, params=params, body=body, raises=BuildError) as received:
+        with self._client.post(
+            doing, path, params=params, body=body, raises=BuildError
+        ) as received:
             for message in received:
                 if "error" in message:
                     raise BuildError(f"{doing}: {message['error']}")
                 status = message.get("status", status)
         return status
+
+    def kept(self, label: str) -> tuple[KeptImage, ...]:
+        """The images with this label and a tag."""
+        with self._client.errors("cannot list the engine's images"):
+            # The SDK has no parameter for shared sizes.
+            filters = f'{{"label": ["{label}"], "dangling": ["false"]}}'
+            images = self._client.get("/images/json", {"filters": filters, "shared-size": 1})
+            used = {each["ImageID"] for each in self._client.api.containers(all=True)}
+        return tuple(KeptImage.of(image, used) for image in images)
+
+    def remove(self, tag: str) -> bool:
+        """Take a tag away, and with its last one the image; False if a container holds it."""
+        with self._client.errors(f"cannot remove {tag}"):
+            try:
+                self._client.api.remove_image(tag)
+            except self._client.not_found:
+                return True
+            except self._client.refused as error:
+                # It came into use meanwhile.
+                if error.status_code == HTTPStatus.CONFLICT:
+                    return False
+                raise
+        return True
 
     # -- registries --
 
@@ -163,16 +190,15 @@ class Daemon:
             PushFailedError: if the registry cannot be asked; ``fault`` and ``transient`` say why.
 
         """
-        from docker.errors import NotFound  # noqa: PLC0415
-
         doing = f"cannot ask for {reference}"
         explain = _explain(push_failure, doing, reference)
-        with self._wire.errors(doing, PublishError, explain):
+        with self._client.errors(doing, PublishError, explain):
+            headers = self._auth(Reference.parse(reference))
             try:
-                found = self._wire.untyped.inspect_distribution(reference)
-            except NotFound:
+                image = self._client.get(f"/distribution/{reference}/json", {}, headers)
+            except self._client.not_found:
                 return None
-        digest: str = found["Descriptor"]["digest"]
+        digest: str = image["Descriptor"]["digest"]
         return digest
 
     def pull(
@@ -241,11 +267,11 @@ class Daemon:
     ) -> Transfer:
         transfer = Transfer()
         told = None
-        with self._wire.post(
+        with self._client.post(
             doing,
             path,
             params=params,
-            headers={"X-Registry-Auth": self._wire.login(name)},
+            headers=self._auth(name),
             cancel=cancel,
             raises=raises,
             explain=explain,
@@ -262,6 +288,10 @@ class Daemon:
                 raise InterruptedRunError(f"{doing}: interrupted")
             raise explain(transfer.error)
         return transfer
+
+    def _auth(self, name: Reference) -> dict[str, str]:
+        registry = name.registry or HUB
+        return {"X-Registry-Auth": registry_auth(self._logins.login(registry), registry)}
 
     # -- builds and tests --
 
@@ -281,15 +311,14 @@ class Daemon:
             TimeoutError: after ``timeout`` seconds.
 
         """
-        with self._wire.post(
+        with self._client.post(
             "cannot build",
             "/build",
             params=params,
-            headers={"X-Registry-Config": self._wire.logins()},
+            headers={"X-Registry-Config": registry_config(self._logins.all())},
             body=body,
             cancel=cancel,
             timeout=timeout,
-            raises=BuildError,
         ) as received:
             yield received
 
@@ -312,11 +341,9 @@ class Daemon:
             InterruptedRunError: once ``cancel`` is set.
 
         """
-        from builder.docker.container import run_in_container  # noqa: PLC0415 - only for this
-
-        with self._wire.errors(f"cannot test {image}"):
+        with self._client.errors(f"cannot test {image}"):
             return run_in_container(
-                self._wire.api,
+                self._client,
                 image,
                 command,
                 timeout=timeout,
@@ -327,15 +354,13 @@ class Daemon:
 
     def remove_leftovers(self, run_id: str) -> int:
         """Remove the containers that a run left behind; how many there were."""
-        if not self._wire.used:
+        if not self._client.is_open:
             return 0
-        from docker.errors import NotFound  # noqa: PLC0415
-
-        with self._wire.errors(f"cannot remove the containers of run {run_id}"):
-            found = self._wire.api.containers(all=True, filters={"label": f"ocbuild.run={run_id}"})
+        with self._client.errors(f"cannot remove the containers of run {run_id}"):
+            found = self._client.api.containers(all=True, filters={"label": f"{RUN}={run_id}"})
             for container in found:
-                with suppress(NotFound):
-                    self._wire.api.remove_container(container["Id"], force=True, v=True)
+                with suppress(self._client.not_found):
+                    self._client.api.remove_container(container["Id"], force=True, v=True)
         return len(found)
 
 

@@ -15,6 +15,7 @@ from builder.core.errors import EngineUnavailableError
 from builder.core.reference import HUB
 from builder.docker.endpoint import docker_config
 from builder.registry.faults import CredentialsError
+from builder.system.process import Completed, ProgramMissingError, ProgramTimeoutError, run
 
 HUB_KEY = "https://index.docker.io/v1/"
 _HELPER = "docker-credential-"
@@ -65,11 +66,26 @@ class DockerLogins:
                 self._found[host] = self._look_up(host)
             return self._found[host]
 
-    def _look_up(self, host: str) -> Login | None:
+    def all(self) -> dict[str, Login]:
+        """All logins by their keys; none where a helper fails, as the docker command does it."""
         try:
-            config = docker_config(self._environ)
+            config = self._config()
+            store = config.get("credsStore")
+            keys = {*(config.get("auths") or {}), *(config.get("credHelpers") or {})}
+            keys |= set(self._listed(str(store))) if store else set()
+            found = {key: self.login(HUB if key == HUB_KEY else key) for key in sorted(keys)}
+        except (CredentialsError, EngineUnavailableError):
+            return {}
+        return {key: login for key, login in found.items() if login is not None}
+
+    def _config(self) -> Mapping[str, Any]:
+        try:
+            return docker_config(self._environ)
         except EngineUnavailableError as error:
             raise CredentialsError(error.message, hint=error.hint) from error
+
+    def _look_up(self, host: str) -> Login | None:
+        config = self._config()
         key = HUB_KEY if host == HUB else host
         helpers = config.get("credHelpers") or {}
         # An empty helper for one registry says that its login is in the file itself.
@@ -77,24 +93,17 @@ class DockerLogins:
         found = self._ask(str(helper), key) if helper else None
         return found or _from_file(config.get("auths") or {}, host)
 
-    def _ask(self, helper: str, key: str) -> Login | None:
-        from builder.system.process import (  # noqa: PLC0415 - many have no helper
-            ProgramMissingError,
-            ProgramTimeoutError,
-            run,
-        )
-
-        argv = [_HELPER + helper, "get"]
+    def _listed(self, helper: str) -> list[str]:
+        """The keys of all logins that a helper has."""
+        done = self._run([_HELPER + helper, "list"], b"", "its logins")
         try:
-            done = run(argv, input=key.encode(), env=self._environ, timeout=_HELPER_SECONDS)
-        except ProgramMissingError as error:
-            raise CredentialsError(
-                f"docker's config.json names the credential helper {argv[0]}, which cannot be"
-                " started",
-                hint=f"install it, or remove it from config.json and log in to {key} again",
-            ) from error
-        except ProgramTimeoutError as error:
-            raise CredentialsError(error.message, transient=True) from error
+            return [str(key) for key in json.loads(done.stdout)] if done.returncode == 0 else []
+        except (ValueError, TypeError):
+            return []
+
+    def _ask(self, helper: str, key: str) -> Login | None:
+        argv = [_HELPER + helper, "get"]
+        done = self._run(argv, key.encode(), key)
         if done.returncode != 0:
             if _NONE_FOUND in done.stdout + done.stderr:
                 return None
@@ -107,6 +116,43 @@ class DockerLogins:
         if user == _TOKEN_USER:
             return Login(identity_token=secret)
         return Login(username=user, password=secret) if user or secret else None
+
+    def _run(self, argv: list[str], said: bytes, wanted: str) -> Completed:
+        try:
+            return run(argv, input=said, env=self._environ, timeout=_HELPER_SECONDS)
+        except ProgramMissingError as error:
+            raise CredentialsError(
+                f"docker's config.json names the credential helper {argv[0]}, which cannot be"
+                " started",
+                hint=f"install it, or remove it from config.json and log in to {wanted} again",
+            ) from error
+        except ProgramTimeoutError as error:
+            raise CredentialsError(error.message, transient=True) from error
+
+
+def registry_auth(login: Login | None, registry: str) -> str:
+    """The header X-Registry-Auth: who we are at a registry, for one pull or push of an engine.
+
+    Old engines insist on the header even where there is no login.
+    """
+    return _encoded({} if login is None else _auth_config(login, registry))
+
+
+def registry_config(logins: Mapping[str, Login]) -> str:
+    """The header X-Registry-Config: who we are at all registries, for one build of an engine."""
+    return _encoded({key: _auth_config(login, key) for key, login in logins.items()})
+
+
+def _auth_config(login: Login, registry: str) -> dict[str, str]:
+    """An AuthConfig of the API: docker.github.io/engine/api, "Authentication"."""
+    server = HUB_KEY if registry == HUB else registry
+    if login.identity_token:
+        return {"identitytoken": login.identity_token, "serveraddress": server}
+    return {"username": login.username, "password": login.password, "serveraddress": server}
+
+
+def _encoded(document: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
 
 
 def _from_file(auths: Mapping[str, Any], host: str) -> Login | None:

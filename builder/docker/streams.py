@@ -1,9 +1,7 @@
-"""The engine's streams of JSON messages, which a run can break off at any moment."""
+"""Breaks off what an engine is asked for, at any moment of a run."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING
 from builder.core.errors import InterruptedRunError
 
 if TYPE_CHECKING:
-    from requests import Response
     from typing_extensions import Self
 
 # A threading.Event cannot be waited for together with a socket, so it is looked at this often.
@@ -79,12 +76,3 @@ class Watch:
             if self.stopped:
                 self._stop()
                 return
-
-
-def break_off(response: Response) -> None:
-    """End a response that another thread reads from; the engine then stops what it was doing."""
-    connection = getattr(response.raw, "connection", None)
-    connected = getattr(connection, "sock", None)
-    if connected is not None:
-        with contextlib.suppress(OSError):
-            connected.shutdown(socket.SHUT_RDWR)

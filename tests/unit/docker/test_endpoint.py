@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.engine.endpoint import Endpoint
 from builder.core.errors import EngineUnavailableError
-from builder.docker.endpoint import Endpoint, docker_config, find_endpoint
+from builder.docker.endpoint import docker_config, find_endpoint
 
 
 def write_config(folder: Path, content: object) -> None:

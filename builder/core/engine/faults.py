@@ -1,15 +1,13 @@
-"""The one place where exceptions of the docker SDK, requests and urllib3 become our errors."""
+"""What exceptions of the docker SDK, requests and urllib3 mean: one error of ours for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from msgspec import Struct
 
 from builder.core.engine.failure import is_transient, remedy
 from builder.core.errors import Bug, EngineUnavailableError, OcbuildError
-from builder.docker.endpoint import Endpoint
 
 
 class Meaning(Struct, frozen=True, kw_only=True):
@@ -18,6 +16,10 @@ class Meaning(Struct, frozen=True, kw_only=True):
     raises: type[OcbuildError] | None = None
     hint: str | None = None
     transient: bool = False
+
+
+class NoAnswerError(ConnectionError):
+    """What a program that leads to an engine says instead of passing on the engine's answer."""
 
 
 _OURS = Meaning(raises=Bug, hint="please report it")
@@ -52,55 +54,16 @@ MEANINGS: Mapping[str, Meaning] = {
 }
 
 
-Explain = Callable[[str], OcbuildError]
-
-
-@contextmanager
-def translated(
-    doing: str,
-    *,
-    raises: type[OcbuildError],
-    endpoint: Endpoint | None = None,
-    explain: Explain | None = None,
-) -> Iterator[None]:
-    """Run SDK calls; what they raise comes out as ``raises``, beginning with ``doing``.
-
-    ``explain`` makes the error instead where the engine itself says what is wrong.
-    """
-    from docker.errors import DockerException, StreamParseError  # noqa: PLC0415 - 170 ms
-    from requests.exceptions import RequestException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    try:
-        yield
-    except (
-        DockerException,
-        StreamParseError,
-        RequestException,
-        HTTPError,
-        ConnectionError,
-        TimeoutError,
-    ) as error:
-        explanation = getattr(error, "explanation", None)
-        if explanation and explain is not None:
-            raise explain(str(explanation)) from error
-        raise translate(error, doing, raises=raises, endpoint=endpoint) from error
-
-
 def translate(
-    error: Exception,
-    doing: str,
-    *,
-    raises: type[OcbuildError],
-    endpoint: Endpoint | None = None,
+    error: Exception, doing: str, *, raises: type[OcbuildError], url: str = "its address"
 ) -> OcbuildError:
-    """Our error for one of theirs."""
+    """Our error for one of theirs; ``doing`` begins its message, ``url`` names the engine."""
     explanation = getattr(error, "explanation", None)
     if explanation:
         return _answer(str(explanation), doing, raises)
-    found = unreachable(error, endpoint)
-    if found is not None:
-        return found
+    missing = unreachable(error, url)
+    if missing is not None:
+        return missing
     meaning = next(
         (MEANINGS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in MEANINGS),
         None,
@@ -122,10 +85,13 @@ def _answer(explanation: str, doing: str, raises: type[OcbuildError]) -> Ocbuild
     )
 
 
-def unreachable(error: Exception, endpoint: Endpoint | None) -> EngineUnavailableError | None:
+def unreachable(error: Exception, url: str) -> EngineUnavailableError | None:
     """The error for an engine that cannot be reached at all; None if that is not what happened."""
-    url = endpoint.url if endpoint else "its address"
-    cause = os_error(error)
+    wrapped = _wrapped(error)
+    for each in wrapped:
+        if isinstance(each, NoAnswerError):
+            return EngineUnavailableError(f"no Docker Engine answers at {url}: {each}")
+    cause = next((each for each in reversed(wrapped) if _is_of_system(each)), None)
     if isinstance(cause, FileNotFoundError):
         return EngineUnavailableError(
             f"there is no Docker Engine at {url}",
@@ -142,28 +108,22 @@ def unreachable(error: Exception, endpoint: Endpoint | None) -> EngineUnavailabl
             f"nobody answers at {url}",
             hint="is the Docker Engine running? `systemctl status docker` tells",
         )
-    if "Install paramiko" in str(error):
-        return EngineUnavailableError(
-            f"{url} needs SSH, for which a Python package is missing",
-            hint="pip install 'docker[ssh]'",
-        )
     return None
 
 
-def os_error(error: BaseException) -> OSError | None:
-    """The error of the operating system at the bottom of a pile of wrappers."""
+def _is_of_system(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def _wrapped(error: BaseException) -> list[BaseException]:
+    """The error and all that it was raised from or holds, the outermost first."""
+    found: list[BaseException] = []
     pile: list[object] = [error]
-    seen: set[int] = set()
-    found: OSError | None = None
     while pile:
-        current = pile.pop()
-        if id(current) in seen or not isinstance(current, BaseException):
-            continue
-        seen.add(id(current))
-        if isinstance(current, OSError) and current.errno is not None:
-            found = current
-        pile += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        pile += current.args
+        each = pile.pop()
+        if isinstance(each, BaseException) and all(each is not other for other in found):
+            found.append(each)
+            pile += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
     return found
 
 

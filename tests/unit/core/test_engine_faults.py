@@ -10,11 +10,13 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from builder.core.engine.endpoint import Endpoint
+from builder.core.engine.faults import MEANINGS, NoAnswerError, translate
 from builder.core.errors import Bug, BuildError, EngineUnavailableError, OcbuildError, PublishError
-from builder.docker.endpoint import Endpoint
-from builder.docker.sdk import MEANINGS, os_error, translate, translated
+from builder.docker.client import Client
 
-HERE = Endpoint(url="unix:///run/here.sock")
+HERE = "unix:///run/here.sock"
+CLIENT = Client(Endpoint(url=HERE), {})
 
 
 def wrapped(cause: OSError) -> requests.ConnectionError:
@@ -63,7 +65,7 @@ def test_an_engine_out_of_reach_is_told_with_its_address_and_a_remedy(
     outer = DockerException("Error while fetching server API version")
     outer.__cause__ = wrapped(cause)
 
-    found = translate(outer, "x", raises=BuildError, endpoint=HERE)
+    found = translate(outer, "x", raises=BuildError, url=HERE)
 
     assert isinstance(found, EngineUnavailableError)
     assert found.exit_code == 3
@@ -72,16 +74,15 @@ def test_an_engine_out_of_reach_is_told_with_its_address_and_a_remedy(
     assert hint in str(found.hint)
 
 
-def test_a_missing_ssh_package_is_told_how_to_install() -> None:
-    found = translate(
-        DockerException("Install paramiko package to enable ssh:// support"),
-        "x",
-        raises=BuildError,
-        endpoint=Endpoint(url="ssh://far"),
+def test_what_a_program_on_the_way_says_is_told_with_the_address() -> None:
+    outer = requests.ConnectionError(
+        urllib3.exceptions.ProtocolError("Connection aborted.", NoAnswerError("Permission denied"))
     )
 
+    found = translate(outer, "x", raises=BuildError, url="ssh://far")
+
     assert isinstance(found, EngineUnavailableError)
-    assert found.hint == "pip install 'docker[ssh]'"
+    assert found.message == "no Docker Engine answers at ssh://far: Permission denied"
 
 
 def test_what_the_engine_says_is_the_message_and_tells_whether_it_passes() -> None:
@@ -104,7 +105,7 @@ def test_what_the_engine_says_is_the_message_and_tells_whether_it_passes() -> No
     ],
 )
 def test_a_connection_that_breaks_half_way_may_be_tried_again(error: Exception) -> None:
-    found = translate(error, "cannot build", raises=BuildError, endpoint=HERE)
+    found = translate(error, "cannot build", raises=BuildError, url=HERE)
 
     assert type(found) is BuildError
     assert found.transient
@@ -121,12 +122,12 @@ def test_translation_keeps_the_cause_and_lets_other_errors_through() -> None:
     cause = APIError("500", explanation="said")
     with (
         pytest.raises(PublishError, match="cannot push: said") as caught,
-        translated("cannot push", raises=PublishError),
+        CLIENT.errors("cannot push", PublishError),
     ):
         raise cause
     assert caught.value.__cause__ is cause
 
-    with pytest.raises(ZeroDivisionError), translated("x", raises=PublishError):
+    with pytest.raises(ZeroDivisionError), CLIENT.errors("x", PublishError):
         raise ZeroDivisionError
 
 
@@ -136,15 +137,14 @@ def test_what_the_engine_says_can_be_explained_by_the_caller() -> None:
 
     with (
         pytest.raises(PublishError, match="explained said"),
-        translated("x", raises=BuildError, explain=explain),
+        CLIENT.errors("x", BuildError, explain),
     ):
         raise APIError("500", explanation="said")
 
 
 def test_the_error_of_the_operating_system_is_found_below_all_wrappers() -> None:
-    cause = FileNotFoundError(2, "No such file")
     outer = DockerException("x")
-    outer.__context__ = wrapped(cause)
+    outer.__context__ = wrapped(FileNotFoundError(2, "No such file"))
 
-    assert os_error(outer) is cause
-    assert os_error(DockerException("x")) is None
+    assert "there is no Docker" in translate(outer, "x", raises=BuildError, url=HERE).message
+    assert translate(DockerException("y"), "x", raises=BuildError).message == "x: y"

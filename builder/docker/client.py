@@ -1,0 +1,314 @@
+"""The docker SDK on any connection to an engine: opened when it is used, shared by all threads.
+
+The API: https://docs.docker.com/reference/api/engine/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from builder.core.engine.answers import EngineInfo, messages
+from builder.core.engine.endpoint import Endpoint, dial_words
+from builder.core.engine.faults import translate, unreachable
+from builder.core.errors import BuildError, EngineUnavailableError, OcbuildError
+from builder.docker.greeting import greet
+from builder.docker.streams import Watch
+
+if TYPE_CHECKING:
+    from docker import APIClient
+    from requests import Response
+
+Explain = Callable[[str], OcbuildError]
+
+# Docker 18.09, the first engine with BuildKit.
+OLDEST_API = (1, 39)
+# As many connections as are kept; more are opened when they are needed.
+_CONNECTIONS = 64
+_CONNECT_SECONDS = 60
+_BLOCK = 1 << 20
+
+
+class Client:
+    """Talks to one engine by way of the docker SDK; errors come out as ours.
+
+    ``raises`` is what they are where a call does not say another class; ``silence`` are the seconds
+    that an answer may take.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        environ: Mapping[str, str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        raises: type[OcbuildError] = BuildError,
+        silence: float = 60.0,
+    ) -> None:
+        self.endpoint = endpoint
+        self._environ = environ
+        self._headers = headers or {}
+        self._raises = raises
+        self._silence = silence
+        self._opening = threading.Lock()
+        self._sdk: APIClient | None = None
+
+    def knock(self) -> None:
+        """Make sure that there is an engine; of one behind a Unix socket the SDK is not needed.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        if self.endpoint.socket is None:
+            self._open()
+            return
+        with socket.socket(socket.AF_UNIX) as knocking:
+            try:
+                knocking.connect(str(self.endpoint.socket))
+            except OSError as error:
+                raise self._unreachable(error) from error
+
+    def info(self) -> EngineInfo:
+        """What the engine says of itself.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        if self._sdk is not None or self.endpoint.socket is None:
+            with self.errors("cannot ask the engine about itself", EngineUnavailableError):
+                return EngineInfo.of(self.api.info(), self.api.api_version)
+        try:
+            greeting = greet(self.endpoint.socket, self._headers)
+        except OSError as error:
+            raise self._unreachable(error) from error
+        _require_api(greeting.api_version)
+        return EngineInfo.of(greeting.info, greeting.api_version)
+
+    @property
+    def api(self) -> Any:
+        """The SDK's client, whose stubs leave out much of it.
+
+        Raises:
+            EngineUnavailableError: with the remedy.
+
+        """
+        return self._sdk or self._open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the engine was ever asked for more than what it is."""
+        return self._sdk is not None
+
+    @property
+    def refused(self) -> type[Any]:
+        """What the SDK raises where the engine says no."""
+        from docker.errors import APIError  # noqa: PLC0415 - 85 ms, unless a client is open
+
+        return APIError
+
+    @property
+    def not_found(self) -> type[Exception]:
+        """What the SDK raises where the engine has no such thing."""
+        from docker.errors import NotFound  # noqa: PLC0415 - 85 ms, unless a client is open
+
+        return NotFound
+
+    def close(self) -> None:
+        if self._sdk is not None:
+            self._sdk.close()
+
+    @contextmanager
+    def errors(
+        self,
+        doing: str,
+        raises: type[OcbuildError] | None = None,
+        explain: Explain | None = None,
+    ) -> Iterator[None]:
+        """SDK calls inside; what they raise comes out as ours, beginning with ``doing``.
+
+        ``explain`` makes the error instead where the engine itself says what is wrong.
+        """
+        from docker.errors import DockerException, StreamParseError  # noqa: PLC0415 - 85 ms
+        from requests.exceptions import RequestException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        try:
+            yield
+        except (
+            DockerException,
+            StreamParseError,
+            RequestException,
+            HTTPError,
+            ConnectionError,
+            TimeoutError,
+        ) as error:
+            explanation = getattr(error, "explanation", None)
+            if explanation and explain is not None:
+                raise explain(str(explanation)) from error
+            kind = raises or self._raises
+            raise translate(error, doing, raises=kind, url=self.endpoint.url) from error
+
+    def get(
+        self, path: str, params: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """The JSON at a path, for what the SDK cannot ask; to be called inside ``errors``."""
+        with self._request("GET", path, params=params, headers=headers) as response:
+            return response.json()
+
+    @contextmanager
+    def stream(self, path: str, params: Mapping[str, Any]) -> Iterator[Iterator[bytes]]:
+        """GET, and the answer in pieces as they come; to be called inside ``errors``."""
+        timeout = (_CONNECT_SECONDS, None)
+        with self._request("GET", path, params=params, stream=True, timeout=timeout) as response:
+            yield response.iter_content(chunk_size=None)
+
+    @contextmanager
+    def post(
+        self,
+        doing: str,
+        path: str,
+        *,
+        params: Mapping[str, Any],
+        raises: type[OcbuildError] | None = None,
+        explain: Explain | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: IO[bytes] | None = None,
+        cancel: threading.Event | None = None,
+        timeout: float | None = None,
+        silence: float | None = None,
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """POST something and give the messages of the answer; ``silence`` is the longest pause.
+
+        Raises:
+            InterruptedRunError: once ``cancel`` is set.
+            TimeoutError: after ``timeout`` seconds.
+
+        """
+        cancel = cancel or threading.Event()
+        with self.errors(doing, raises, explain):
+            response = self._request(
+                "POST",
+                path,
+                params=params,
+                headers={"Content-Type": "application/x-tar", **(headers or {})},
+                data=_blocks(body, cancel) if body is not None else b"",
+                stream=True,
+                timeout=(_CONNECT_SECONDS, silence),
+            )
+        with response:
+            with Watch(lambda: _break_off(response), cancel=cancel, timeout=timeout) as watch:
+                yield self._watched(doing, raises, response, watch)
+            watch.check(doing)
+
+    def _request(self, method: str, path: str, **more: Any) -> Response:
+        from docker.errors import create_api_error_from_http_exception  # noqa: PLC0415 - it is open
+        from requests.exceptions import HTTPError  # noqa: PLC0415
+
+        url = f"{self.api.base_url}/v{self.api.api_version}{path}"
+        response = self.api.request(method, url, **{"timeout": self._silence, **more})
+        try:
+            response.raise_for_status()
+        except HTTPError as error:
+            with response:
+                create_api_error_from_http_exception(error)
+        return cast("Response", response)
+
+    def _watched(
+        self, doing: str, raises: type[OcbuildError] | None, response: Response, watch: Watch
+    ) -> Iterator[dict[str, Any]]:
+        received = messages(response.iter_content(chunk_size=None))
+        while True:
+            try:
+                with self.errors(doing, raises):
+                    message = next(received, None)
+            except OcbuildError:
+                watch.check(doing, failed=True)
+                raise
+            if message is None:
+                return
+            yield message
+
+    def _unreachable(self, error: OSError) -> EngineUnavailableError:
+        url = self.endpoint.url
+        known = unreachable(error, url)
+        return known or EngineUnavailableError(f"cannot open {url}: {error}")
+
+    def _open(self) -> APIClient:
+        with self._opening:
+            if self._sdk is None:
+                with self.errors("cannot use the Docker Engine", EngineUnavailableError):
+                    api = self._connected()
+                _require_api(api.api_version)
+                api.headers.update(self._headers)
+                self._sdk = api
+            return self._sdk
+
+    def _connected(self) -> APIClient:
+        from docker import APIClient  # noqa: PLC0415 - 85 ms
+        from docker.tls import TLSConfig  # noqa: PLC0415
+        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+        endpoint, most = self.endpoint, _CONNECTIONS
+        if endpoint.url.startswith("ssh:"):
+            return self._dialled()
+        tls: bool | TLSConfig = False
+        if endpoint.certificates is not None:
+            parts = {name: endpoint.certificates / f"{name}.pem" for name in ("cert", "key", "ca")}
+            pair = (str(parts["cert"]), str(parts["key"])) if parts["cert"].exists() else None
+            authority = str(parts["ca"]) if parts["ca"].exists() else None
+            tls = TLSConfig(client_cert=pair, ca_cert=authority, verify=endpoint.verify)
+        api = APIClient(
+            endpoint.url, version="auto", timeout=int(self._silence), tls=tls, max_pool_size=most
+        )
+        if endpoint.url.startswith(("tcp:", "http:", "https:")):
+            for scheme in ("http://", "https://"):
+                api.mount(scheme, HTTPAdapter(pool_maxsize=most))
+        return api
+
+    def _dialled(self) -> APIClient:
+        from docker import APIClient  # noqa: PLC0415 - 85 ms
+
+        from builder.docker.dial import DialAdapter  # noqa: PLC0415 - imports requests
+
+        # The SDK asks for the version when it is made, before another way can be mounted.
+        adapter = DialAdapter(dial_words(self.endpoint.url), self._environ, most=_CONNECTIONS)
+
+        def client(version: str) -> APIClient:
+            api = APIClient("tcp://localhost:2375", version=version, timeout=int(self._silence))
+            api.base_url = "http+docker://localhost"
+            api.mount("http+docker://", adapter)
+            return api
+
+        oldest = ".".join(map(str, OLDEST_API))
+        return client(client(oldest).version(api_version=False)["ApiVersion"])
+
+
+def _require_api(version: str) -> None:
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    if numbers < OLDEST_API:
+        oldest = ".".join(map(str, OLDEST_API))
+        raise EngineUnavailableError(
+            f"the Docker Engine speaks API {version}, ocbuild needs {oldest}",
+            hint="upgrade the Docker Engine to 18.09 or later",
+        )
+
+
+def _break_off(response: Response) -> None:
+    """End a response that another thread reads from; the engine then stops what it was doing."""
+    connection = getattr(response.raw, "connection", None)
+    connected = getattr(connection, "sock", None)
+    if connected is not None:
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+
+def _blocks(source: IO[bytes], cancel: threading.Event) -> Iterator[bytes]:
+    """A file in blocks; it ends early once ``cancel`` is set."""
+    while not cancel.is_set() and (block := source.read(_BLOCK)):
+        yield block
