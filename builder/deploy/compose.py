@@ -31,7 +31,7 @@ from builder.core.deploy.stack import (
 from builder.core.errors import DeployError
 from builder.core.settings.sections import Host
 from builder.core.text import LineSplitter, moment
-from builder.docker.host_api import EngineApi
+from builder.docker.hosts import HostEngine
 from builder.system.process import Completed, ProgramTimeoutError, run, stream
 
 # How many seconds an engine may take to answer a question; starting and pulling have limits of
@@ -67,9 +67,9 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
         )
 
     @cached_property
-    def api(self) -> EngineApi:
+    def api(self) -> HostEngine:
         """Its HTTP API, for what must not be in words that other users of this machine may read."""
-        return EngineApi(self._docker(), self.environ, f'host "{self.host.name}"')
+        return HostEngine(self.host.name, self.host.docker, self.environ)
 
     def reach(self) -> None:
         """Make sure that the engine answers.

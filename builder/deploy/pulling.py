@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,8 +14,7 @@ from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.text import counted, size
 from builder.deploy.compose import DockerCommand
-from builder.docker.host_api import RefusedError
-from builder.docker.logins import Login
+from builder.docker.logins import Login, registry_auth
 from builder.registry.client import Registry
 from builder.system.clock import Clock
 from builder.system.threads import each
@@ -27,7 +24,6 @@ AT_ONCE = 4
 # Manifests that are read at a time.
 _READERS = 8
 _NOTE_SECONDS = 10.0
-HUB_SERVER = "https://index.docker.io/v1/"
 
 
 class PulledLayer(Struct, frozen=True, kw_only=True):
@@ -38,22 +34,6 @@ class PulledLayer(Struct, frozen=True, kw_only=True):
 
 
 Images = Mapping[str, tuple[PulledLayer, ...]]
-
-
-def header(login: Login | None, registry: str) -> dict[str, str]:
-    """How an engine is told who we are at a registry, for one pull."""
-    server = HUB_SERVER if registry == HUB else registry
-    if login is None:
-        return {}
-    if login.identity_token:
-        said = {"identitytoken": login.identity_token, "serveraddress": server}
-    else:
-        said = {
-            "username": login.username,
-            "password": login.password,
-            "serveraddress": server,
-        }
-    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(said).encode()).decode()}
 
 
 class Puller(Struct, frozen=True, kw_only=True):
@@ -155,24 +135,19 @@ class _HostPulls(Struct, kw_only=True):
         reference = Reference.parse(text)
         doing = f'cannot pull {reference} on host "{self.engine.host.name}"'
         transfer = self.transfers[text] = Transfer()
-        try:
-            with self.engine.api.stream(
-                "/images/create",
-                f"pull {reference} on",
-                params={"fromImage": reference.repository, "tag": reference.digest},
-                headers=header(
-                    self.puller.logins(reference.registry or HUB), reference.registry or HUB
-                ),
-                cancel=self.stop,
-            ) as messages:
-                for message in messages:
-                    transfer.feed(message)
-                    self._note()
-        except RefusedError as error:
-            transfer.error = error.complaint
+        registry = reference.registry or HUB
+
+        def failed(text: str) -> DeployError:
+            failure = pull_failure(text, doing, reference)
+            return DeployError(failure.message, hint=failure.hint, transient=failure.transient)
+
+        auth = registry_auth(self.puller.logins(registry), registry)
+        with self.engine.api.pull(reference, auth, cancel=self.stop, explain=failed) as messages:
+            for message in messages:
+                transfer.feed(message)
+                self._note()
         if transfer.error is not None:
-            failure = pull_failure(transfer.error, doing, reference)
-            raise DeployError(failure.message, hint=failure.hint, transient=failure.transient)
+            raise failed(transfer.error)
 
     def _note(self) -> None:
         now = self.puller.clock.monotonic()

@@ -9,26 +9,32 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from builder.core.engine.answers import EngineInfo, messages
-from builder.core.engine.endpoint import Endpoint, dial_words
+from builder.core.engine.endpoint import Endpoint
 from builder.core.engine.faults import translate, unreachable
-from builder.core.errors import BuildError, EngineUnavailableError, OcbuildError
+from builder.core.errors import (
+    BuildError,
+    EngineUnavailableError,
+    InterruptedRunError,
+    OcbuildError,
+)
 from builder.docker.greeting import greet
-from builder.docker.streams import Watch
+from builder.docker.streams import TICK_SECONDS, Watch
 
 if TYPE_CHECKING:
-    from docker import APIClient
     from requests import Response
+
+    from builder.docker.sdk import SdkClient
 
 Explain = Callable[[str], OcbuildError]
 
 # Docker 18.09, the first engine with BuildKit.
 OLDEST_API = (1, 39)
-# As many connections as are kept; more are opened when they are needed.
-_CONNECTIONS = 64
 _CONNECT_SECONDS = 60
 _BLOCK = 1 << 20
 
@@ -47,7 +53,7 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         raises: type[OcbuildError] = BuildError,
-        silence: float = 60.0,
+        silence: int = 60,
     ) -> None:
         self.endpoint = endpoint
         self._environ = environ
@@ -55,7 +61,7 @@ class Client:
         self._raises = raises
         self._silence = silence
         self._opening = threading.Lock()
-        self._sdk: APIClient | None = None
+        self._sdk: SdkClient | None = None
 
     def knock(self) -> None:
         """Make sure that there is an engine; of one behind a Unix socket the SDK is not needed.
@@ -108,16 +114,16 @@ class Client:
     @property
     def refused(self) -> type[Any]:
         """What the SDK raises where the engine says no."""
-        from docker.errors import APIError  # noqa: PLC0415 - 85 ms, unless a client is open
+        from builder.docker import sdk  # noqa: PLC0415 - 85 ms
 
-        return APIError
+        return sdk.REFUSED
 
     @property
     def not_found(self) -> type[Exception]:
         """What the SDK raises where the engine has no such thing."""
-        from docker.errors import NotFound  # noqa: PLC0415 - 85 ms, unless a client is open
+        from builder.docker import sdk  # noqa: PLC0415 - 85 ms
 
-        return NotFound
+        return sdk.NOT_FOUND
 
     def close(self) -> None:
         if self._sdk is not None:
@@ -134,20 +140,11 @@ class Client:
 
         ``explain`` makes the error instead where the engine itself says what is wrong.
         """
-        from docker.errors import DockerException, StreamParseError  # noqa: PLC0415 - 85 ms
-        from requests.exceptions import RequestException  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+        from builder.docker import sdk  # noqa: PLC0415 - 85 ms
 
         try:
             yield
-        except (
-            DockerException,
-            StreamParseError,
-            RequestException,
-            HTTPError,
-            ConnectionError,
-            TimeoutError,
-        ) as error:
+        except sdk.FAILURES as error:
             explanation = getattr(error, "explanation", None)
             if explanation and explain is not None:
                 raise explain(str(explanation)) from error
@@ -160,6 +157,11 @@ class Client:
         """The JSON at a path, for what the SDK cannot ask; to be called inside ``errors``."""
         with self._request("GET", path, params=params, headers=headers) as response:
             return response.json()
+
+    def send(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST JSON; the JSON of the answer, if any; to be called inside ``errors``."""
+        with self._request("POST", path, json=body) as response:
+            return response.json() if response.content.strip() else None
 
     @contextmanager
     def stream(self, path: str, params: Mapping[str, Any]) -> Iterator[Iterator[bytes]]:
@@ -191,32 +193,29 @@ class Client:
 
         """
         cancel = cancel or threading.Event()
+        ask = partial(
+            self._request,
+            "POST",
+            path,
+            params=params,
+            headers={"Content-Type": "application/x-tar", **(headers or {})},
+            data=_blocks(body, cancel) if body is not None else b"",
+            stream=True,
+            timeout=(_CONNECT_SECONDS, silence),
+        )
         with self.errors(doing, raises, explain):
-            response = self._request(
-                "POST",
-                path,
-                params=params,
-                headers={"Content-Type": "application/x-tar", **(headers or {})},
-                data=_blocks(body, cancel) if body is not None else b"",
-                stream=True,
-                timeout=(_CONNECT_SECONDS, silence),
-            )
+            response = _arrived(ask, doing, cancel)
         with response:
             with Watch(lambda: _break_off(response), cancel=cancel, timeout=timeout) as watch:
                 yield self._watched(doing, raises, response, watch)
             watch.check(doing)
 
     def _request(self, method: str, path: str, **more: Any) -> Response:
-        from docker.errors import create_api_error_from_http_exception  # noqa: PLC0415 - it is open
-        from requests.exceptions import HTTPError  # noqa: PLC0415
+        from builder.docker import sdk  # noqa: PLC0415 - 85 ms
 
         url = f"{self.api.base_url}/v{self.api.api_version}{path}"
         response = self.api.request(method, url, **{"timeout": self._silence, **more})
-        try:
-            response.raise_for_status()
-        except HTTPError as error:
-            with response:
-                create_api_error_from_http_exception(error)
+        sdk.raise_for_status(response)
         return cast("Response", response)
 
     def _watched(
@@ -239,54 +238,21 @@ class Client:
         known = unreachable(error, url)
         return known or EngineUnavailableError(f"cannot open {url}: {error}")
 
-    def _open(self) -> APIClient:
+    def _open(self) -> SdkClient:
         with self._opening:
             if self._sdk is None:
+                from builder.docker import sdk  # noqa: PLC0415 - 85 ms
+
+                oldest = ".".join(map(str, OLDEST_API))
                 with self.errors("cannot use the Docker Engine", EngineUnavailableError):
-                    api = self._connected()
+                    api = sdk.connect(
+                        self.endpoint, self._environ, oldest=oldest, seconds=_CONNECT_SECONDS
+                    )
+                api.timeout = self._silence
                 _require_api(api.api_version)
                 api.headers.update(self._headers)
                 self._sdk = api
             return self._sdk
-
-    def _connected(self) -> APIClient:
-        from docker import APIClient  # noqa: PLC0415 - 85 ms
-        from docker.tls import TLSConfig  # noqa: PLC0415
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
-
-        endpoint, most = self.endpoint, _CONNECTIONS
-        if endpoint.url.startswith("ssh:"):
-            return self._dialled()
-        tls: bool | TLSConfig = False
-        if endpoint.certificates is not None:
-            parts = {name: endpoint.certificates / f"{name}.pem" for name in ("cert", "key", "ca")}
-            pair = (str(parts["cert"]), str(parts["key"])) if parts["cert"].exists() else None
-            authority = str(parts["ca"]) if parts["ca"].exists() else None
-            tls = TLSConfig(client_cert=pair, ca_cert=authority, verify=endpoint.verify)
-        api = APIClient(
-            endpoint.url, version="auto", timeout=int(self._silence), tls=tls, max_pool_size=most
-        )
-        if endpoint.url.startswith(("tcp:", "http:", "https:")):
-            for scheme in ("http://", "https://"):
-                api.mount(scheme, HTTPAdapter(pool_maxsize=most))
-        return api
-
-    def _dialled(self) -> APIClient:
-        from docker import APIClient  # noqa: PLC0415 - 85 ms
-
-        from builder.docker.dial import DialAdapter  # noqa: PLC0415 - imports requests
-
-        # The SDK asks for the version when it is made, before another way can be mounted.
-        adapter = DialAdapter(dial_words(self.endpoint.url), self._environ, most=_CONNECTIONS)
-
-        def client(version: str) -> APIClient:
-            api = APIClient("tcp://localhost:2375", version=version, timeout=int(self._silence))
-            api.base_url = "http+docker://localhost"
-            api.mount("http+docker://", adapter)
-            return api
-
-        oldest = ".".join(map(str, OLDEST_API))
-        return client(client(oldest).version(api_version=False)["ApiVersion"])
 
 
 def _require_api(version: str) -> None:
@@ -297,6 +263,29 @@ def _require_api(version: str) -> None:
             f"the Docker Engine speaks API {version}, ocbuild needs {oldest}",
             hint="upgrade the Docker Engine to 18.09 or later",
         )
+
+
+def _arrived(ask: Callable[[], Response], doing: str, cancel: threading.Event) -> Response:
+    """The response that ``ask`` gives; nobody waits for its head once ``cancel`` is set."""
+    future: Future[Response] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="request", daemon=True).start()
+    while not wait([future], TICK_SECONDS).done:
+        if cancel.is_set():
+            future.add_done_callback(_give_up)
+            raise InterruptedRunError(f"{doing}: interrupted")
+    return future.result()
+
+
+def _give_up(future: Future[Response]) -> None:
+    if future.exception() is None:
+        future.result().close()
 
 
 def _break_off(response: Response) -> None:

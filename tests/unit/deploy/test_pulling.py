@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 
 from hypothesis import given, strategies as st
 
 from builder.core.deploy.order import PullOrder, ancestors
-from builder.core.reference import HUB
-from builder.deploy.pulling import HUB_SERVER, header
-from builder.docker.logins import Login
 
 IMAGES = {
     "base": ["b"],
@@ -88,18 +83,3 @@ def test_ancestors_are_what_two_or_more_are_built_on_and_nobody_asked_for() -> N
     both = {**wanted, "openstack": IMAGES["openstack"]}
     assert ancestors(both, {**IMAGES, "alias": ["b", "o"]}) == {"base": ("b",)}
     assert ancestors({"kafka": IMAGES["kafka"]}, IMAGES) == {}
-
-
-def test_an_engine_is_told_the_login_in_a_header() -> None:
-    told = header(Login(username="u", password="p"), "registry.example.org")
-    assert json.loads(base64.urlsafe_b64decode(told["X-Registry-Auth"])) == {
-        "username": "u",
-        "password": "p",
-        "serveraddress": "registry.example.org",
-    }
-    token = header(Login(identity_token="t"), HUB)
-    assert json.loads(base64.urlsafe_b64decode(token["X-Registry-Auth"])) == {
-        "identitytoken": "t",
-        "serveraddress": HUB_SERVER,
-    }
-    assert header(None, HUB) == {}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.docker.logins import DockerLogins, Login
+from builder.core.reference import HUB
+from builder.docker.logins import HUB_KEY, DockerLogins, Login, registry_auth, registry_config
 from builder.registry.faults import CredentialsError
 
 HOST = "registry.example.com:5000"
@@ -138,3 +139,43 @@ def test_secrets_do_not_show() -> None:
     shown = f"{login} {login.__rich_repr__()}"
     assert "s3cret" not in shown
     assert "t0ken" not in shown
+
+
+def decoded(header: str) -> dict[str, object]:
+    content: dict[str, object] = json.loads(base64.urlsafe_b64decode(header))
+    return content
+
+
+def test_an_engine_is_told_the_login_in_a_header() -> None:
+    host = "registry.example.org"
+    assert decoded(registry_auth(Login(username="u", password="p"), host)) == {
+        "username": "u",
+        "password": "p",
+        "serveraddress": host,
+    }
+    assert decoded(registry_auth(Login(identity_token="t"), HUB)) == {
+        "identitytoken": "t",
+        "serveraddress": HUB_KEY,
+    }
+    assert decoded(registry_auth(None, HUB)) == {}
+
+
+def test_a_build_is_told_all_logins_those_of_the_helpers_too(tmp_path: Path) -> None:
+    answers = """case $1 in
+        list) echo '{"https://index.docker.io/v1/": "bob"}';;
+        *) [ "$host" = https://index.docker.io/v1/ ] || { echo credentials not found; exit 1; }
+           echo '{"Username": "bob", "Secret": "x"}';;
+    esac"""
+    helper(tmp_path, "store", answers)
+    found = logins(tmp_path, {"credsStore": "store", "auths": {HOST: AUTH}}).all()
+    assert found == {HOST: ALICE, HUB_KEY: Login(username="bob", password="x")}
+    assert decoded(registry_config(found))[HUB_KEY] == {
+        "username": "bob",
+        "password": "x",
+        "serveraddress": HUB_KEY,
+    }
+
+
+def test_a_build_is_told_no_login_where_a_helper_fails(tmp_path: Path) -> None:
+    config = {"credHelpers": {"other.example.com": "absent"}, "auths": {HOST: AUTH}}
+    assert logins(tmp_path, config).all() == {}
