@@ -7,16 +7,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from builder.config.load import find_config
+from builder.core.deploy.stack import assignments
+from builder.core.doctor.findings import (
+    Finding,
+    as_document,
+    exit_code,
+    finding_lines,
+    of_error,
+    ok,
+    sum_line,
+    warning,
+)
+from builder.core.doctor.kernel import check
 from builder.core.errors import ConfigError, InputError, InputErrors
 from builder.core.graph import ImageGraph
 from builder.core.options import ListOptions, TreeOptions
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
-from builder.core.text import clean, counted
+from builder.core.text import counted
 from builder.deploy import environment
-from builder.doctor import engine, hosts, machine, needs
-from builder.doctor.finding import Finding, Level, exit_code, of_error, ok, warning
-from builder.doctor.kernel import Kernel
-from builder.doctor.registry import registry
+from builder.doctor import engine, machine, remote
 from builder.http.trust import Trust
 from builder.registry.client import Registry
 from builder.report.streams import print_json
@@ -33,22 +42,11 @@ def doctor(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) 
         findings.append(finding)
         if not options.as_json:
             _show(finding)
-    code = exit_code(findings)
-    failures, warnings = (
-        sum(finding.level is level for finding in findings)
-        for level in (Level.FAILURE, Level.WARNING)
-    )
     if options.as_json:
-        document = {
-            "findings": [finding.as_json() for finding in findings],
-            "failures": failures,
-            "warnings": warnings,
-            "exit_code": code,
-        }
-        print_json(document)
+        print_json(as_document(findings))
     else:
-        sys.stdout.write(f"{counted(failures, 'failure')}, {counted(warnings, 'warning')}\n")
-    return code
+        sys.stdout.write(sum_line(findings) + "\n")
+    return exit_code(findings)
 
 
 def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -68,7 +66,7 @@ def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Findin
     yield machine.state(state)
     yield from machine.memory(available_memory())
     with Registry.connect(environ, clock=SystemClock(), plain_http=plain) as client:
-        yield from registry(
+        yield from remote.registry(
             client,
             host,
             namespace,
@@ -79,10 +77,9 @@ def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Findin
             yield from engine.bases(graph.external, config, environ, client)
     if config is not None and deploys:
         yield from machine.limits()
-        interfaces = frozenset(interface.name for interface in Path("/sys/class/net").iterdir())
-        cloud = _cloud(config)
-        yield from needs.check(config.deploy, Kernel.of_this_machine(), cloud, interfaces)
-        yield from hosts.hosts(config.deploy, environ)
+        cloud, interfaces = _cloud(config), machine.interfaces()
+        yield from check(config.deploy, machine.read_kernel(), cloud, interfaces, machine.tried)
+        yield from remote.hosts(config.deploy, environ)
 
 
 def _tree(options: TreeOptions) -> tuple[Config | None, ImageGraph | None, list[Finding]]:
@@ -120,24 +117,11 @@ def _cloud(config: Config) -> dict[str, str]:
     for folder in {stack.file.parent for stack in config.deploy.stacks.values()}:
         file = folder / environment.FILE
         file = file if file.exists() else folder / environment.EXAMPLE
-        if not file.exists():
-            continue
-        for line in file.read_text(encoding="utf-8").splitlines():
-            name, equals, value = line.partition("=")
-            if equals and not name.startswith("#"):
-                values[name.strip()] = value.strip()
+        if file.exists():
+            values |= assignments(file.read_text(encoding="utf-8"))
     return values
 
 
 def _show(finding: Finding) -> None:
-    level = "FAILURE" if finding.level is Level.FAILURE else finding.level.value
-    fact, *more = finding.fact.splitlines() or [""]
-    lines = [
-        f"{finding.area:9} {level:8} {clean(fact)}",
-        *(f"{'':19}{clean(line)}" for line in more),
-    ]
-    if finding.remedy:
-        first, *rest = finding.remedy.splitlines()
-        lines += [f"{'':19}-> {clean(first)}", *(f"{'':22}{clean(line)}" for line in rest)]
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join(finding_lines(finding)) + "\n")
     sys.stdout.flush()

@@ -1,117 +1,96 @@
-"""The machine under the engine: disk, memory, the state folder, and the limits of containers."""
+"""The machine under the engine: disk, memory, the state folder, limits, and its kernel.
+
+What the kernel can do is found without asking it to do anything: a trial would load modules, and
+they would stay; so what it was built with is read instead.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import gzip
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.core.errors import BuildError, EngineUnavailableError
-from builder.core.text import size
-from builder.doctor.finding import Finding, failure, ok, warning
+from builder.core.doctor.findings import (
+    INOTIFY,
+    Finding,
+    Space,
+    of_blocked_state,
+    of_disk,
+    of_inotify,
+    of_memory,
+    of_open_files,
+    of_state,
+    warning,
+)
+from builder.core.doctor.kernel import (
+    Feature,
+    Kernel,
+    Support,
+    kvm_of_nobody,
+    module_name,
+    read_config,
+    support_of_trial,
+)
+from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 from builder.system.resources import DISK_FLOOR, MEMORY_FLOOR
 
-# All images of a tree such as ours, unpacked, and what a build adds to them for a while.
-_COMFORT = 20 * 2**30
-_STATE_COMFORT = 2**30
-# Each dnsmasq, libvirtd and udevd takes one; all containers of root share them.
-_INOTIFY_INSTANCES = 128
-_INOTIFY_WATCHES = 8192
-_FILES = 4096
-# Erlang and others make a table of this size when they start.
-_TOO_MANY_FILES = 16 * 2**20
+# https://docs.kernel.org/virt/kvm/api.html
+_KVM_GET_API_VERSION = 0xAE00
+_KVM_API_VERSION = 12
+_TRIAL_SECONDS = 10.0
 
 
 def disk(where: Path, what: str) -> Finding:
-    """Room where the engine keeps its images."""
+    """The room where the engine keeps its images."""
     try:
-        status = os.statvfs(where)
+        space = _space(where)
     except OSError as error:
         return warning("disk", f"{what} ({where}) cannot be looked at: {error.strerror}")
-    free = status.f_bavail * status.f_frsize
-    fact = f"{size(free)} free for {what} ({where})"
-    inodes = f"{status.f_favail} inodes" if status.f_files else ""
-    if free < DISK_FLOOR:
-        return failure("disk", fact, "`docker system df`, and `ocbuild prune --yes`", BuildError)
-    if status.f_files and status.f_favail < 100_000:  # noqa: PLR2004 - some images of files
-        return warning("disk", f"only {inodes} free for {what} ({where})", "`ocbuild prune --yes`")
-    if free < _COMFORT:
-        return warning("disk", fact, f"a tree of many images needs more like {size(_COMFORT)}")
-    return ok("disk", fact)
+    return of_disk(space, str(where), what, least=DISK_FLOOR)
 
 
 def state(folder: Path) -> Finding:
     """The state folder, tried by a file that is gone at once; it is not made for that."""
-    there = folder
-    while not there.exists():
-        there = there.parent
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
     try:
-        if there == folder:
+        if existing == folder:
             with tempfile.TemporaryFile(dir=folder):
                 pass
-        elif not os.access(there, os.W_OK | os.X_OK):
+        elif not os.access(existing, os.W_OK | os.X_OK):
             raise PermissionError(13, os.strerror(13))
-        status = os.statvfs(there)
+        space = _space(existing)
     except OSError as error:
-        return failure(
-            "state",
-            f"nothing can be written to {folder}: {error.strerror}",
-            "make it writable, or name another one by OCBUILD_STATE",
-            EngineUnavailableError,
-        )
-    free = status.f_bavail * status.f_frsize
-    fact = f"{folder} can be {'written' if there == folder else 'made'}, {size(free)} free"
-    if free < _STATE_COMFORT:
-        return warning("state", fact, "the embedded registry keeps its images there")
-    return ok("state", fact)
+        return of_blocked_state(str(folder), str(error.strerror))
+    return of_state(str(folder), space, exists=existing == folder)
 
 
 def memory(available: int | None) -> Iterator[Finding]:
-    if available is None:
-        return
-    fact = f"{size(available)} available"
-    if available < MEMORY_FLOOR:
-        yield warning("memory", fact, "builds wait until there is more: end something")
-    else:
-        yield ok("memory", fact)
+    """The memory for builds, in bytes; None where nobody can say."""
+    return of_memory(available, least=MEMORY_FLOOR)
 
 
 def limits(root: Path = Path("/")) -> Iterator[Finding]:
     """What the kernel gives to all containers together, and the engine to each."""
-    folder = root / "proc/sys/fs/inotify"
-    wanted = (("max_user_instances", _INOTIFY_INSTANCES), ("max_user_watches", _INOTIFY_WATCHES))
-    for name, least in wanted:
-        value = _number(folder / name)
-        if value is None:
-            continue
-        if value < least:
-            yield warning(
-                "limits",
-                f"fs.inotify.{name} is {value}: containers of one host share that",
-                f"sysctl -w fs.inotify.{name}={least * 4}",
-            )
-        else:
-            yield ok("limits", f"fs.inotify.{name} is {value}")
-    yield from _files(root)
-
-
-def _files(root: Path) -> Iterator[Finding]:
-    """Open files: containers inherit the limit of the engine unless it is told otherwise."""
+    for name in INOTIFY:
+        value = _number(root / "proc/sys/fs/inotify" / name)
+        if value is not None:
+            yield of_inotify(name, value)
     pid = _number(root / "var/run/docker.pid")
     with contextlib.suppress(OSError):
-        for line in (root / f"proc/{pid}/limits").read_text().splitlines():
-            if not line.startswith("Max open files"):
-                continue
-            soft = line.split()[3]
-            value = _TOO_MANY_FILES * 2 if soft == "unlimited" else int(soft)
-            fact = f"containers may open {soft} files"
-            remedy = '"default-ulimits" in /etc/docker/daemon.json, for nofile: 1048576'
-            if value < _FILES or value > _TOO_MANY_FILES:
-                yield warning("limits", fact, remedy)
-            else:
-                yield ok("limits", fact)
+        yield from of_open_files((root / f"proc/{pid}/limits").read_text())
+
+
+def _space(where: Path) -> Space:
+    status = os.statvfs(where)
+    inodes = status.f_favail if status.f_files else None
+    return Space(free=status.f_bavail * status.f_frsize, inodes=inodes)
 
 
 def _number(file: Path) -> int | None:
@@ -119,3 +98,92 @@ def _number(file: Path) -> int | None:
         return int(file.read_text())
     except (OSError, ValueError):
         return None
+
+
+# --- the kernel ----------------------------------------------------------------------------------
+
+
+def read_kernel(root: Path = Path("/")) -> Kernel:
+    """The kernel of this machine, whose files are below ``root``."""
+    release = platform.release()
+    modules = root / "lib/modules" / release
+    return Kernel(
+        release=release,
+        config=_config(root, release),
+        loaded=_loaded(root),
+        installed=_installed(modules) if modules.is_dir() else None,
+        kvm=_kvm(root),
+    )
+
+
+def interfaces(root: Path = Path("/")) -> frozenset[str]:
+    """The network interfaces of this machine."""
+    return frozenset(folder.name for folder in (root / "sys/class/net").iterdir())
+
+
+def tried(feature: Feature) -> Support:
+    """Make such an interface in a network of its own, which is gone with the program.
+
+    Only where there are neither a configuration nor modules: nothing can be loaded by it then.
+    """
+    if not feature.link:
+        return Support.UNKNOWN
+    kind, *more = feature.link.split()
+    words = ["unshare", "--net", "ip", "link", "add", "ocbuild0", "type", kind, *more]
+    try:
+        done = run(words, timeout=_TRIAL_SECONDS)
+    except (ProgramMissingError, ProgramTimeoutError):
+        return Support.UNKNOWN
+    return support_of_trial(done.returncode, done.complaint())
+
+
+def _config(root: Path, release: str) -> dict[str, str] | None:
+    text = None
+    with contextlib.suppress(OSError, EOFError):
+        text = gzip.decompress((root / "proc/config.gz").read_bytes()).decode()
+    if text is None:
+        for file in (root / f"boot/config-{release}", root / f"lib/modules/{release}/config"):
+            with contextlib.suppress(OSError):
+                text = file.read_text()
+                break
+    return None if text is None else read_config(text)
+
+
+def _loaded(root: Path) -> frozenset[str]:
+    names: set[str] = set()
+    with contextlib.suppress(OSError):
+        names |= {line.split()[0] for line in (root / "proc/modules").read_text().splitlines()}
+    with contextlib.suppress(OSError):
+        names |= {folder.name for folder in (root / "sys/module").iterdir()}
+    return frozenset(names)
+
+
+def _installed(modules: Path) -> frozenset[str]:
+    names: set[str] = set()
+    for name in ("modules.dep", "modules.builtin"):
+        with contextlib.suppress(OSError):
+            for line in (modules / name).read_text().splitlines():
+                names.add(module_name(line))
+    return frozenset(names)
+
+
+def _kvm(root: Path) -> str:
+    """Why guests cannot use KVM, "" if they can: that /dev/kvm is there does not say so."""
+    device = root / "dev/kvm"
+    if not device.exists():
+        return "there is no /dev/kvm"
+    try:
+        descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        return f"/dev/kvm cannot be opened: {error.strerror}"
+    try:
+        version = fcntl.ioctl(descriptor, _KVM_GET_API_VERSION)
+    except OSError as error:
+        return f"/dev/kvm is none: {error.strerror}"
+    finally:
+        os.close(descriptor)
+    if version != _KVM_API_VERSION:
+        return f"/dev/kvm has version {version} of its interface, not {_KVM_API_VERSION}"
+    if platform.machine() == "x86_64":
+        return kvm_of_nobody(_loaded(root))
+    return ""

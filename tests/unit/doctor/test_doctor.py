@@ -9,6 +9,17 @@ from pathlib import Path
 import pytest
 
 from builder.commands.doctor import examine
+from builder.core.doctor import kernel
+from builder.core.doctor.findings import (
+    Finding,
+    Level,
+    exit_code,
+    failure,
+    of_compose,
+    ok,
+    warning,
+)
+from builder.core.doctor.kernel import Feature, Kernel, Support
 from builder.core.engine.answers import EngineInfo
 from builder.core.errors import (
     BuildError,
@@ -20,10 +31,8 @@ from builder.core.errors import (
 )
 from builder.core.options import TreeOptions
 from builder.core.settings.sections import DeploySettings, Host, Network
-from builder.doctor import kernel, machine, needs
-from builder.doctor.engine import compose, made_here, of_info
-from builder.doctor.finding import Finding, Level, exit_code, failure, ok, warning
-from builder.doctor.kernel import Feature, Kernel, Support
+from builder.doctor import machine
+from builder.doctor.engine import made_here, of_info
 
 RELEASE = "6.1.0-x"
 
@@ -71,7 +80,7 @@ def root(tmp_path: Path, *, config: str | None = None, modules: str | None = Non
 
 def read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr("platform.release", lambda: RELEASE)
-    return Kernel.of_this_machine(folder)
+    return machine.read_kernel(folder)
 
 
 def test_a_kernel_is_what_it_was_built_with(
@@ -140,7 +149,7 @@ def kernel_told(
         seen.append(feature)
         return trial
 
-    findings = needs.check(settings, found, cloud or {}, interfaces, tried)
+    findings = kernel.check(settings, found, cloud or {}, interfaces, tried)
     shown = {one.fact.partition(":")[0]: one.level.value for one in findings}
     assert not seen or found.config is None, "nothing is tried that can be read"
     return shown
@@ -274,7 +283,7 @@ def test_an_engine_has_to_know_which_registries_have_no_tls() -> None:
     [(None, "failure"), ("2.21.0", "failure"), ("v2.22.0", "ok"), ("v5.0.1", "ok"), ("dev", "ok")],
 )
 def test_compose_has_to_be_new_enough(version: str | None, level: str) -> None:
-    assert compose(version).level.value == level
+    assert of_compose(version).level.value == level
 
 
 def test_a_base_that_can_neither_be_pulled_nor_made_is_a_failure(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What follows from facts about a machine: findings with their remedies, and an exit code."""
