@@ -29,8 +29,7 @@ from builder.core.settings.sections import PruneSettings
 from builder.core.text import size
 from builder.docker.daemon import Daemon
 from builder.publish.deployments import Deployments
-from builder.publish.home import Home, open_home, shelve
-from builder.publish.scan import repositories, scan
+from builder.publish.home import Home, open_home, repositories, scan, shelve
 from builder.registry.collection import collect, obstacle
 from builder.registry.embedded import EmbeddedRegistry
 from builder.registry.faults import NotFoundError, RefusedError

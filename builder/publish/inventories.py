@@ -108,7 +108,7 @@ def _held(text: str, where: Reference) -> dict[str, str]:
         raise PublishError(f"{where} says what is held in a way that cannot be read") from error
 
 
-class Files(Protocol):
+class FileReader(Protocol):
     """What of the engine is needed here."""
 
     def read_files(
@@ -118,7 +118,7 @@ class Files(Protocol):
 
 def record(
     registry: Registry,
-    engine: Files,
+    engine: FileReader,
     image: MadeImage,
     published: Reference,
     *,

@@ -30,7 +30,7 @@ _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10
 
 
-class Whole(Struct, frozen=True, kw_only=True):
+class WholeImage(Struct, frozen=True, kw_only=True):
     """One image with all manifests that belong to it, each after those that it names."""
 
     source: Reference
@@ -43,7 +43,7 @@ class Whole(Struct, frozen=True, kw_only=True):
         return {blob.digest: blob for manifest in self.manifests for blob in manifest.blobs}
 
 
-class Transfer(Struct, frozen=True, kw_only=True):
+class BlobTransfer(Struct, frozen=True, kw_only=True):
     """One blob: where it is read, where it is wanted, and which repository there has it ("")."""
 
     blob: Descriptor
@@ -52,13 +52,13 @@ class Transfer(Struct, frozen=True, kw_only=True):
     held: Reference | None = None
 
 
-class Cargo(Struct, frozen=True, kw_only=True):
+class Shipment(Struct, frozen=True, kw_only=True):
     """All that has to be moved: ``present`` counts images that are there as a whole."""
 
     images: int
     present: int
-    todo: tuple[Whole, ...]
-    transfers: tuple[Transfer, ...]
+    todo: tuple[WholeImage, ...]
+    transfers: tuple[BlobTransfer, ...]
 
 
 class Promoted(Struct, frozen=True, kw_only=True):
@@ -97,14 +97,16 @@ def moved(release: Release, namespace: str) -> Release:
     return replace(release, namespace=namespace, images=images)
 
 
-def transfers(todo: Iterable[Whole], held: Mapping[str, Reference]) -> tuple[Transfer, ...]:
+def transfers(
+    todo: Iterable[WholeImage], held: Mapping[str, Reference]
+) -> tuple[BlobTransfer, ...]:
     """The blobs that these images lack, those first that most of them share, then large ones."""
-    wanted: dict[str, list[Whole]] = {}
+    wanted: dict[str, list[WholeImage]] = {}
     for whole in todo:
         for digest in whole.blobs:
             wanted.setdefault(digest, []).append(whole)
     found = [
-        Transfer(
+        BlobTransfer(
             blob=wholes[0].blobs[digest],
             source=wholes[0].source,
             targets=tuple({str(whole.target): whole.target for whole in wholes}.values()),
@@ -116,7 +118,7 @@ def transfers(todo: Iterable[Whole], held: Mapping[str, Reference]) -> tuple[Tra
     return tuple(found)
 
 
-def load(source: Home, target: Home, release: Release) -> Cargo:
+def load(source: Home, target: Home, release: Release) -> Shipment:
     """Look what is where.
 
     Raises:
@@ -127,17 +129,17 @@ def load(source: Home, target: Home, release: Release) -> Cargo:
     goal = moved(release, target.namespace)
     pairs = [(release.images[name], goal.images[name]) for name in sorted(release.images)]
 
-    def whole(pair: tuple[ReleasedImage, ReleasedImage]) -> Whole:
+    def whole(pair: tuple[ReleasedImage, ReleasedImage]) -> WholeImage:
         image, there = pair
         place = source.at(image.path)
         manifests = [*_manifests(source, place.at(image.digest))]
         if image.inventory:
             manifests += _manifests(source, place.at(image.inventory))
-        return Whole(
+        return WholeImage(
             source=place, target=target.at(there.path), image=there, manifests=tuple(manifests)
         )
 
-    def is_there(whole: Whole) -> bool:
+    def is_there(whole: WholeImage) -> bool:
         return all(
             target.registry.head(whole.target.at(digest)) is not None
             for digest in filter(None, (whole.image.digest, whole.image.inventory))
@@ -152,7 +154,7 @@ def load(source: Home, target: Home, release: Release) -> Cargo:
         for digest in one.blobs
     }
     todo = tuple(one for one, present in zip(wholes, there, strict=True) if not present)
-    return Cargo(
+    return Shipment(
         images=len(wholes),
         present=len(wholes) - len(todo),
         todo=todo,
@@ -160,17 +162,17 @@ def load(source: Home, target: Home, release: Release) -> Cargo:
     )
 
 
-def carry(source: Home, target: Home, release: Release, cargo: Cargo) -> Promoted:
+def carry(source: Home, target: Home, release: Release, shipment: Shipment) -> Promoted:
     """Have the release at the target, as ``load`` found it to be wanted there."""
     tally = _Tally()
     same = source.host == target.host
     each(
         lambda one: _transfer(target, one, tally, same=same),
-        cargo.transfers,
+        shipment.transfers,
         at_once=_BLOBS_AT_ONCE,
     )
     goal = moved(release, target.namespace)
-    each(lambda one: _put_manifests(target, one), cargo.todo)
+    each(lambda one: _put_manifests(target, one), shipment.todo)
     images = [goal.images[name] for name in sorted(goal.images)]
     each(lambda image: _put_key(target, image), images)
     # Much time may have passed since the first look.
@@ -182,26 +184,26 @@ def carry(source: Home, target: Home, release: Release, cargo: Cargo) -> Promote
         release=goal,
         reference=reference,
         moved_latest=latest,
-        images=cargo.images,
-        present=cargo.present,
+        images=shipment.images,
+        present=shipment.present,
         copied=tally.bytes[Stored.UPLOADED],
         mounted=tally.bytes[Stored.MOUNTED],
         existed=tally.bytes[Stored.EXISTED],
     )
 
 
-def forecast(source: Home, target: Home, cargo: Cargo) -> tuple[int, int]:
+def forecast(source: Home, target: Home, shipment: Shipment) -> tuple[int, int]:
     """How many bytes would be sent, and how many mounted, without doing it."""
     same = source.host == target.host
 
-    def sent(one: Transfer) -> int:
+    def sent(one: BlobTransfer) -> int:
         if same or one.held is not None:
             return 0
         return 0 if target.registry.blobs.exists(one.targets[0], one.blob.digest) else one.blob.size
 
-    sending = each(sent, cargo.transfers)
-    total = sum(one.blob.size * len(one.targets) for one in cargo.transfers)
-    first = sum(one.blob.size for one in cargo.transfers if not same and one.held is None)
+    sending = each(sent, shipment.transfers)
+    total = sum(one.blob.size * len(one.targets) for one in shipment.transfers)
+    first = sum(one.blob.size for one in shipment.transfers if not same and one.held is None)
     return sum(sending), total - first
 
 
@@ -242,7 +244,7 @@ def _manifests(home: Home, reference: Reference) -> Sequence[Manifest]:
     return [*found, manifest]
 
 
-def _transfer(target: Home, one: Transfer, tally: _Tally, *, same: bool) -> None:
+def _transfer(target: Home, one: BlobTransfer, tally: _Tally, *, same: bool) -> None:
     blobs = target.registry.blobs
     content = Content(
         digest=one.blob.digest, size=one.blob.size, open=_opener(target, one.source, one.blob)
@@ -257,7 +259,7 @@ def _opener(home: Home, source: Reference, blob: Descriptor) -> Callable[[], IO[
     return lambda: cast("IO[bytes]", home.registry.blobs.open(source, blob.digest))
 
 
-def _put_manifests(target: Home, whole: Whole) -> None:
+def _put_manifests(target: Home, whole: WholeImage) -> None:
     for manifest in whole.manifests:
         target.registry.put(whole.target.at(manifest.digest), manifest)
         if manifest.digest == whole.image.inventory:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from builder.core.reference import Reference
-from builder.publish.promote import Transfer, Whole, moved, transfers
+from builder.publish.promote import BlobTransfer, WholeImage, moved, transfers
 from builder.registry.content import Descriptor, Manifest
 from tests.support.images import make_image
 from tests.support.releases import layer, make_dated
 from tests.unit.core.test_release import NOVA, RELEASE
 
 
-def whole(name: str, *manifests: Manifest) -> Whole:
-    return Whole(
+def whole(name: str, *manifests: Manifest) -> WholeImage:
+    return WholeImage(
         source=Reference(path=f"acme/{name}", registry="here"),
         target=Reference(path=f"prod/{name}", registry="there"),
         image=NOVA,
@@ -47,7 +47,7 @@ def test_a_blob_that_two_manifests_of_one_image_share_is_wanted_once() -> None:
     base = layer()
     made = [make_dated([base]).manifest, make_dated([base]).manifest]
     (first, *_) = transfers([whole("one", *made)], {})
-    assert isinstance(first, Transfer)
+    assert isinstance(first, BlobTransfer)
     assert first.blob.digest == base.digest
     assert [place.path for place in first.targets] == ["prod/one"]
 
