@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from builder.core.options import SelectOptions
+from builder.core.options import ENGINES, SelectOptions
 
 
 class WordKind(Enum):
@@ -171,8 +171,7 @@ AT_LEAST_ONE = Limit(lambda jobs: jobs >= 1, "at least one build at a time is ne
 BUILD = (
     option("--jobs", "N", "builds at a time (default: the number of cores)",
            type=int, limit=AT_LEAST_ONE),
-    option("--engine", None, "force one engine",
-           choices=("assembler", "buildx", "engine-api", "classic")),
+    option("--engine", None, "force one engine", choices=ENGINES),
     flag("--keep-going", "build on what does not depend on a failure (default)",
          group="after a failure"),
     flag("--fail-fast", "stop all at the first failure",

@@ -11,7 +11,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from builder.core.codec import MalformedError, decode
 from builder.core.events import ImageStatus, Summary
 from builder.core.plan import Action
 from builder.system.files import replace_file
@@ -23,12 +25,10 @@ _NEWEST_COUNTS = 0.5
 def load(path: Path) -> dict[str, float]:
     """Seconds by image."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        recorded = decode(path.read_bytes(), dict[str, Any], what="the durations")
+    except (OSError, MalformedError):
         return {}
-    if not isinstance(read, dict):
-        return {}
-    return {image: float(seconds) for image, seconds in read.items() if _is_duration(seconds)}
+    return {image: float(seconds) for image, seconds in recorded.items() if _is_duration(seconds)}
 
 
 def record(path: Path, summary: Summary) -> None:

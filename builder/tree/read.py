@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +10,7 @@ from msgspec import Struct, field
 
 from builder.config.load import find_config, load
 from builder.core.checks import TreeWarning, warnings
+from builder.core.codec import MalformedError, decode
 from builder.core.context import ContextListing
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
@@ -18,9 +18,11 @@ from builder.core.image import Image
 from builder.core.intree import InTreeNames
 from builder.core.naming import render_tag, used_fields
 from builder.core.options import SelectOptions, TreeOptions
+from builder.core.run_json import RunReport
 from builder.core.select import Selection, needs_changes, select
 from builder.core.settings.config import Config, inputs, registry_host
 from builder.core.settings.sections import Group
+from builder.core.text import quoted
 from builder.tree.context import read_context, unread_files
 from builder.tree.discover import discover
 from builder.tree.revision import Revision, changed_paths, read_revision
@@ -68,9 +70,9 @@ def read_tree(options: TreeOptions) -> Tree:
 def load_config(options: TreeOptions) -> Config:
     overrides = list(options.sets)
     if options.registry is not None:
-        overrides.append(f"project.registry={json.dumps(options.registry)}")
+        overrides.append(f"project.registry={quoted(options.registry)}")
     if options.namespace is not None:
-        overrides.append(f"project.namespace={json.dumps(options.namespace)}")
+        overrides.append(f"project.namespace={quoted(options.namespace)}")
     return load(find_config(Path.cwd(), options.config), overrides)
 
 
@@ -158,15 +160,15 @@ def choose_images(tree: Tree, options: SelectOptions) -> Selection:
 def _failed_last_time(tree: Tree) -> Iterable[str]:
     file = tree.config.root / LAST_REPORT
     try:
-        images = json.loads(file.read_text())["images"]
-        states = {name: image["status"] for name, image in images.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        report = decode(file.read_bytes(), RunReport, what=str(LAST_REPORT))
+    except (OSError, MalformedError) as error:
         raise UsageError(
             "--retry-failed: there is no report of an earlier run here",
             hint="run once without it; the report is kept beside build.toml, under .ocbuild",
         ) from error
     again = {"failed", "blocked", "interrupted"}
-    return [name for name in tree.graph.order if states.get(name) in again]
+    failed = {name for name, image in report.images.items() if image.status in again}
+    return tree.graph.in_order(failed)
 
 
 def _changed_images(tree: Tree, since: str | None) -> frozenset[str]:

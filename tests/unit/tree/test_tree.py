@@ -155,6 +155,24 @@ def test_retry_failed_needs_an_earlier_run(tree: Tree) -> None:
         choose_images(read(tree), SelectOptions(retry_failed=True))
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"images": []}', '{"images": {"app": 1}}', "[" * 9999])
+def test_a_report_that_is_none_counts_as_missing(tree: Tree, text: str) -> None:
+    (tree.root / ".ocbuild").mkdir()
+    (tree.root / ".ocbuild/last-report.json").write_text(text)
+    with pytest.raises(UsageError, match="no report of an earlier run"):
+        choose_images(read(tree), SelectOptions(retry_failed=True))
+
+
+def test_what_failed_was_blocked_or_interrupted_is_selected_again(tree: Tree) -> None:
+    (tree.root / ".ocbuild").mkdir()
+    (tree.root / ".ocbuild/last-report.json").write_text(
+        '{"images": {"app": {"status": "blocked"}, "gone": {"status": "failed"},'
+        ' "base": {"status": "failed"}, "other": {"status": "ok"}}}'
+    )
+    selection = choose_images(read(tree), SelectOptions(retry_failed=True))
+    assert selection.images == ("base", "app")
+
+
 def test_args_of_project_group_and_image_are_laid_over_each_other(tree: Tree) -> None:
     whole = read(
         tree,
