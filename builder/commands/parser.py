@@ -31,7 +31,9 @@ def parse(words: Sequence[str]) -> Run:
     if words[:1] == [COMPLETE]:
         return lambda environ: runner("completion:complete_words")(words[1:], environ)
     words = _with_command(words)
-    given = vars(_parser(words[0]).parse_args(words))
+    if words[0] not in COMMANDS:
+        _parser().parse_args(words[:1])  # --help or --version, which end the process
+    given = vars(parser_of(COMMANDS[words[0]]).parse_args(words[1:]))
     command: CommandRow = given.pop("command")
     return lambda environ: runner(command.run)(*values_of(command, given, environ), environ)
 
@@ -89,8 +91,8 @@ class Parser(argparse.ArgumentParser):
         return given, unknown
 
 
-def _parser(wanted: str) -> argparse.ArgumentParser:
-    """The parser of all commands; where the wanted one is known, the others are not made for it."""
+def _parser() -> argparse.ArgumentParser:
+    """The parser of what may be said without a command: --help, which lists them, and --version."""
     parser = Parser(
         prog="ocbuild",
         description=DESCRIPTION,
@@ -100,25 +102,15 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ocbuild {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
-    if wanted in COMMANDS:
-        _add_command(commands, wanted, COMMANDS[wanted])
-        return parser
     for name, command in COMMANDS.items():
         first = name.partition(" ")[0]
         if COMMANDS[first].run or name == first:
-            _add_command(commands, name, command)
+            commands.add_parser(name, help=command.summary)
     return parser
 
 
-def _add_command(
-    commands: argparse._SubParsersAction[Parser], word: str, command: CommandRow
-) -> None:
-    parser = commands.add_parser(word, help=command.summary, **_settings(command))
-    _fill(parser, command)
-
-
 def parser_of(command: CommandRow) -> argparse.ArgumentParser:
-    """The parser of one row alone."""
+    """The parser of one row, and of those that it is the first word of."""
     parser = Parser(prog=f"ocbuild {command.name}", **_settings(command))
     _fill(parser, command)
     return parser
@@ -140,7 +132,8 @@ def _fill(parser: argparse.ArgumentParser, command: CommandRow) -> None:
         start = f"{command.name} "
         for name, action in COMMANDS.items():
             if name.startswith(start):
-                _add_command(actions, name.removeprefix(start), action)
+                word = name.removeprefix(start)
+                _fill(actions.add_parser(word, help=action.summary, **_settings(action)), action)
     groups: dict[str | None, Any] = {None: parser}
     for row in command.arguments:
         if row.group not in groups:
