@@ -95,11 +95,11 @@ class Networks(Struct, frozen=True, kw_only=True):
         if needed.words and self.dry_run:
             self.say(f"network {each.name}: would be made ({needed.driver})")
         elif needed.words:
-            made = engine.docker(*needed.words)
-            if made.returncode != 0:
+            created = engine.docker(*needed.words)
+            if created.returncode != 0:
                 raise DeployError(
                     f'cannot make the network {each.name} on host "{host}":'
-                    f" {made.complaint(lines=2)}"
+                    f" {created.complaint(lines=2)}"
                 )
             self.say(f"network {each.name}: made ({needed.driver})")
         return needed.mtu

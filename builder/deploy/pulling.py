@@ -8,7 +8,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from msgspec import Struct, field
 
+from builder.core import codec
 from builder.core.deploy.order import PullOrder, ancestors
+from builder.core.deploy.stack import present_references
 from builder.core.engine.transfer import Transfer, pull_failure
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
@@ -174,9 +176,17 @@ class _Either(threading.Event):
 
 
 def _present(engine: DockerCommand) -> set[str]:
-    """The images that a host has, by every digest reference under which it knows them."""
-    listed = engine.api.get("/images/json", "list the images of")
-    return {str(text) for each in listed for text in each.get("RepoDigests") or ()}
+    """The images that a host has, by every digest reference under which it knows them.
+
+    Raises:
+        DeployError: it cannot be asked, or says something odd.
+
+    """
+    document = engine.api.get("/images/json", "list the images of")
+    try:
+        return present_references(document)
+    except codec.MalformedError as error:
+        raise DeployError(f'host "{engine.host.name}": {error}') from error
 
 
 def _digests(images: Images) -> dict[str, list[str]]:

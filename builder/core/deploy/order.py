@@ -105,13 +105,13 @@ def ancestors(
     Both map a reference to the digests of its layers, the lowest first.
     """
     stacks = [tuple(layers) for layers in wanted.values()]
-    found: dict[tuple[str, ...], str] = {}
+    shared: dict[tuple[str, ...], str] = {}
     for name, layers in sorted(known.items()):
         own = tuple(layers)
         above = [stack for stack in stacks if len(stack) > len(own) and stack[: len(own)] == own]
         if own and name not in wanted and own not in stacks and len(above) > 1:
-            found.setdefault(own, name)
-    return {name: layers for layers, name in found.items()}
+            shared.setdefault(own, name)
+    return {name: layers for layers, name in shared.items()}
 
 
 class PullOrder:

@@ -367,6 +367,21 @@ def inspected_containers(
     return by_project
 
 
+class _PresentImage(Struct, frozen=True, rename="pascal"):
+    repo_digests: list[str] | None = None
+
+
+def present_references(document: object) -> set[str]:
+    """The digest references under which an engine knows images, out of ``GET /images/json``.
+
+    Raises:
+        MalformedError: it is no list of images.
+
+    """
+    images = codec.convert(document, list[_PresentImage], what="the list of images")
+    return {reference for image in images for reference in image.repo_digests or ()}
+
+
 def last_lines(lines: Sequence[str], count: int) -> list[str]:
     """The last lines that say something, indented for a list of reasons."""
     return [f"  {line}" for line in lines if line.strip()][-count:]

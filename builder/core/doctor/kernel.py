@@ -41,7 +41,6 @@ VETH = Feature(name="veth pairs", symbol="VETH", module="veth", link="veth")
 IP_VS = Feature(name="IP_VS", symbol="IP_VS", module="ip_vs")
 OPENVSWITCH = Feature(name="Open vSwitch's datapath", symbol="OPENVSWITCH", module="openvswitch")
 BRIDGE_NETFILTER = Feature(name="br_netfilter", symbol="BRIDGE_NETFILTER", module="br_netfilter")
-OVERLAY_FS = Feature(name="overlay file systems", symbol="OVERLAY_FS", module="overlay")
 
 
 class Kernel(Struct, frozen=True, kw_only=True):
@@ -84,12 +83,12 @@ def support_of_trial(returncode: int, said: str) -> Support:
 
 def read_config(text: str) -> dict[str, str]:
     """``CONFIG_X=y`` lines, without the prefix."""
-    found = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
-        if equals and name.startswith("CONFIG_"):
-            found[name.removeprefix("CONFIG_")] = value
-    return found
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {
+        name.removeprefix("CONFIG_"): value
+        for name, equals, value in pairs
+        if equals and name.startswith("CONFIG_")
+    }
 
 
 def module_name(line: str) -> str:

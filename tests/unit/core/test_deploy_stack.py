@@ -17,6 +17,7 @@ from builder.core.deploy.stack import (
     inspected_containers,
     listed_containers,
     mentioning,
+    present_references,
     skeleton,
     stand_in_variables,
     with_images,
@@ -106,6 +107,15 @@ def test_compose_files_are_asked_for_the_variables_that_they_mention() -> None:
         "NAMESPACE": "n",
         "TAG_MY_GROUP": "deployed",
     }
+
+
+def test_an_engine_knows_an_image_by_many_digests_or_none() -> None:
+    document = [{"RepoDigests": ["r/a@1", "r/b@1"]}, {"RepoDigests": None}, {"Id": "x"}]
+    assert present_references(document) == {"r/a@1", "r/b@1"}
+    shapes: list[object] = [None, {}, [1], [{"RepoDigests": 1}]]
+    for odd in shapes:
+        with pytest.raises(MalformedError, match="the list of images"):
+            present_references(odd)
 
 
 def test_each_place_of_a_secret_gets_its_own() -> None:
