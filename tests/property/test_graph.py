@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from builder.core.errors import CycleError, InputErrors, Location
 from builder.core.graph import _build_order
@@ -58,12 +58,13 @@ def graphs(draw: st.DrawFn) -> Links:
     }
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs())
 def test_of_all_that_are_free_the_first_by_name_comes_next(links: Links) -> None:
     assert _build_order(sources(links), links) == by_kahn(links)
 
 
-@settings(deadline=None)  # the first one imports networkx
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs().filter(bool), st.data())
 def test_a_circle_is_an_error_that_names_its_images(links: Links, data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.sampled_from(sorted(links)), min_size=1, unique=True))
