@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from builder.engines.bootstrap.apt_sources import derive, read_apt_sources, render_deb822
+from builder.core.packages.sources import derive, render_deb822
+from builder.engines.bootstrap import read_apt_sources
 
 
 def main(suite: str) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from builder.core.errors import Bug, EngineUnavailableError, PublishError, UsageError, did_you_mean
-from builder.core.labels import KEY
+from builder.core.keys import KEY
 from builder.core.options import PruneOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
 from builder.core.release_text import prune_json, prune_lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
@@ -32,16 +32,13 @@ class Difference(Struct, frozen=True, kw_only=True):
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def difference(
-    old: Release, new: Release, packages: Mapping[str, Sequence[str]] | None = None
-) -> Difference:
-    """Compare by digest; ``packages`` has, by image, the changes of packages where one knows them.
+def difference(old: Release, new: Release) -> Difference:
+    """Compare by digest.
 
     ``missing`` are the optional images that the new one lacks and the old one has.
     """
     both = sorted(old.images.keys() & new.images.keys())
     differing = [name for name in both if old.images[name].digest != new.images[name].digest]
-    known = packages or {}
     return Difference(
         old=old.tag,
         new=new.tag,
@@ -51,7 +48,7 @@ def difference(
             Change(
                 old=old.images[name],
                 new=new.images[name],
-                reasons=(*_reasons(name, old, new), *known.get(name, ())),
+                reasons=_reasons(name, old, new),
             )
             for name in differing
         ),

@@ -1,8 +1,9 @@
 """Image references, parsed once and then passed as values.
 
-Follows the grammar of the distribution project (``reference.go``): a first path component is a
-registry if it holds a dot or a colon, or is ``localhost``. Familiar names are kept as written:
-``debian:12`` has registry "" and path ("debian",); ``canonical`` gives the full form.
+Follows the grammar of https://github.com/distribution/reference/blob/main/reference.go: a first
+path component is a registry if it holds a dot or a colon, or is ``localhost``. Familiar names are
+kept as written: ``debian:12`` has registry "" and path ("debian",); ``canonical`` gives the full
+form.
 """
 
 from __future__ import annotations

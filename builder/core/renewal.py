@@ -10,7 +10,7 @@ from builder.core import reasons
 from builder.core.bases import Pin
 from builder.core.graph import ImageGraph
 from builder.core.select import Selection
-from builder.core.stale import Verdict
+from builder.core.stale import StaleImages
 
 
 class Renewal(Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class Renewal(Struct, frozen=True, kw_only=True):
 
 
 def renewal(
-    verdict: Verdict, *, now: Mapping[str, str], generations: Mapping[str, int], suffix: str
+    verdict: StaleImages, *, now: Mapping[str, str], generations: Mapping[str, int], suffix: str
 ) -> Renewal:
     """What follows from what a check found; ``generations`` are those of the last release."""
     return Renewal(

@@ -15,7 +15,7 @@ from builder.core.engine.request import BuildRequest, SecretSource
 from builder.core.errors import Location, OcbuildError, TreeError
 from builder.core.graph import ImageGraph
 from builder.core.image import Image
-from builder.core.labels import oci_labels
+from builder.core.keys import oci_labels
 from builder.core.plan import Assemble, Build, Decision, Plan, Retag, Reuse
 from builder.core.settings.config import Config
 

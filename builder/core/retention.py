@@ -13,8 +13,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from builder.core.keys import key_tag
-from builder.core.labels import KEY
+from builder.core.keys import KEY, key_tag
 from builder.core.release import Release
 from builder.core.text import moment
 

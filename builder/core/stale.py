@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct, field
 
-from builder.core.packages.inventory import ALL, Inventory, Package, Source
+from builder.core.packages.inventory import ALL, Inventory, Package, PackageSource
 from builder.core.packages.offers import Offers
 
 
@@ -57,7 +57,7 @@ class Staleness(Struct, frozen=True, kw_only=True):
         return bool(self.outdated or self.moved)
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class StaleImages(Struct, frozen=True, kw_only=True):
     """What a check found, and what follows from it.
 
     ``stale`` are the images whose own layers are stale. ``above`` are those that are built on them,
@@ -79,7 +79,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return frozenset((*self.stale, *self.above))
 
 
-Candidates = Callable[[tuple[Source, ...], str], Offers]
+Candidates = Callable[[tuple[PackageSource, ...], str], Offers]
 """What sources offer for an architecture."""
 
 
@@ -89,7 +89,7 @@ def judge(
     now: Mapping[str, str],
     offers: Candidates,
     among: frozenset[str] | None = None,
-) -> Verdict:
+) -> StaleImages:
     """Decide for all images; ``now`` are the digests of those external bases that could be asked.
 
     A base or a source that could not be asked makes nothing stale. Only the images of ``among`` are
@@ -98,7 +98,7 @@ def judge(
     asked = sorted(images if among is None else among & images.keys())
     found = {name: _staleness(name, images, now, offers) for name in asked}
     stale = {name: one for name, one in found.items() if one}
-    return Verdict(
+    return StaleImages(
         stale=stale,
         above=_above(images, frozenset(stale)),
         held={name: one.held for name, one in found.items() if one.held},

@@ -13,7 +13,7 @@ from builder.core.engine.answers import frames
 from builder.core.engine.failure import span
 from builder.core.engine.solve import cleaned
 from builder.core.errors import BuildError
-from builder.core.labels import RUN
+from builder.core.keys import RUN
 from builder.core.text import LineSplitter
 from builder.docker.client import Client
 from builder.docker.streams import Watch

@@ -20,7 +20,7 @@ from builder.core.errors import (
     OcbuildError,
     PublishError,
 )
-from builder.core.labels import RUN
+from builder.core.keys import RUN
 from builder.core.reference import HUB, Reference
 from builder.core.retention import KeptImage
 from builder.docker.client import Client, Explain

@@ -7,30 +7,26 @@ to the registry as blobs and a manifest, without the engine.
 from __future__ import annotations
 
 import io
-import json
-import tarfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property, partial
 
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
-from builder.core.assemble.assemble import Assembled
+from builder.core.assemble.assemble import thin_archive
 from builder.core.engine.answers import LocalImage
 from builder.core.engine.failure import BuildFailedError
 from builder.core.engine.solve import CurrentStep, Sink
 from builder.core.errors import InterruptedRunError, Location, OcbuildError
 from builder.core.events import ASSEMBLER
-from builder.core.keys import key_tag
-from builder.core.labels import KEY
+from builder.core.keys import KEY, key_tag
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, StorableResult
-from builder.engines.assembled import Base, ChangedError, for_platform, read_base
-from builder.engines.indexes import Indexes
-from builder.engines.manifest_cache import Kept
-from builder.engines.together import Made, put_together
+from builder.engines.base_layers import BaseImage, ChangedError, for_platform, read_base
+from builder.engines.layer_cache import LayerIndexes, ManifestCache
+from builder.engines.together import NewImage, put_together
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.content import Content, Manifest
@@ -46,14 +42,14 @@ class Assembler:
         self,
         daemon: Daemon,
         registry: Registry,
-        indexes: Indexes,
+        indexes: LayerIndexes,
         *,
         platform: str,
         target: Registry | None = None,
-        kept: Kept | None = None,
+        kept: ManifestCache | None = None,
     ) -> None:
         """Read with ``registry``, store with ``target``, which may have more patience."""
-        self._kept = kept or Kept(None)
+        self._kept = kept or ManifestCache(None)
         self._daemon = daemon
         self._registry = registry
         self._target = target or registry
@@ -61,7 +57,7 @@ class Assembler:
         self._platform = platform
         self._lock = threading.Lock()
         self._looking: dict[str, threading.Lock] = {}
-        self._bases: dict[tuple[str, bool], Base | Refused] = {}
+        self._bases: dict[tuple[str, bool], BaseImage | Refused] = {}
         self._silent: set[str] = set()
         self._holders: dict[str, Reference] = {}
 
@@ -80,7 +76,9 @@ class Assembler:
             blobs=AssembledBlobs(self, made),
         )
 
-    def _give_to_engine(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
+    def _give_to_engine(
+        self, request: BuildRequest, made: NewImage, cancel: threading.Event
+    ) -> None:
         where = Location(request.dockerfile_label)
         try:
             if self._has_containerd_store:
@@ -95,7 +93,7 @@ class Assembler:
         if image is None:
             raise BuildFailedError("the engine took the image, but does not have it", where=where)
 
-    def _have_pulled(self, request: BuildRequest, made: Made, cancel: threading.Event) -> None:
+    def _have_pulled(self, request: BuildRequest, made: NewImage, cancel: threading.Event) -> None:
         """Let the engine fetch the image from the registry, where only its digest names it."""
         reference = made.reference.at(made.manifest.digest)
         name = str(reference)
@@ -104,7 +102,7 @@ class Assembler:
         for tag in request.tags:
             self._daemon.tag(name, tag)
 
-    def upload(self, made: Made, target: Reference) -> int:
+    def upload(self, made: NewImage, target: Reference) -> int:
         """Have what is new in an image in a repository; the bytes that were sent.
 
         Raises:
@@ -120,7 +118,7 @@ class Assembler:
             self._indexes.share(self._target)
         return uploaded
 
-    def store(self, made: Made, target: Reference) -> int:
+    def store(self, made: NewImage, target: Reference) -> int:
         """Have an image in the registry as ``target``; the bytes that were sent.
 
         Raises:
@@ -145,7 +143,7 @@ class Assembler:
 
     # -- making --------------------------------------------------------------------------------
 
-    def _put_together(self, request: BuildRequest) -> Made:
+    def _put_together(self, request: BuildRequest) -> NewImage:
         """The image.
 
         Raises:
@@ -170,7 +168,7 @@ class Assembler:
             raise Refused(f"it cannot be looked at: {error}") from error
         return made
 
-    def _require_engine(self, base: Base | None, *, published: bool) -> None:
+    def _require_engine(self, base: BaseImage | None, *, published: bool) -> None:
         """Make sure that the engine can take what is built on this base."""
         if self._has_containerd_store:
             if not published:
@@ -182,7 +180,7 @@ class Assembler:
     def _has_containerd_store(self) -> bool:
         return self._daemon.info().containerd_store
 
-    def _find(self, name: str, *, in_engine: bool, home: str) -> Base:
+    def _find(self, name: str, *, in_engine: bool, home: str) -> BaseImage:
         """The image of this name in the engine, as the registry has it; or by its digest."""
         with self._lock:
             looking = self._looking.setdefault(name, threading.Lock())
@@ -198,7 +196,7 @@ class Assembler:
             raise Refused(base.reason)
         return base
 
-    def _read(self, name: str, *, in_engine: bool, home: str) -> Base:
+    def _read(self, name: str, *, in_engine: bool, home: str) -> BaseImage:
         reference = Reference.parse(name)
         if reference.digest:  # it names one thing in one registry; docker.io need not be written
             reference = Reference.parse(reference.canonical)
@@ -252,7 +250,7 @@ class Assembler:
             pass
         return None
 
-    def _keep(self, request: BuildRequest, made: Made) -> None:
+    def _keep(self, request: BuildRequest, made: NewImage) -> None:
         if made.assembled.layer is not None:
             self._indexes.keep(made.assembled.layer.digest, made.assembled.layer.index)
         base = made.as_base()
@@ -269,12 +267,12 @@ class Assembler:
         self._holders.setdefault(content.digest, target)
         return sent
 
-    def _bring_own(self, made: Made, target: Reference) -> int:
+    def _bring_own(self, made: NewImage, target: Reference) -> int:
         """Have what is new in an image in a repository that has lost some of it."""
         blobs = [Content.of(data) for data in made.assembled.blobs]
         return sum(self._put(blob, target, None, look=True) for blob in blobs)
 
-    def _bring_base(self, made: Made, target: Reference) -> int:
+    def _bring_base(self, made: NewImage, target: Reference) -> int:
         """Have the layers of the base in a repository that lacks some of them."""
         sent = 0
         base = made.base
@@ -305,7 +303,7 @@ class Assembler:
 class AssembledBlobs:
     """An image of this process, which knows how to get to a registry."""
 
-    def __init__(self, assembler: Assembler, made: Made) -> None:
+    def __init__(self, assembler: Assembler, made: NewImage) -> None:
         self._assembler = assembler
         self._made = made
 
@@ -335,21 +333,3 @@ def _candidates(reference: Reference, image: LocalImage) -> Iterator[Reference]:
 
 def _ids(manifest: Manifest) -> tuple[str, ...]:
     return (manifest.digest, *(() if manifest.config is None else (manifest.config.digest,)))
-
-
-def thin_archive(assembled: Assembled, tags: Sequence[str]) -> bytes:
-    """What ``docker load`` wants, without the layers that the engine has: it never opens those."""
-    layers = json.loads(assembled.manifest)["layers"]
-    digests = [layer["digest"].partition(":")[2] for layer in layers]
-    config = f"{assembled.config_digest.partition(':')[2]}.json"
-    listing = [{"Config": config, "RepoTags": list(tags), "Layers": [f"{d}.tar" for d in digests]}]
-    files = {"manifest.json": json.dumps(listing).encode(), config: assembled.config}
-    if assembled.layer is not None:
-        files[f"{digests[-1]}.tar"] = assembled.layer.data
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()

@@ -14,9 +14,7 @@ from builder.core.engine.place import failure_of, lacking
 from builder.core.engine.solve import Progress, Sink, command_of
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
-from builder.engines.archive import hidden
-from builder.engines.borrowed import BorrowedNames
-from builder.engines.posted import awkward, post, result
+from builder.engines.posted import BorrowedNames, awkward, hidden, post, result
 
 _LACKS = ("secret", "ssh", "syntax", "ignore-file")
 # Docker 28, the first where BuildKit finds the posted context with the containerd store, too
@@ -24,7 +22,7 @@ _LACKS = ("secret", "ssh", "syntax", "ignore-file")
 _MENDED_API = (1, 48)
 
 
-class EngineApi:
+class BuildKitApi:
     """Makes images with the engine's own BuildKit."""
 
     name = "engine-api"

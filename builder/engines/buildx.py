@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from builder.core.assemble import Refused
+from builder.core.codec import MalformedError, decode
 from builder.core.engine.answers import LocalImage
 from builder.core.engine.failure import (
     BuildFailedError,
     reported_error,
     timed_out,
 )
-from builder.core.engine.invocation import PROXY_NAMES, buildx_arguments, unusable_buildx
 from builder.core.engine.place import failure_of
+from builder.core.engine.request import PROXY_NAMES, buildx_arguments, unusable_buildx
 from builder.core.engine.solve import PlainText, Progress, Sink, command_of
 from builder.core.engine.statuses import RawJsonDecoder
 from builder.core.errors import InterruptedRunError, Location
@@ -115,7 +116,10 @@ class Buildx:
 
     def _made(self, request: BuildRequest, metadata: Path) -> LocalImage:
         """The image as the engine knows it; a containerd store goes by the manifest's digest."""
-        said = json.loads(metadata.read_bytes())
+        try:
+            said = decode(metadata.read_bytes(), dict[str, Any], what="the metadata of buildx")
+        except MalformedError:
+            said = {}
         keys = ("containerimage.config.digest", "containerimage.digest")
         for name in (*(said[key] for key in keys if key in said), *request.tags):
             image = self._daemon.inspect(name)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
+from builder.core.backoff import RetryPolicy
 from builder.core.engine.solve import OutputLine, Sink
 from builder.core.errors import BuildError, EngineUnavailableError, Location, did_you_mean
+from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine
-
-if TYPE_CHECKING:
-    from builder.docker.daemon import Daemon
-    from builder.engines.assembler import Assembler
+from builder.engines.assembler import Assembler
+from builder.engines.buildkit_api import BuildKitApi
+from builder.engines.buildx import Buildx
+from builder.engines.classic import Classic
+from builder.engines.layer_cache import LayerIndexes, ManifestCache
+from builder.engines.posted import BorrowedNames
+from builder.registry.client import Registry
+from builder.system.clock import SystemClock
+from builder.system.files import state_dir
 
 
 class Engines:
@@ -104,13 +110,8 @@ def maker(
 
 def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:
     """All engines that work with this Docker Engine, in the order of preference."""
-    from builder.engines.borrowed import BorrowedNames  # noqa: PLC0415 - they are not always needed
-    from builder.engines.buildkit_api import EngineApi  # noqa: PLC0415
-    from builder.engines.buildx import Buildx  # noqa: PLC0415
-    from builder.engines.classic import Classic  # noqa: PLC0415
-
     names = BorrowedNames(daemon)
-    return [Buildx(daemon, environ), EngineApi(daemon, names), Classic(daemon, names)]
+    return [Buildx(daemon, environ), BuildKitApi(daemon, names), Classic(daemon, names)]
 
 
 def assembler(
@@ -121,21 +122,13 @@ def assembler(
     plain_http: frozenset[str] = frozenset(),
 ) -> Assembler:
     """The engine that comes before all others where it can make an image."""
-    from builder.core.backoff import RetryPolicy  # noqa: PLC0415
-    from builder.engines.assembler import Assembler  # noqa: PLC0415
-    from builder.engines.indexes import Indexes  # noqa: PLC0415
-    from builder.engines.manifest_cache import Kept  # noqa: PLC0415
-    from builder.registry.client import Registry  # noqa: PLC0415
-    from builder.system.clock import SystemClock  # noqa: PLC0415
-    from builder.system.files import state_dir  # noqa: PLC0415
-
     # An engine can make the image, so nobody waits for a registry that does not answer.
     registry = Registry.connect(
         environ, clock=SystemClock(), retry=RetryPolicy(retries=0), plain_http=plain_http
     )
-    indexes = Indexes(registry, state_dir(environ) / "indexes")
+    indexes = LayerIndexes(registry, state_dir(environ) / "indexes")
     target = Registry.connect(environ, clock=SystemClock(), plain_http=plain_http)
-    kept = Kept(state_dir(environ) / "bases")
+    kept = ManifestCache(state_dir(environ) / "bases")
     return Assembler(daemon, registry, indexes, platform=platform, target=target, kept=kept)
 
 

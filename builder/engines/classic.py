@@ -12,9 +12,7 @@ from builder.core.engine.place import failure_of, lacking
 from builder.core.engine.solve import Sink
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
-from builder.engines.archive import dockerfile_name
-from builder.engines.borrowed import BorrowedNames
-from builder.engines.posted import awkward, post, result
+from builder.engines.posted import BorrowedNames, awkward, dockerfile_name, post, result
 
 # COPY --from of an image is all that it has of what we call features.
 _LACKS = frozenset(FEATURES) - {"copy-from-image"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.core.engine.invocation import config_proxies, proxies_to_pass
+from builder.core.engine.request import config_proxies, proxies_to_pass
 from builder.core.errors import ConfigError
 from builder.docker.endpoint import docker_config
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import IO
@@ -10,35 +9,33 @@ from typing import IO
 from msgspec import Struct
 
 from builder.core.assemble import InContext, Refused
-from builder.core.assemble.assemble import Assembled, BaseManifest, World, assemble
+from builder.core.assemble.assemble import MOST_BYTES, Assembled, BaseManifest, World, assemble
 from builder.core.assemble.config import ImageConfig
+from builder.core.assemble.copy import HEAD, ArchiveMember, is_archive, members_of
 from builder.core.assemble.files import Below, Node
 from builder.core.assemble.index import LayerIndex
-from builder.core.assemble.layer import MOST_BYTES
 from builder.core.assemble.program import read_program
-from builder.core.assemble.unpack import Member, members_of
 from builder.core.bases import familiar, image_of
 from builder.core.dockerfile.evaluate import is_usual_frontend
 from builder.core.reference import BadReferenceError, Reference
 from builder.core.text import moment
 from builder.engines import BuildRequest
-from builder.engines.assembled import Base, Contents, context_sources, is_archive
+from builder.engines.base_layers import BaseImage, Contents, context_sources
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.registry.faults import RegistryError
 
 CREATED = "org.opencontainers.image.created"
 EPOCH = "SOURCE_DATE_EPOCH"
-_HEAD = 512
 _NUMBER = re.compile(r"[0-9]+")
 
 
-class Made(Struct, frozen=True, kw_only=True):
+class NewImage(Struct, frozen=True, kw_only=True):
     """An image that was put together; ``base`` is None for one that starts from scratch."""
 
     assembled: Assembled
     manifest: Manifest
-    base: Base | None
+    base: BaseImage | None
     reference: Reference
 
     @property
@@ -54,13 +51,13 @@ class Made(Struct, frozen=True, kw_only=True):
             return own
         return None if self.base.size is None else self.base.size + own
 
-    def as_base(self) -> Base:
+    def as_base(self) -> BaseImage:
         """The same as a base of other images, before anybody has stored it."""
         layer = self.assembled.layer
-        return Base(
+        return BaseImage(
             reference=self.reference if self.base is None else self.base.reference,
             manifest=self.manifest,
-            config=ImageConfig.of(json.loads(self.assembled.config)),
+            config=ImageConfig.read(self.assembled.config),
             indexes=self._indexes,
             size=self.size,
             fresh={
@@ -78,8 +75,8 @@ class Made(Struct, frozen=True, kw_only=True):
 
 
 def put_together(
-    request: BuildRequest, registry: Registry, find: Callable[[str], Base], *, platform: str
-) -> Made:
+    request: BuildRequest, registry: Registry, find: Callable[[str], BaseImage], *, platform: str
+) -> NewImage:
     """The image of a request; ``find`` gives the image that a FROM or a COPY --from comes to.
 
     ``platform`` is that of the engine, for which the image is if the request names no other.
@@ -99,20 +96,20 @@ class _Building:
         self,
         request: BuildRequest,
         registry: Registry,
-        find: Callable[[str], Base],
+        find: Callable[[str], BaseImage],
         platform: str,
     ) -> None:
         self._request = request
         self._registry = registry
         self._find_image = find
         self._contexts = {familiar(name): value for name, value in request.contexts.items()}
-        self._used: dict[str, Base] = {}
+        self._used: dict[str, BaseImage] = {}
         known = None if request.read is None else request.read.contents
         self._contents = Contents(request.context, self._open, known)
         self._platform = request.platform or platform
         self._build_platform = platform
 
-    def made(self) -> Made:
+    def made(self) -> NewImage:
         request = self._request
         dockerfile = request.parsed
         frontend = request.args.get("BUILDKIT_SYNTAX", dockerfile.syntax)
@@ -147,7 +144,7 @@ class _Building:
             labels=request.labels,
             created=created_at(request),
         )
-        return Made(
+        return NewImage(
             assembled=assembled,
             manifest=Manifest.of(assembled.manifest, assembled.media_type),
             base=base,
@@ -164,7 +161,7 @@ class _Building:
     def _below(self, text: str) -> Below:
         return self._find(text).below
 
-    def _find(self, text: str) -> Base:
+    def _find(self, text: str) -> BaseImage:
         if text not in self._used:
             value = self._contexts.get(familiar(text), text)
             name = image_of(value) if text != value else text
@@ -182,16 +179,16 @@ class _Building:
                 return base.open(digest, self._registry)
         raise Refused(f"nobody has the layer {digest}")
 
-    def _members(self, node: Node) -> list[Member] | None:
+    def _members(self, node: Node) -> list[ArchiveMember] | None:
         if node.kind != "file" or not isinstance(node.content, InContext):
             return None
         if node.size > MOST_BYTES:
             with (self._request.context / node.content.path).open("rb") as file:
-                if is_archive(file.read(_HEAD)):
+                if is_archive(file.read(HEAD)):
                     raise Refused(f"ADD takes an archive of {node.size >> 20} MiB")
             return None
         data = self._contents.read(node.content)
-        return members_of(data, most=MOST_BYTES) if is_archive(data[:_HEAD]) else None
+        return members_of(data, most=MOST_BYTES) if is_archive(data[:HEAD]) else None
 
 
 def created_at(request: BuildRequest) -> int:

@@ -13,11 +13,10 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from builder.core.errors import PublishError
-from builder.core.packages.inventory import ARTIFACT_TYPE, Inventory, Package
-from builder.core.packages.versions import is_newer
+from builder.core.packages.control import is_newer
+from builder.core.packages.inventory import ARTIFACT_TYPE, PATHS, Inventory, Package, inventory_of
 from builder.core.reference import Reference
 from builder.publish import MadeImage
-from builder.publish.reading import PATHS, inventory_of
 from builder.registry import artifacts
 from builder.registry.client import Registry
 from builder.registry.content import Content, Descriptor, Manifest

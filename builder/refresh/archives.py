@@ -19,7 +19,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.core.packages.inventory import ALL, Source
+from builder.core.packages.inventory import ALL, PackageSource
 from builder.core.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
 from builder.refresh.download import ArchiveError, Downloads, Missing
 from builder.system import threads
@@ -46,11 +46,11 @@ class Market(Struct, frozen=True, kw_only=True):
     whose signature could not be checked here.
     """
 
-    indexes: Mapping[tuple[Source, str], tuple[int, Versions]]
-    faults: Mapping[Source, str]
+    indexes: Mapping[tuple[PackageSource, str], tuple[int, Versions]]
+    faults: Mapping[PackageSource, str]
     unverified: tuple[str, ...] = ()
 
-    def offers(self, sources: tuple[Source, ...], architecture: str) -> Offers:
+    def offers(self, sources: tuple[PackageSource, ...], architecture: str) -> Offers:
         """What apt would see that has these sources; a source that was not read offers nothing."""
         found = (self.indexes.get((source, architecture)) for source in sources)
         return Offers(indexes=tuple(index for index in found if index is not None))
@@ -80,9 +80,9 @@ class Archives:
         self._now = now
         self._keyrings = sorted(keyrings.glob("*.gpg"))
 
-    def read(self, wanted: Iterable[tuple[Source, str]]) -> Market:
+    def read(self, wanted: Iterable[tuple[PackageSource, str]]) -> Market:
         """Read what is offered for pairs of a source and an architecture."""
-        suites: dict[tuple[str, str, bool], list[tuple[Source, str]]] = {}
+        suites: dict[tuple[str, str, bool], list[tuple[PackageSource, str]]] = {}
         for source, architecture in sorted(set(wanted)):
             one = (source.uri, source.suite, source.trusted)
             suites.setdefault(one, []).append((source, architecture))
@@ -94,14 +94,14 @@ class Archives:
             unverified=tuple(sorted({text for one in read for text in one.unverified})),
         )
 
-    def _read_suite(self, pairs: Sequence[tuple[Source, str]]) -> Market:
+    def _read_suite(self, pairs: Sequence[tuple[PackageSource, str]]) -> Market:
         first = pairs[0][0]
         try:
             suite = self._suite(first)
         except ArchiveError as error:
             return Market(indexes={}, faults={source: error.message for source, _ in pairs})
-        indexes: dict[tuple[Source, str], tuple[int, Versions]] = {}
-        faults: dict[Source, str] = {}
+        indexes: dict[tuple[PackageSource, str], tuple[int, Versions]] = {}
+        faults: dict[PackageSource, str] = {}
         for source, architecture in pairs:
             try:
                 found = self._index(suite, source, architecture)
@@ -117,7 +117,7 @@ class Archives:
 
     # --- the table of contents ----------------------------------------------------------------
 
-    def _suite(self, source: Source) -> _Suite:
+    def _suite(self, source: PackageSource) -> _Suite:
         """Read it and check who signed it.
 
         Raises:
@@ -182,7 +182,7 @@ class Archives:
 
     # --- indexes ------------------------------------------------------------------------------
 
-    def _index(self, suite: _Suite, source: Source, architecture: str) -> Versions:
+    def _index(self, suite: _Suite, source: PackageSource, architecture: str) -> Versions:
         """The versions for an architecture, those for all architectures included."""
         if not source.component:
             return self._table(suite, "Packages") or {}

@@ -8,11 +8,11 @@ from msgspec import Struct, field
 
 from builder.core.bases import IMAGE_SCHEME, Pin
 from builder.core.errors import OcbuildError
-from builder.core.packages.inventory import Source
+from builder.core.packages.inventory import PackageSource
 from builder.core.reference import Reference
 from builder.core.release import Release, ReleasedImage
 from builder.core.settings.config import Config
-from builder.core.stale import Facts, Verdict, judge
+from builder.core.stale import Facts, StaleImages, judge
 from builder.engines.bases import wanted_reference
 from builder.publish.inventories import Inventories
 from builder.refresh.archives import Archives, Market
@@ -32,7 +32,7 @@ class Check(Struct, frozen=True, kw_only=True):
     """
 
     release: Release
-    verdict: Verdict
+    verdict: StaleImages
     market: Market
     now: Mapping[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ def _is_made_here(text: str, config: Config) -> bool:
     return settings is not None and settings.bootstrap is not None
 
 
-def _wanted(facts: Iterable[Facts]) -> set[tuple[Source, str]]:
+def _wanted(facts: Iterable[Facts]) -> set[tuple[PackageSource, str]]:
     return {
         (source, architecture)
         for one in facts

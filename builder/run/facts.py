@@ -22,8 +22,7 @@ from builder.core.errors import ContextError, PublishError
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
 from builder.core.image import Image
-from builder.core.keys import Identity, identify_image, key_tag
-from builder.core.labels import KEY
+from builder.core.keys import KEY, Identity, identify_image, key_tag
 from builder.core.options import BuildOptions
 from builder.core.plan import (
     AvailableImage,

@@ -22,8 +22,7 @@ from builder.core.events import (
     Tagged,
     Tested,
 )
-from builder.core.keys import key_tag
-from builder.core.labels import BASE_DIGEST
+from builder.core.keys import BASE_DIGEST, key_tag
 from builder.core.plan import Assemble, Decision, Plan, Retag, Reuse
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon

@@ -21,11 +21,10 @@ from builder.core.assemble import Refused
 from builder.core.assemble.assemble import Assembled
 from builder.core.reference import Reference
 from builder.engines import BuildRequest
-from builder.engines.assembled import Base, read_base
 from builder.engines.assembler import Assembler
+from builder.engines.base_layers import BaseImage, read_base
 from builder.engines.buildx import Buildx
-from builder.engines.indexes import Indexes
-from builder.engines.manifest_cache import Kept
+from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.engines.together import put_together
 from builder.registry.client import Registry
 from builder.registry.content import OCI_MANIFEST, Content, Manifest
@@ -65,8 +64,8 @@ class Workshop(Struct, frozen=True, kw_only=True):
 
     address: str
     registry: Registry
-    bases: dict[str, Base]
-    indexes: Indexes
+    bases: dict[str, BaseImage]
+    indexes: LayerIndexes
     names: list[str]
     context: Path
     folder: Path
@@ -92,11 +91,11 @@ class Workshop(Struct, frozen=True, kw_only=True):
     def assemble(self, request: BuildRequest) -> Assembled:
         return put_together(request, self.registry, self.base, platform=PLATFORM).assembled
 
-    def base(self, name: str) -> Base:
+    def base(self, name: str) -> BaseImage:
         if name not in self.bases:
             reference = Reference.parse(name)
             manifest = self.registry.manifest(reference)
-            kept = Kept(None)
+            kept = ManifestCache(None)
             self.bases[name] = read_base(reference, manifest, self.registry, self.indexes, kept)
         return self.bases[name]
 
@@ -145,7 +144,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
             address=local.address,
             registry=registry,
             bases={},
-            indexes=Indexes(registry, folder / "indexes"),
+            indexes=LayerIndexes(registry, folder / "indexes"),
             names=names,
             context=dockerfiles.make_context(folder / "context"),
             folder=folder,
@@ -298,7 +297,7 @@ def test_images_of_our_trees_without_run_are_those_of_buildkit(tmp_path: Path) -
     """Each on the base that the engine has; made by the engine `assembler` as a run makes it."""
     daemon = connect()
     registry = Registry.connect(os.environ, clock=SystemClock())
-    engine = Assembler(daemon, registry, Indexes(registry, tmp_path / "i"), platform=PLATFORM)
+    engine = Assembler(daemon, registry, LayerIndexes(registry, tmp_path / "i"), platform=PLATFORM)
     buildx = Buildx(daemon, os.environ)
     made: dict[str, tuple[str, str]] = {}
     for folder in without_run():

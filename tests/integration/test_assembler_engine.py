@@ -15,7 +15,7 @@ from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
 from builder.engines.assembler import Assembler
-from builder.engines.indexes import Indexes
+from builder.engines.layer_cache import LayerIndexes
 from builder.registry.client import Registry
 from builder.system.clock import SystemClock
 from tests.support.engines import BOX, OURS, TEST_LABEL, Outputs, box, connect, docker
@@ -136,7 +136,7 @@ def test_a_registry_that_does_not_answer_is_asked_once(yard: Yard, daemon: Daemo
     gone = f"{free_address()}/assembler-test/base:{OURS}"
     docker("tag", BOX, gone)
     quick = Registry.connect(os.environ, clock=SystemClock(), retry=RetryPolicy(retries=0))
-    engine = Assembler(daemon, quick, Indexes(quick, None), platform="linux/amd64")
+    engine = Assembler(daemon, quick, LayerIndexes(quick, None), platform="linux/amd64")
     for name in ("first", "second"):
         request = replace(yard.request(name, APP), contexts={"base": gone})
         with pytest.raises(Refused) as caught:
@@ -155,7 +155,7 @@ def test_an_index_is_shared_beside_its_layer(yard: Yard) -> None:
     layers = yard.registry.manifest(base).layers
     assert {f"index-{layer.digest[7:47]}" for layer in layers} <= set(yard.registry.tags(base))
     with Registry.connect(os.environ, clock=SystemClock()) as other:
-        indexes = Indexes(other, None)
+        indexes = LayerIndexes(other, None)
         found = {path for layer in layers for path in indexes.of(base, layer).entries}
     assert "bin/busybox" in found
     assert other.traffic.received < 200_000 < sum(layer.size for layer in layers)

@@ -12,17 +12,11 @@ from pathlib import Path
 import pytest
 from msgspec import Struct, structs
 
+from builder.core.bootstrap import KEY_LABEL, Recipe
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.core.reference import Reference
 from builder.core.settings.sections import BootstrapSettings
-from builder.engines.bootstrap import (
-    KEY_LABEL,
-    Recipe,
-    bootstrap,
-    load_with_docker,
-    make_archive,
-    read_recipe,
-)
+from builder.engines.bootstrap import bootstrap, load_with_docker, make_archive, read_recipe
 from builder.system.process import run
 
 pytestmark = pytest.mark.engine

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.packages.inventory import Inventory, Source
+from builder.core.packages.inventory import PATHS, Inventory, PackageSource, inventory_of
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
 from builder.publish import MadeImage
 from builder.publish.inventories import Inventories, record as record_packages, tag_for
-from builder.publish.reading import PATHS, inventory_of
 from builder.registry.client import Registry
 from tests.support.client import make_client
 from tests.support.engines import OURS, TEST_LABEL, connect, docker, remove_test_images
@@ -90,9 +89,11 @@ def test_packages_and_sources_are_read_from_an_image_that_could_not_even_run(
     found = inventory_of(daemon.read_files(name, PATHS))
     assert [(one.id, one.version) for one in found.packages] == [("redis-server:amd64", "1.0")]
     assert found.sources == (
-        Source(uri="http://local.example.org", suite="./", trusted=True),
-        Source(uri="https://mirror.example.org/debian", suite="trixie", component="main"),
-        Source(uri="https://mirror.example.org/debian", suite="trixie-updates", component="main"),
+        PackageSource(uri="http://local.example.org", suite="./", trusted=True),
+        PackageSource(uri="https://mirror.example.org/debian", suite="trixie", component="main"),
+        PackageSource(
+            uri="https://mirror.example.org/debian", suite="trixie-updates", component="main"
+        ),
     )
     assert not found.pinned
     assert b"secret" not in found.as_bytes()

@@ -7,9 +7,10 @@ import string
 from hypothesis import example, given, settings, strategies as st
 from msgspec.structs import replace
 
-from builder.core.dockerfile.evaluate import evaluate, from_names
+from builder.core.dockerfile.evaluate import evaluate
 from builder.core.dockerfile.model import Dockerfile, Instruction, Needs
 from builder.core.dockerfile.parse import parse
+from builder.core.dockerfile.stages import bases_of, global_args
 from builder.core.dockerfile.words import Expansion, WordError, expand, expand_words
 from builder.core.errors import DockerfileError
 
@@ -186,7 +187,7 @@ ANYTHING = st.one_of(
 def outcome(data: bytes) -> Needs | DockerfileError:
     try:
         dockerfile = parse(data, "D")
-        from_names(dockerfile, build_args={})
+        bases_of(dockerfile, global_args(dockerfile, {}, "linux/amd64", "linux/amd64"))
         return evaluate(dockerfile, build_args={"A": "1"}, inherited=lambda _: None)
     except DockerfileError as error:
         return error

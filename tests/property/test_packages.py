@@ -7,7 +7,7 @@ import subprocess
 
 from hypothesis import given, settings, strategies as st
 
-from builder.core.packages import versions
+from builder.core.packages import control
 from tests.support.registry import require
 
 _DIGITS = st.text("0123456789", min_size=1, max_size=4)
@@ -35,15 +35,15 @@ def dpkg_says(one: str, relation: str, other: str) -> bool:
 @given(one=VERSIONS, other=VERSIONS)
 def test_dpkg_agrees_on_which_version_is_newer(one: str, other: str) -> None:
     require(shutil.which("dpkg"), "the program dpkg")
-    found = versions.compare(one, other)
+    found = control.compare_versions(one, other)
     relation = "lt" if found < 0 else "gt" if found > 0 else "eq"
     assert dpkg_says(one, relation, other), f"{one} {relation} {other}"
 
 
 @given(one=VERSIONS, other=VERSIONS, third=VERSIONS)
 def test_versions_have_an_order(one: str, other: str, third: str) -> None:
-    assert (versions.compare(one, other) > 0) == (versions.compare(other, one) < 0)
-    low, middle, high = sorted((one, other, third), key=versions.key)
-    assert versions.compare(low, middle) <= 0
-    assert versions.compare(middle, high) <= 0
-    assert versions.compare(low, high) <= 0
+    assert (control.compare_versions(one, other) > 0) == (control.compare_versions(other, one) < 0)
+    low, middle, high = sorted((one, other, third), key=control.version_key)
+    assert control.compare_versions(low, middle) <= 0
+    assert control.compare_versions(middle, high) <= 0
+    assert control.compare_versions(low, high) <= 0

@@ -10,7 +10,7 @@ from builder.core.reference import Reference
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, StorableResult
 from builder.engines.assembler import Assembler
-from builder.engines.indexes import Indexes
+from builder.engines.layer_cache import LayerIndexes
 from builder.registry.client import Registry
 from builder.registry.content import BlobSource
 from builder.system.clock import SystemClock
@@ -24,7 +24,7 @@ class Yard:
         self.folder = folder
         self.address = address
         self.registry = Registry.connect(os.environ, clock=SystemClock())
-        indexes = Indexes(self.registry, folder / "indexes")
+        indexes = LayerIndexes(self.registry, folder / "indexes")
         self.engine = Assembler(daemon, self.registry, indexes, platform="linux/amd64")
         self.made: dict[str, BlobSource] = {}
         (folder / "context").mkdir()

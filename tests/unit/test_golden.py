@@ -31,7 +31,7 @@ from builder.core.events import (
     Tagged,
     Tested as WasTested,
 )
-from builder.core.packages.inventory import Inventory, Package, Source
+from builder.core.packages.inventory import Inventory, Package, PackageSource
 from builder.core.plan import Action, Plan
 from builder.core.release import Inputs, Release, ReleasedImage
 from tests.support import golden
@@ -349,8 +349,8 @@ INVENTORY = Inventory(
         )
     ),
     sources=(
-        Source(uri="http://deb.debian.org/debian", suite="trixie", component="main"),
-        Source(uri="file:/flat", suite="./", trusted=True),
+        PackageSource(uri="http://deb.debian.org/debian", suite="trixie", component="main"),
+        PackageSource(uri="file:/flat", suite="./", trusted=True),
     ),
     pinned=True,
 )

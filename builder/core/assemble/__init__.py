@@ -1,7 +1,7 @@
 """Makes images without an engine, where what BuildKit would make can be proved.
 
 Whatever cannot be proved raises ``Refused``; then an engine makes the image. Values in, values out:
-what has to be read, of files and of layers, is read through ``Reader``.
+what has to be read, of files and of layers, is read through ``ContentReader``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class InLayer(Struct, frozen=True, kw_only=True):
 Content = bytes | InContext | InLayer
 
 
-class Reader(Protocol):
+class ContentReader(Protocol):
     """Reads what the pure part can only name."""
 
     def want(self, contents: Sequence[InLayer]) -> None:

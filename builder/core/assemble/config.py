@@ -1,4 +1,8 @@
-"""The config of an image, and what the instructions that change nothing else make of it."""
+"""The config of an image, and what the instructions that change nothing else make of it.
+
+The fields are those of https://github.com/opencontainers/image-spec/blob/main/config.md, in the
+order and form in which BuildKit writes them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
+from builder.core.codec import MalformedError, convert
 from builder.core.dockerfile.model import Instruction
 from builder.core.dockerfile.scope import DEFAULT_PATH
 
@@ -48,6 +53,34 @@ _UNITS = {
 _PART = re.compile(r"([0-9]+)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
 
 
+class _RootFs(Struct, frozen=True):
+    type: str = ""
+    diff_ids: list[str] | None = None
+
+
+class _Container(Struct, frozen=True, rename="pascal"):
+    env: list[str] | None = None
+    labels: dict[str, str] | None = None
+    on_build: list[str] | None = None
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    shell: list[str] | None = None
+    volumes: dict[str, Any] | None = None
+    exposed_ports: dict[str, Any] | None = None
+    user: str | None = None
+    working_dir: str | None = None
+
+
+class _ConfigShape(Struct, frozen=True):
+    """The types of what is looked at in the config of a base; all else is passed on as it is."""
+
+    os: str | None = None
+    architecture: str | None = None
+    rootfs: _RootFs | None = None
+    config: _Container | None = None
+    history: list[dict[str, Any]] | None = None
+
+
 class ImageConfig(Struct, kw_only=True):
     """Grows with the instructions of a stage. ``command_set``: this stage has had a CMD."""
 
@@ -66,6 +99,20 @@ class ImageConfig(Struct, kw_only=True):
         return cls(top=top, config={"WorkingDir": "/", "Env": [f"PATH={DEFAULT_PATH}"]})
 
     @classmethod
+    def read(cls, data: bytes) -> ImageConfig:
+        """The config of a base from its blob.
+
+        Raises:
+            Refused: it is none that we know.
+
+        """
+        try:
+            content = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Refused("the config of the base is no JSON") from error
+        return cls.of(content)
+
+    @classmethod
     def of(cls, content: Mapping[str, Any]) -> ImageConfig:
         """The config of a base, as a stage starts with it.
 
@@ -73,6 +120,10 @@ class ImageConfig(Struct, kw_only=True):
             Refused: it is none that we know.
 
         """
+        try:
+            convert(content, _ConfigShape, what="the config of the base")
+        except MalformedError as error:
+            raise Refused(str(error)) from error
         rootfs = content.get("rootfs") or {}
         if rootfs.get("type") != "layers" or not content.get("os"):
             raise Refused("the config of the base is of no kind that is known")

@@ -1,18 +1,21 @@
 """The file system that a stage works on: layers below, and what the stage has put on top.
 
-Follows symbolic links and makes folders as BuildKit does (``continuity/fs.RootPath``,
-``fsutil/copy.MkdirAll``). Paths that are given or returned have no slash at either end.
+Follows symbolic links and makes folders as BuildKit does:
+https://github.com/containerd/continuity/blob/main/fs/path.go (``RootPath``) and
+https://github.com/tonistiigi/fsutil/blob/master/copy/mkdir.go (``MkdirAll``). Paths that are given
+or returned have no slash at either end.
 """
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from builder.core.assemble import Content, InLayer, Reader, Refused
-from builder.core.assemble.index import ACCOUNTS, CAPABLE, LINKED, Entry, Layers
+from builder.core.assemble import Content, ContentReader, InLayer, Refused
+from builder.core.assemble.index import ACCOUNTS, CAPABLE, LINKED, LayerEntry, Layers
 from builder.core.match.globs import clean
 
 _MOST_LINKS = 255
@@ -83,7 +86,7 @@ class Below:
         return None if found is None else self._layers.account(path, found.layer)
 
 
-def _node(entry: Entry, content: Content | None) -> Node:
+def _node(entry: LayerEntry, content: Content | None) -> Node:
     return Node(
         entry.kind,
         entry.mode,
@@ -97,7 +100,7 @@ def _node(entry: Entry, content: Content | None) -> Node:
     )
 
 
-class Files:
+class StageFiles:
     """What a stage sees, and its changes."""
 
     def __init__(self, below: Below, changes: Mapping[str, Node] | None = None) -> None:
@@ -112,9 +115,9 @@ class Files:
     def empty(self) -> bool:
         return self.below.empty and not self._changes
 
-    def child(self) -> Files:
+    def child(self) -> StageFiles:
         """The same for a stage that is built on this one."""
-        return Files(self.below, self._changes)
+        return StageFiles(self.below, self._changes)
 
     def find(self, path: str) -> Node | None:
         """What is at a path whose folders are no links."""
@@ -224,7 +227,7 @@ class Files:
 
     # -- accounts ------------------------------------------------------------------------------
 
-    def account(self, path: str, reader: Reader) -> str | None:
+    def account(self, path: str, reader: ContentReader) -> str | None:
         """The content of /etc/passwd or /etc/group; None where there is none."""
         try:
             place = self.resolve(path)
@@ -281,3 +284,88 @@ def apart(nodes: Iterable[tuple[str, Node]]) -> None:
             if node.content in seen:
                 raise Refused(f'"{path}" is a hard link to another file that is copied')
             seen.add(node.content)
+
+
+# -- owners ------------------------------------------------------------------------------------
+
+
+_NUMBER = re.compile(r"[0-9]+")
+_LIKE_A_NUMBER = re.compile(r"[+-]?[0-9_]+")
+_HIGHEST = (1 << 31) - 1
+
+
+def owner_of(text: str, files: StageFiles, reader: ContentReader) -> Owner | None:
+    """The owner that ``user[:group]`` names; None for "".
+
+    A name that nobody has is root, and a number alone is user and group. What counts are the
+    accounts as they are before the instruction.
+
+    Raises:
+        Refused: an engine fails, or it cannot be known.
+
+    """
+    if not text:
+        return None
+    user, colon, group = text.partition(":")
+    uid = gid = 0
+    number = _number(user)
+    if number is not None:
+        uid = gid = number
+    elif user:
+        uid, gid = _user(user, _accounts("etc/passwd", files, reader))
+    if not colon:
+        return Owner(uid, gid)
+    number = _number(group)
+    if number is not None:
+        return Owner(uid, number)
+    if group:
+        found = _group(group, _accounts("etc/group", files, reader))
+        return Owner(uid, gid if found is None else found)
+    return Owner(uid, 0)
+
+
+def _number(text: str) -> int | None:
+    if text == "root":
+        return 0
+    if _NUMBER.fullmatch(text) and text.isascii():
+        if int(text) > _HIGHEST:
+            raise Refused(f'the id "{text}" is too high')
+        return int(text)
+    if _LIKE_A_NUMBER.fullmatch(text):
+        raise Refused(f'the id "{text}" is no plain number')
+    return None
+
+
+def _accounts(path: str, files: StageFiles, reader: ContentReader) -> str:
+    if files.empty:
+        raise Refused("an owner with a name cannot be looked up in an empty image")
+    return files.account(path, reader) or ""
+
+
+def _user(name: str, text: str) -> tuple[int, int]:
+    for fields in _fields(text):
+        if fields[0] == name:
+            return _id(fields, 2), _id(fields, 3)
+    return 0, 0
+
+
+def _group(name: str, text: str) -> int | None:
+    for fields in _fields(text):
+        if fields[0] == name:
+            return _id(fields, 2)
+    return None
+
+
+def _fields(text: str) -> Iterator[list[str]]:
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if stripped:
+            yield stripped.split(":")
+
+
+def _id(fields: list[str], at: int) -> int:
+    """A number as Go's Atoi reads it; 0 where it is none."""
+    text = fields[at] if len(fields) > at else ""
+    if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
+        return 0
+    return int(text)

@@ -1,7 +1,8 @@
 """What a layer does to a file system: its entries, what it hides, and what it leaves open.
 
 An index is made once by streaming the layer and is kept. It holds no content but that of
-``/etc/passwd`` and ``/etc/group``. Paths have no slash at either end; "" is the root.
+``/etc/passwd`` and ``/etc/group``. Paths have no slash at either end; "" is the root. Whiteouts are
+those of https://github.com/opencontainers/image-spec/blob/main/layer.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import IO, NamedTuple, cast
 from msgspec import Struct, field
 
 from builder.core.assemble import Refused
+from builder.core.codec import convert
 from builder.core.match.globs import clean
 
 VERSION = 1
@@ -44,7 +46,7 @@ _KINDS = {
 }
 
 
-class Entry(NamedTuple):
+class LayerEntry(NamedTuple):
     """One path of a layer; ``stored`` is where the layer has the content, if not under the path.
 
     ``capability`` is the attribute with the file capabilities, in hexadecimal; an index that was
@@ -65,7 +67,7 @@ class Entry(NamedTuple):
 class LayerIndex(Struct, frozen=True, kw_only=True, dict=True):
     """``removed`` are paths that a whiteout takes away, ``opaque`` folders that it empties."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, LayerEntry]
     removed: frozenset[str] = frozenset()
     opaque: frozenset[str] = frozenset()
     accounts: Mapping[str, str] = field(default_factory=dict)
@@ -122,17 +124,28 @@ class LayerIndex(Struct, frozen=True, kw_only=True, dict=True):
     def load(cls, text: str) -> LayerIndex | None:
         """An index that was dumped; None where it was not, or by another version."""
         try:
-            content = json.loads(text)
-            if content["version"] != VERSION:
-                return None
-            return cls(
-                entries={path: Entry(*entry) for path, entry in content["entries"].items()},
-                removed=frozenset(content["removed"]),
-                opaque=frozenset(content["opaque"]),
-                accounts=content["accounts"],
-            )
-        except (ValueError, KeyError, TypeError):
+            # Not by msgspec, which takes no surrogates; names that are no UTF-8 have some.
+            content = convert(json.loads(text), _IndexDocument, what="an index")
+        except (ValueError, RecursionError):
             return None
+        if content.version != VERSION:
+            return None
+        return cls(
+            entries=content.entries,
+            removed=content.removed,
+            opaque=content.opaque,
+            accounts=content.accounts,
+        )
+
+
+class _IndexDocument(Struct, frozen=True, kw_only=True):
+    """The JSON that ``LayerIndex.dump`` writes."""
+
+    version: int
+    entries: dict[str, LayerEntry]
+    removed: frozenset[str]
+    opaque: frozenset[str]
+    accounts: dict[str, str]
 
 
 EMPTY = LayerIndex(entries={})
@@ -189,7 +202,7 @@ class _Layer:
     """Takes the members of one layer, in order."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, LayerEntry] = {}
         self._removed: set[str] = set()
         self._opaque: set[str] = set()
         self._accounts: dict[str, str] = {}
@@ -215,7 +228,7 @@ class _Layer:
         mode = 0o777 if kind == "link" else member.mode & 0o7777
         self._put(
             path,
-            Entry(
+            LayerEntry(
                 kind,
                 mode,
                 member.uid,
@@ -241,7 +254,7 @@ class _Layer:
     def _take_hard_link(self, path: str, target: str) -> None:
         first = self._entries.get(target)
         if first is None:
-            self._put(path, Entry("file", 0, 0, 0, 0, "", UNKNOWN))
+            self._put(path, LayerEntry("file", 0, 0, 0, 0, "", UNKNOWN))
             return
         marks = "".join(sorted({*first.marks, LINKED}))
         self._entries[target] = first._replace(marks=marks)
@@ -249,7 +262,7 @@ class _Layer:
         if path in ACCOUNTS:
             self._accounts.pop(path, None)
 
-    def _put(self, path: str, entry: Entry) -> None:
+    def _put(self, path: str, entry: LayerEntry) -> None:
         before = self._entries.get(path)
         if before is not None and before.kind == "dir" and entry.kind != "dir":
             raise Refused(f'a layer below holds "{path}" twice, as different things')
@@ -273,14 +286,14 @@ class _Layer:
         return index
 
 
-class Found(NamedTuple):
+class LayeredEntry(NamedTuple):
     """An entry and the number of the layer that has it."""
 
-    entry: Entry
+    entry: LayerEntry
     layer: int
 
 
-_IMPLIED = Entry("dir", 0o755, 0, 0)
+_IMPLIED = LayerEntry("dir", 0o755, 0, 0)
 
 
 class Layers:
@@ -288,9 +301,9 @@ class Layers:
 
     def __init__(self, layers: Iterable[LayerIndex]) -> None:
         self._layers = tuple(layers)
-        self._known: dict[str, Found | None] = {}
+        self._known: dict[str, LayeredEntry | None] = {}
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> LayeredEntry | None:
         """What is at a path, links not followed; None for nothing.
 
         Raises:
@@ -314,24 +327,24 @@ class Layers:
         """The content of passwd or group, if that layer's index has it."""
         return self._layers[layer].accounts.get(path)
 
-    def _find(self, path: str, below: int) -> Found | None:
+    def _find(self, path: str, below: int) -> LayeredEntry | None:
         for number in range(below - 1, -1, -1):
             layer = self._layers[number]
             entry = layer.entries.get(path)
             if entry is not None:
                 if UNKNOWN in entry.marks:
                     raise Refused(f'a layer below has "{path}" as a link to a file of another one')
-                return Found(entry, number)
+                return LayeredEntry(entry, number)
             if path in layer.implied:
                 return self._implied(path, number)
             if layer.hides(path):
                 return None
         return None
 
-    def _implied(self, path: str, number: int) -> Found:
+    def _implied(self, path: str, number: int) -> LayeredEntry:
         """A folder without an entry: some engines give it the mode of the one below, some not."""
         hidden = self._layers[number].hides(path)
         lower = None if hidden else self._find(path, number)
         if lower is not None and lower.entry[:4] != _IMPLIED[:4]:
             raise Refused(f'a layer below has no entry for the folder "{path}", which it needs')
-        return Found(_IMPLIED, number)
+        return LayeredEntry(_IMPLIED, number)

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from builder.core.bases import Resolution, unreadable
 from builder.core.dockerfile.model import FEATURES, Dockerfile, Instruction, Needs
-from builder.core.dockerfile.platforms import parse_platform
-from builder.core.dockerfile.stages import GlobalArgs, global_args
+from builder.core.dockerfile.stages import GlobalArgs, global_args, parse_platform
 from builder.core.dockerfile.words import expand
 from builder.core.graph import ImageGraph
 from builder.core.select import Selection

@@ -11,8 +11,8 @@ from builder.core.assemble import Refused
 from builder.core.assemble.config import ImageConfig
 from builder.core.assemble.copy import destination
 from builder.core.assemble.obstacles import find_run, foreign_platform
-from builder.core.dockerfile import heredocs
-from builder.core.dockerfile.effects import Findings, StageRun, Surroundings
+from builder.core.dockerfile.arguments import opens_heredoc
+from builder.core.dockerfile.evaluate import Findings, StageRun, Surroundings
 from builder.core.dockerfile.grammar import switched_on
 from builder.core.dockerfile.model import (
     ContextRead,
@@ -24,8 +24,7 @@ from builder.core.dockerfile.model import (
 from builder.core.dockerfile.parse import parse
 from builder.core.dockerfile.scope import Scope
 from builder.core.dockerfile.sources import is_remote
-from builder.core.dockerfile.stage_graph import StageGraph
-from builder.core.dockerfile.stages import SCRATCH, GlobalArgs, bases_of, global_args
+from builder.core.dockerfile.stages import SCRATCH, GlobalArgs, StageGraph, bases_of, global_args
 from builder.core.errors import DockerfileError
 from builder.core.match.globs import clean
 
@@ -94,12 +93,12 @@ def read_program(
     """
     try:
         args = global_args(dockerfile, build_args, platform, build_platform)
-        return _Reading(dockerfile, build_args, platform, args, config_of).read(target)
+        return _ProgramReader(dockerfile, build_args, platform, args, config_of).read(target)
     except DockerfileError as error:
         raise Refused(error.message) from error
 
 
-class _Reading:
+class _ProgramReader:
     def __init__(
         self,
         dockerfile: Dockerfile,
@@ -307,7 +306,7 @@ class _StageReading:
         if mode and not _MODE.fullmatch(mode):
             raise Refused(f'--chmod="{mode}" is no octal number')
         *written, target = instruction.arguments
-        sources = tuple(self._expand(word) for word in written if not heredocs.opens(word))
+        sources = tuple(self._expand(word) for word in written if not opens_heredoc(word))
         if any(is_remote(source) for source in sources):
             raise Refused(f"{instruction.keyword} takes something from the network")
         origin = self._origin((flags["from"].value or "") if "from" in flags else "")

@@ -1,4 +1,8 @@
-"""What each instruction may hold: its flags, the shape of its arguments and how many there are."""
+"""What each instruction may hold: its flags, the shape of its arguments and how many there are.
+
+https://docs.docker.com/reference/dockerfile/ describes them; what counts is
+https://github.com/moby/buildkit/blob/master/frontend/dockerfile/instructions/parse.go
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,15 @@ from enum import Enum
 
 from msgspec import Struct, field
 
-from builder.core.dockerfile import arguments, heredocs
-from builder.core.dockerfile.arguments import Arguments, Command
+from builder.core.dockerfile import arguments
+from builder.core.dockerfile.arguments import Arguments, Command, opens_heredoc
 from builder.core.dockerfile.model import Flag, Instruction
-from builder.core.dockerfile.mounts import origin_of
+from builder.core.dockerfile.sources import origin_of
 from builder.core.dockerfile.words import WordError, expand
 from builder.core.errors import DockerfileError, did_you_mean
 
 
-class Kind(Enum):
+class FlagKind(Enum):
     """What a flag takes."""
 
     SWITCH = "a switch"
@@ -24,11 +28,11 @@ class Kind(Enum):
     VALUES = "a value each time"
 
 
-class Rule(Struct, frozen=True, kw_only=True):
+class InstructionRule(Struct, frozen=True, kw_only=True):
     """``check`` looks at the finished instruction and is given the escape character."""
 
     read: Callable[[str, str], Arguments]
-    flags: Mapping[str, Kind] = field(default_factory=dict)
+    flags: Mapping[str, FlagKind] = field(default_factory=dict)
     least: int = 0
     most: int | None = None
     check: Callable[[Instruction, str], None] | None = None
@@ -42,7 +46,7 @@ _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _FROM_WORDS = (1, 3)
 
 
-def rule_for(keyword: str) -> Rule:
+def rule_for(keyword: str) -> InstructionRule:
     rule = RULES.get(keyword.upper())
     if rule is None:
         raise DockerfileError(
@@ -53,7 +57,7 @@ def rule_for(keyword: str) -> Rule:
     return rule
 
 
-def check_flags(command: Command, rule: Rule) -> None:
+def check_flags(command: Command, rule: InstructionRule) -> None:
     keyword = command.keyword.upper()
     seen: set[str] = set()
     for flag in command.flags:
@@ -63,14 +67,14 @@ def check_flags(command: Command, rule: Rule) -> None:
                 f"{keyword} has no flag --{flag.name}",
                 hint=did_you_mean(flag.name, rule.flags) or _all_flags(rule),
             )
-        if flag.name in seen and kind is not Kind.VALUES:
+        if flag.name in seen and kind is not FlagKind.VALUES:
             raise DockerfileError(f"{keyword} has --{flag.name} twice", hint="keep one of them")
         seen.add(flag.name)
         _check_value(flag, kind)
 
 
-def _check_value(flag: Flag, kind: Kind) -> None:
-    if kind is Kind.SWITCH:
+def _check_value(flag: Flag, kind: FlagKind) -> None:
+    if kind is FlagKind.SWITCH:
         if flag.value is not None and flag.value.lower() not in ("true", "false"):
             raise DockerfileError(
                 f'--{flag.name}="{flag.value}" is not possible', hint="it is true or false"
@@ -79,13 +83,13 @@ def _check_value(flag: Flag, kind: Kind) -> None:
         raise DockerfileError(f"--{flag.name} has no value", hint=f"write --{flag.name}=value")
 
 
-def _all_flags(rule: Rule) -> str:
+def _all_flags(rule: InstructionRule) -> str:
     if not rule.flags:
         return "it takes no flags; quote a word that starts with --, or put -- before it"
     return f"its flags are {', '.join(f'--{name}' for name in rule.flags)}"
 
 
-def check_arguments(instruction: Instruction, rule: Rule, escape: str) -> None:
+def check_arguments(instruction: Instruction, rule: InstructionRule, escape: str) -> None:
     count = len(instruction.arguments)
     if count < rule.least or (rule.most is not None and count > rule.most):
         raise DockerfileError(
@@ -96,7 +100,7 @@ def check_arguments(instruction: Instruction, rule: Rule, escape: str) -> None:
         rule.check(instruction, escape)
 
 
-def _arity(rule: Rule) -> str:
+def _arity(rule: InstructionRule) -> str:
     if rule.least == rule.most:
         return "it takes exactly one" if rule.least == 1 else f"it takes {rule.least}"
     return "it takes at least " + ("one" if rule.least == 1 else "a source and a destination")
@@ -149,12 +153,12 @@ def _stands_for_itself(text: str, escape: str) -> bool:
 
 def _sources(instruction: Instruction, _escape: str) -> None:
     *sources, target = instruction.arguments
-    if heredocs.opens(target):
+    if opens_heredoc(target):
         raise DockerfileError(
             f"{instruction.keyword} cannot write to a here-document",
             hint="the last argument is the destination",
         )
-    opened = [source for source in sources if heredocs.opens(source)]
+    opened = [source for source in sources if opens_heredoc(source)]
     if len({document.name for document in instruction.heredocs}) != len(opened):
         raise DockerfileError(
             f"the here-documents of {instruction.keyword} are not clear",
@@ -219,58 +223,60 @@ def _check_health_flag(name: str, value: str) -> None:
 
 _HEALTH_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _COPY_FLAGS = {
-    "chown": Kind.VALUE,
-    "chmod": Kind.VALUE,
-    "link": Kind.SWITCH,
-    "exclude": Kind.VALUES,
+    "chown": FlagKind.VALUE,
+    "chmod": FlagKind.VALUE,
+    "link": FlagKind.SWITCH,
+    "exclude": FlagKind.VALUES,
 }
-RULES: Mapping[str, Rule] = {
-    "ADD": Rule(
+RULES: Mapping[str, InstructionRule] = {
+    "ADD": InstructionRule(
         read=arguments.json_or_blank_separated,
         flags={
             **_COPY_FLAGS,
-            "keep-git-dir": Kind.SWITCH,
-            "checksum": Kind.VALUE,
-            "unpack": Kind.SWITCH,
+            "keep-git-dir": FlagKind.SWITCH,
+            "checksum": FlagKind.VALUE,
+            "unpack": FlagKind.SWITCH,
         },
         least=2,
         check=_sources,
     ),
-    "ARG": Rule(read=arguments.names_or_pairs, least=1, check=_arg),
-    "CMD": Rule(read=arguments.json_or_whole),
-    "COPY": Rule(
+    "ARG": InstructionRule(read=arguments.names_or_pairs, least=1, check=_arg),
+    "CMD": InstructionRule(read=arguments.json_or_whole),
+    "COPY": InstructionRule(
         read=arguments.json_or_blank_separated,
-        flags={**_COPY_FLAGS, "from": Kind.VALUE, "parents": Kind.SWITCH},
+        flags={**_COPY_FLAGS, "from": FlagKind.VALUE, "parents": FlagKind.SWITCH},
         least=2,
         check=_copy,
     ),
-    "ENTRYPOINT": Rule(read=arguments.json_or_whole),
-    "ENV": Rule(read=arguments.pairs, least=1),
-    "EXPOSE": Rule(read=arguments.blank_separated, least=1),
-    "FROM": Rule(read=arguments.blank_separated, flags={"platform": Kind.VALUE}, check=_from),
-    "HEALTHCHECK": Rule(
+    "ENTRYPOINT": InstructionRule(read=arguments.json_or_whole),
+    "ENV": InstructionRule(read=arguments.pairs, least=1),
+    "EXPOSE": InstructionRule(read=arguments.blank_separated, least=1),
+    "FROM": InstructionRule(
+        read=arguments.blank_separated, flags={"platform": FlagKind.VALUE}, check=_from
+    ),
+    "HEALTHCHECK": InstructionRule(
         read=arguments.health,
-        flags=dict.fromkeys(_HEALTH_FLAGS, Kind.VALUE),
+        flags=dict.fromkeys(_HEALTH_FLAGS, FlagKind.VALUE),
         least=1,
         check=_healthcheck,
     ),
-    "LABEL": Rule(read=arguments.pairs, least=1),
-    "MAINTAINER": Rule(read=arguments.whole, least=1, most=1),
-    "ONBUILD": Rule(read=arguments.whole, least=1, most=1),
-    "RUN": Rule(
+    "LABEL": InstructionRule(read=arguments.pairs, least=1),
+    "MAINTAINER": InstructionRule(read=arguments.whole, least=1, most=1),
+    "ONBUILD": InstructionRule(read=arguments.whole, least=1, most=1),
+    "RUN": InstructionRule(
         read=arguments.json_or_whole,
         flags={
-            "mount": Kind.VALUES,
-            "network": Kind.VALUE,
-            "security": Kind.VALUE,
-            "device": Kind.VALUES,
+            "mount": FlagKind.VALUES,
+            "network": FlagKind.VALUE,
+            "security": FlagKind.VALUE,
+            "device": FlagKind.VALUES,
         },
         check=_run,
     ),
-    "SHELL": Rule(read=arguments.json_or_whole, least=1, check=_shell),
-    "STOPSIGNAL": Rule(read=arguments.whole, least=1, most=1),
-    "USER": Rule(read=arguments.whole, least=1, most=1),
-    "VOLUME": Rule(read=arguments.json_or_blank_separated, least=1, check=_volume),
-    "WORKDIR": Rule(read=arguments.whole, least=1, most=1),
+    "SHELL": InstructionRule(read=arguments.json_or_whole, least=1, check=_shell),
+    "STOPSIGNAL": InstructionRule(read=arguments.whole, least=1, most=1),
+    "USER": InstructionRule(read=arguments.whole, least=1, most=1),
+    "VOLUME": InstructionRule(read=arguments.json_or_blank_separated, least=1, check=_volume),
+    "WORKDIR": InstructionRule(read=arguments.whole, least=1, most=1),
 }
 HEREDOC_KEYWORDS = frozenset({"RUN", "COPY", "ADD"})

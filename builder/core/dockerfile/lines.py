@@ -1,12 +1,36 @@
-"""A Dockerfile's text as logical lines: directives, comments, continuations, here-documents."""
+"""A Dockerfile's bytes as logical lines: white space, directives, comments, continuations.
+
+As BuildKit's parser reads them:
+https://github.com/moby/buildkit/blob/master/frontend/dockerfile/parser/parser.go
+"""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from builder.core.dockerfile.text import SPACE, decode
 from builder.core.errors import DockerfileError, Location
+
+# The white space of Go's unicode.IsSpace. Python's own set has four control characters more, which
+# BuildKit takes as parts of words.
+SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+SPACES = re.compile(f"[{SPACE}]+")
+_BOM = b"\xef\xbb\xbf"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def decode(data: bytes) -> str:
+    """The text of a Dockerfile; bytes that are no UTF-8 become lone surrogates and are kept."""
+    return data.removeprefix(_BOM).decode("utf-8", "surrogateescape")
+
+
+def printable(text: str) -> str:
+    """The text as BuildKit passes it on: U+FFFD for each byte that is no UTF-8."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
 
 _DIRECTIVE = re.compile(
     rf"#[{SPACE}]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*"
@@ -28,7 +52,7 @@ class LogicalLine(NamedTuple):
     end_line: int
 
 
-class Lines:
+class DockerfileLines:
     """Hands out the logical lines of one file, and the here-documents that follow them."""
 
     def __init__(self, data: bytes, path: str) -> None:
@@ -139,3 +163,10 @@ class Lines:
                     where=Location(self.path, number),
                     hint="split it with a continuation, or COPY the content from a file",
                 )
+
+
+def placed(error: DockerfileError, where: Location) -> DockerfileError:
+    """The error at ``where``, unless it has a more exact place already."""
+    if error.where is not None:
+        return error
+    return DockerfileError(printable(error.message), where=where, hint=error.hint)

@@ -1,12 +1,14 @@
-"""Parses the bytes of a Dockerfile, with BuildKit's rules and better messages."""
+"""Parses the bytes of a Dockerfile, with BuildKit's rules and better messages.
+
+The rules are those of
+https://github.com/moby/buildkit/blob/master/frontend/dockerfile/instructions/parse.go
+"""
 
 from __future__ import annotations
 
 from builder.core.dockerfile import grammar
-from builder.core.dockerfile.arguments import split_command
-from builder.core.dockerfile.blame import placed
-from builder.core.dockerfile.heredocs import read_heredocs
-from builder.core.dockerfile.lines import Lines, LogicalLine
+from builder.core.dockerfile.arguments import read_heredocs, split_command
+from builder.core.dockerfile.lines import DockerfileLines, LogicalLine, placed
 from builder.core.dockerfile.model import Dockerfile, Heredoc, Instruction, Stage
 from builder.core.errors import DockerfileError, Location
 
@@ -24,7 +26,7 @@ def parse(data: bytes, path: str) -> Dockerfile:
         DockerfileError: with the line and the remedy.
 
     """
-    lines = Lines(data, path)
+    lines = DockerfileLines(data, path)
     instructions: list[Instruction] = []
     while (line := lines.next()) is not None:
         instructions.append(_located(line, lines))
@@ -45,7 +47,7 @@ def parse(data: bytes, path: str) -> Dockerfile:
     )
 
 
-def _located(line: LogicalLine, lines: Lines) -> Instruction:
+def _located(line: LogicalLine, lines: DockerfileLines) -> Instruction:
     try:
         return _instruction(line, lines)
     except DockerfileError as error:
@@ -53,7 +55,7 @@ def _located(line: LogicalLine, lines: Lines) -> Instruction:
 
 
 def _instruction(
-    line: LogicalLine, lines: Lines, *, escape: str = "", trigger: bool = False
+    line: LogicalLine, lines: DockerfileLines, *, escape: str = "", trigger: bool = False
 ) -> Instruction:
     escape = escape or lines.escape
     command = split_command(line.text, escape)

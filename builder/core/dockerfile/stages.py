@@ -1,17 +1,133 @@
-"""The FROM lines of a file, expanded, and the names by which its stages refer to each other."""
+"""The FROM lines of a file, expanded; its stages by name, and what each is built from.
+
+As BuildKit does it:
+https://github.com/moby/buildkit/blob/master/frontend/dockerfile/dockerfile2llb/convert.go
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from builder.core.dockerfile.blame import placed
-from builder.core.dockerfile.model import Dockerfile, Stage
-from builder.core.dockerfile.platforms import parse_platform, platform_args
+from builder.core.dockerfile.lines import placed
+from builder.core.dockerfile.model import Dockerfile, Inherited, Instruction, Stage
+from builder.core.dockerfile.sources import origin_of
 from builder.core.dockerfile.words import Expansion, WordError, expand
 from builder.core.errors import DockerfileError, Location, did_you_mean
+
+_SPECIFIER = re.compile(r"([\w-]+)(?:\([\w.+-]*\))?(?:/([\w-]+))?(?:/([\w.-]+))?", re.ASCII)
+_SYSTEMS = (
+    *("aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux"),
+    *("nacl", "netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
+)
+_ARCHITECTURES = (
+    *("386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64"),
+    *("ppc64le", "riscv64", "s390x", "wasm"),
+)
+_SAME = {
+    "i386": "386",
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "macos": "darwin",
+}
+# The variant that goes without saying.
+_PLAIN_VARIANTS = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
+
+
+# The kernel's word for an architecture, and OCI's.
+_KERNELS = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i686": "386",
+    "loongarch64": "loong64",
+}
+
+
+class Platform(NamedTuple):
+    system: str
+    architecture: str
+    variant: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part)
+
+
+def parse_platform(text: str) -> Platform:
+    """The normal form of ``os/arch[/variant]``.
+
+    Raises:
+        DockerfileError: without a place; it is no platform.
+
+    """
+    match = _SPECIFIER.fullmatch(text)
+    if match is None:
+        raise DockerfileError(
+            f'"{text}" is no platform', hint="write it like linux/amd64 or linux/arm/v7"
+        )
+    first, second, variant = (_same(part or "") for part in match.groups())
+    if not second:
+        return _from_one_word(text, first)
+    return Platform(first, *_normal(second, variant))
+
+
+def engine_platform(system: str, architecture: str) -> str:
+    """What a Docker Engine builds for by default, as OCI names it, e.g. linux/amd64."""
+    return f"{system}/{_KERNELS.get(architecture, architecture)}"
+
+
+def _same(part: str) -> str:
+    return _SAME.get(part.lower(), part.lower())
+
+
+def _from_one_word(text: str, word: str) -> Platform:
+    if word in _SYSTEMS:
+        return Platform(word, "amd64", "")
+    architecture, variant = _normal(word, "")
+    if architecture in _ARCHITECTURES:
+        return Platform("linux", architecture, variant)
+    raise DockerfileError(
+        f'"{text}" is no operating system or architecture',
+        hint=did_you_mean(word, (*_SYSTEMS, *_ARCHITECTURES)) or "write it like linux/amd64",
+    )
+
+
+def _normal(architecture: str, variant: str) -> tuple[str, str]:
+    if architecture in ("armhf", "armel"):
+        return "arm", "v7" if architecture == "armhf" else "v6"
+    if architecture == "arm":
+        variant = variant or "v7"
+    if (architecture, variant) in _PLAIN_VARIANTS:
+        return architecture, ""
+    return architecture, f"v{variant}" if variant.isdigit() else variant
+
+
+@lru_cache(maxsize=64)
+def platform_args(platform: str, build_platform: str, stage: str) -> Mapping[str, str]:
+    """The args that are there without ``ARG`` before FROM, and by ``ARG NAME`` in a stage."""
+    build, target = parse_platform(build_platform), parse_platform(platform)
+    return {
+        "BUILDPLATFORM": str(build),
+        "BUILDOS": build.system,
+        "BUILDOSVERSION": "",
+        "BUILDARCH": build.architecture,
+        "BUILDVARIANT": build.variant,
+        "TARGETPLATFORM": str(target),
+        "TARGETOS": target.system,
+        "TARGETOSVERSION": "",
+        "TARGETARCH": target.architecture,
+        "TARGETVARIANT": target.variant,
+        "TARGETSTAGE": stage or "default",
+    }
+
+
+# -- stages ------------------------------------------------------------------------------------
+
 
 SCRATCH = "scratch"
 _NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -27,7 +143,7 @@ class GlobalArgs(Struct, frozen=True, kw_only=True):
     reads: Mapping[str, frozenset[str]]
 
 
-class Base(Struct, frozen=True, kw_only=True):
+class StageBase(Struct, frozen=True, kw_only=True):
     """What a stage starts from: an earlier stage, ``scratch`` (no stage, no text), or an image.
 
     ``args``: the global args that the line names, directly or through their defaults.
@@ -59,10 +175,10 @@ def global_args(
     return GlobalArgs(values=values, reads=reads)
 
 
-def bases_of(dockerfile: Dockerfile, args: GlobalArgs) -> tuple[Base, ...]:
+def bases_of(dockerfile: Dockerfile, args: GlobalArgs) -> tuple[StageBase, ...]:
     """The base of every stage, in order."""
     names: dict[str, int] = {}
-    bases: list[Base] = []
+    bases: list[StageBase] = []
     for stage in dockerfile.stages:
         bases.append(_base(dockerfile, stage, args, names))
         if stage.name:
@@ -70,7 +186,9 @@ def bases_of(dockerfile: Dockerfile, args: GlobalArgs) -> tuple[Base, ...]:
     return tuple(bases)
 
 
-def _base(dockerfile: Dockerfile, stage: Stage, args: GlobalArgs, names: dict[str, int]) -> Base:
+def _base(
+    dockerfile: Dockerfile, stage: Stage, args: GlobalArgs, names: dict[str, int]
+) -> StageBase:
     where = Location(dockerfile.path, stage.line)
     expansion = _from_word(stage.base, dockerfile.escape, args, where)
     read = expansion.read
@@ -86,7 +204,7 @@ def _base(dockerfile: Dockerfile, stage: Stage, args: GlobalArgs, names: dict[st
         )
     if index is not None or text == SCRATCH:
         text = None
-    return Base(text=text, stage=index, location=where, args=_closure(read, args.reads))
+    return StageBase(text=text, stage=index, location=where, args=_closure(read, args.reads))
 
 
 def _from_word(text: str, escape: str, args: GlobalArgs, where: Location) -> Expansion:
@@ -172,3 +290,110 @@ class StageNames:
                 hint=f"the stages have the numbers 0 to {self._count - 1}",
             )
         return number
+
+
+# -- the graph of stages -----------------------------------------------------------------------
+
+
+_SCRATCH = Inherited(env={}, labels={}, complete=True)
+_EXTERNAL = Inherited(env={}, labels={}, complete=False)
+
+
+class Step(NamedTuple):
+    """An instruction to run and its line; that of a trigger is the FROM that brings it."""
+
+    instruction: Instruction
+    line: int
+
+
+class StageGraph:
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        bases: tuple[StageBase, ...],
+        inherited: Callable[[str], Inherited | None],
+    ) -> None:
+        self.names = StageNames(dockerfile)
+        self.bases = bases
+        self._dockerfile = dockerfile
+        self._inherited = inherited
+        self._images: dict[str, Inherited] = {}
+        self._steps: dict[int, tuple[Step, ...]] = {}
+
+    def needed(self, target: int) -> tuple[int, ...]:
+        """The target and all that it is built from or copies from, ascending."""
+        found: set[int] = set()
+        waiting = [target]
+        while waiting:
+            index = waiting.pop()
+            if index not in found:
+                found.add(index)
+                waiting.extend(self._uses(index))
+        return tuple(sorted(found))
+
+    def base(self, index: int) -> str | None:
+        """The image that a stage starts from, through stages of this file; None for scratch."""
+        base = self.bases[index]
+        while base.stage is not None:
+            base = self.bases[base.stage]
+        return base.text
+
+    def image(self, base: StageBase) -> Inherited:
+        """What the image below a stage hands on; scratch hands on nothing."""
+        if base.text is None:
+            return _SCRATCH
+        if base.text not in self._images:
+            self._images[base.text] = self._inherited(base.text) or _EXTERNAL
+        return self._images[base.text]
+
+    def steps(self, index: int) -> tuple[Step, ...]:
+        """The triggers of the base, then the stage's own instructions."""
+        if index not in self._steps:
+            base, stage = self.bases[index], self._dockerfile.stages[index]
+            triggers = self.image(base).onbuild if base.stage is None else self.triggers(base.stage)
+            self._steps[index] = (
+                *[Step(trigger, stage.line) for trigger in triggers],
+                *[Step(instruction, instruction.line) for instruction in stage.instructions],
+            )
+        return self._steps[index]
+
+    def triggers(self, index: int) -> tuple[Instruction, ...]:
+        """The ONBUILD triggers that a stage leaves for what is built on it."""
+        return tuple(
+            instruction.trigger
+            for instruction in self._dockerfile.stages[index].instructions
+            if instruction.trigger is not None
+        )
+
+    def _uses(self, index: int) -> Iterator[int]:
+        base = self.bases[index].stage
+        if base is not None:
+            yield base
+        for step in self.steps(index):
+            if not step.instruction.flags:
+                continue
+            try:
+                yield from self._earlier_stages(index, step.instruction)
+            except DockerfileError as error:
+                raise placed(error, Location(self._dockerfile.path, step.line)) from None
+
+    def _earlier_stages(self, index: int, instruction: Instruction) -> Iterator[int]:
+        for name, stage in self._stages_named(instruction):
+            if stage >= index:
+                raise DockerfileError(
+                    f'the stage "{name}" is {"this stage itself" if stage == index else "below"}',
+                    hint="a stage can be used only after it: move it up, or rename it "
+                    "if an image of that name is meant",
+                )
+            yield stage
+
+    def _stages_named(self, instruction: Instruction) -> Iterator[tuple[str, int]]:
+        for flag in instruction.flags:
+            name, stage = flag.value or "", None
+            if instruction.keyword == "COPY" and flag.name == "from":
+                stage = self.names.by_name_or_number(name)
+            elif instruction.keyword == "RUN" and flag.name == "mount":
+                name = origin_of(name)
+                stage = self.names.by_name(name)
+            if stage is not None:
+                yield name, stage

@@ -1,7 +1,8 @@
 """Words as BuildKit's shell lexer reads them: quotes, escapes and ``$variables``.
 
 Supported are ``$name``, ``${name}``, ``:-``, ``-``, ``:+``, ``+``, ``:?``, ``?``, ``#``, ``##``,
-``%``, ``%%``, ``/pattern/text`` and ``//pattern/text``, nested at will.
+``%``, ``%%``, ``/pattern/text`` and ``//pattern/text``, nested at will; as
+https://github.com/moby/buildkit/blob/master/frontend/dockerfile/shell/lex.go has them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from builder.core.dockerfile import patterns
-from builder.core.dockerfile.text import SPACES, printable
+from builder.core.dockerfile.lines import SPACES, printable
 
 BACKSLASH = "\\"
 _NONE: frozenset[str] = frozenset()

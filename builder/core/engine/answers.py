@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from builder.core.dockerfile.platforms import engine_platform
+from builder.core.dockerfile.stages import engine_platform
 
 # How the engine says that containerd keeps its images.
 _CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]

@@ -6,6 +6,9 @@ pattern into the text of a Go regular expression with little care for character 
 that same text and then translate it, so that odd patterns (``[*]``, ``^*``, ``\d``) match what
 they match in the engine. Patterns and paths are text in which bytes that are no UTF-8 are
 surrogates (``surrogateescape``); Go sees each such byte as one character.
+
+https://go.dev/src/path/filepath/match.go and
+https://github.com/moby/patternmatcher/blob/main/patternmatcher.go are what is followed.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ verdict on a folder is not tested there, so it is not inherited either: after ``
 ``!app`` does not bring ``app/tmp`` back. Testing all parents of a path on its own gives another
 answer there (``MatchesOrParentMatches``), and BuildKit uses that one when it opens a file; where
 only the second excludes, the engine makes an empty file: ``Ignore.empties`` tells.
+
+https://github.com/moby/patternmatcher/blob/main/patternmatcher.go has both;
+https://docs.docker.com/build/concepts/context/#dockerignore-files says what is meant.
 """
 
 from __future__ import annotations

@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from builder.core.codec import MalformedError, decode
 from builder.core.errors import PublishError
-from builder.core.packages.stanzas import paragraphs
+from builder.core.packages.control import paragraphs
+from builder.core.packages.sources import AptSource, parse_deb822, parse_one_line
 
 SCHEMA = 1
 ARTIFACT_TYPE = "application/vnd.ocbuild.inventory.v1+json"
 ALL = "all"
+
+STATUS = "/var/lib/dpkg/status"
+# Where an image without dpkg itself ("distroless") says what it was put together from.
+STATUS_FOLDER = "/var/lib/dpkg/status.d"
+APT = "/etc/apt"
+PATHS = (STATUS, STATUS_FOLDER, APT)
+"""All that has to be read of an image."""
 
 
 class Package(Struct, frozen=True, kw_only=True, order=True):
@@ -37,7 +47,7 @@ class Package(Struct, frozen=True, kw_only=True, order=True):
         return f"{self.name}:{self.architecture}"
 
 
-class Source(Struct, frozen=True, kw_only=True, order=True):
+class PackageSource(Struct, frozen=True, kw_only=True, order=True):
     """One place where apt looks for packages; without a component it is a flat repository.
 
     The address is without name and password: an inventory is published, and they are secrets.
@@ -60,7 +70,7 @@ class Inventory(Struct, frozen=True, kw_only=True):
 
     dpkg: bool
     packages: tuple[Package, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[PackageSource, ...] = ()
     pinned: bool = False
 
     @property
@@ -109,37 +119,46 @@ class Inventory(Struct, frozen=True, kw_only=True):
 
         """
         try:
-            document: dict[str, Any] = json.loads(data)
-            if document["schema"] != SCHEMA:
+            schema = decode(data, _Versioned, what=where).schema
+            if schema != SCHEMA:
                 raise PublishError(
-                    f"{where} was written by another version of ocbuild"
-                    f" (schema {document['schema']})",
+                    f"{where} was written by another version of ocbuild (schema {schema})",
                     hint="use the version that wrote it, or a newer one",
                 )
-            return cls(
-                dpkg=bool(document["dpkg"]),
-                pinned=bool(document.get("pinned", False)),
-                packages=tuple(_package(row) for row in document["packages"]),
-                sources=tuple(_source(row) for row in document["sources"]),
-            )
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise PublishError(f"{where} holds no inventory of ocbuild: {error!r}") from error
+            document = decode(data, _Document, what=where)
+        except MalformedError as error:
+            raise PublishError(f"{where} holds no inventory of ocbuild: {error}") from error
+        return cls(
+            dpkg=document.dpkg,
+            pinned=document.pinned,
+            packages=tuple(
+                Package(
+                    name=name,
+                    version=version,
+                    architecture=architecture,
+                    source=source,
+                    source_version=source_version,
+                )
+                for name, version, architecture, source, source_version in document.packages
+            ),
+            sources=tuple(
+                PackageSource(uri=uri, suite=suite, component=component, trusted=trusted)
+                for uri, suite, component, trusted in document.sources
+            ),
+        )
 
 
-def _package(row: list[str]) -> Package:
-    name, version, architecture, source, source_version = row
-    return Package(
-        name=name,
-        version=version,
-        architecture=architecture,
-        source=source,
-        source_version=source_version,
-    )
+class _Versioned(Struct, frozen=True, kw_only=True):
+    schema: int
 
 
-def _source(row: list[Any]) -> Source:
-    uri, suite, component, trusted = row
-    return Source(uri=uri, suite=suite, component=component, trusted=bool(trusted))
+class _Document(Struct, frozen=True, kw_only=True):
+    """The JSON of an inventory, a package or source in each row."""
+
+    dpkg: bool
+    pinned: bool = False
+    packages: tuple[tuple[str, str, str, str, str], ...]
+    sources: tuple[tuple[str, str, str, bool], ...]
 
 
 def installed(status: str) -> tuple[Package, ...]:
@@ -168,3 +187,62 @@ def _built_from(text: str) -> tuple[str, str]:
     """``glibc (2.41-12)``: the version is there if it is not that of the package."""
     name, _, version = text.partition("(")
     return name.strip(), version.strip().rstrip(")").strip()
+
+
+# -- from the files of an image ----------------------------------------------------------------
+
+
+def inventory_of(files: Mapping[str, bytes]) -> Inventory:
+    """What the image with these files has, and where its apt would look for more."""
+    status = [
+        content.decode("utf-8", "replace")
+        for path, content in sorted(files.items())
+        if path == STATUS or _is_status_file(path)
+    ]
+    inventory = Inventory(
+        dpkg=bool(status),
+        packages=installed("\n\n".join(status)),
+        pinned=any(
+            content.strip()
+            for path, content in files.items()
+            if path == f"{APT}/preferences" or path.startswith(f"{APT}/preferences.d/")
+        ),
+    )
+    architecture = inventory.architecture
+    sources = {
+        replace(source, suite=source.suite.replace("$(ARCH)", architecture))
+        for entry in _apt_sources(files)
+        for source in _each(entry)
+    }
+    return replace(inventory, sources=tuple(sorted(sources)))
+
+
+def _is_status_file(path: str) -> bool:
+    return path.startswith(f"{STATUS_FOLDER}/") and not path.endswith(".md5sums")
+
+
+def _apt_sources(files: Mapping[str, bytes]) -> Iterator[AptSource]:
+    for path, content in sorted(files.items()):
+        text = content.decode("utf-8", "replace")
+        folder, _, name = path.rpartition("/")
+        in_parts = folder == f"{APT}/sources.list.d"
+        if path == f"{APT}/sources.list" or (in_parts and name.endswith(".list")):
+            yield from parse_one_line(text)
+        elif in_parts and name.endswith(".sources"):
+            yield from parse_deb822(text)
+
+
+def _each(entry: AptSource) -> Iterable[PackageSource]:
+    """An entry of apt may name several of everything."""
+    return (
+        PackageSource(uri=_public(uri), suite=suite, component=component, trusted=entry.trusted)
+        for uri in entry.uris
+        for suite in entry.suites
+        for component in entry.components or ("",)
+    )
+
+
+def _public(uri: str) -> str:
+    """Without name and password, and without the slash that changes nothing."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

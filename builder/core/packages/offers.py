@@ -1,4 +1,8 @@
-"""What archives offer: their indexes as text to versions, and the version that apt would take."""
+"""What archives offer: their indexes as text to versions, and the version that apt would take.
+
+The indexes are those of https://wiki.debian.org/DebianRepository/Format, the priorities those of
+apt_preferences(5): https://manpages.debian.org/stable/apt/apt_preferences.5.en.html
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from builder.core.packages import versions
-from builder.core.packages.stanzas import paragraphs, unsigned
+from builder.core.packages.control import is_newer, paragraphs, unsigned, version_key
 
 # What apt gives a version that nothing else is said about, and those of archives that ask for less.
 DEFAULT, INSTALLED, UPGRADES_ONLY, NEVER = 500, 100, 100, 1
@@ -94,6 +97,6 @@ class Offers(Struct, frozen=True, kw_only=True):
         offered: dict[str, int] = {installed: INSTALLED}
         for priority, found in self.indexes:
             for version in found.get(name, ()):
-                if version == installed or versions.is_newer(version, installed):
+                if version == installed or is_newer(version, installed):
                     offered[version] = max(priority, offered.get(version, 0))
-        return max(offered, key=lambda version: (offered[version], versions.key(version)))
+        return max(offered, key=lambda version: (offered[version], version_key(version)))

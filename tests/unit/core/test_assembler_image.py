@@ -15,12 +15,11 @@ import pytest
 from builder.core.assemble import Content, InContext, InLayer, Refused
 from builder.core.assemble.assemble import Assembled, BaseManifest, World, assemble
 from builder.core.assemble.config import ImageConfig, nanoseconds
-from builder.core.assemble.copy import Source
+from builder.core.assemble.copy import ArchiveMember, CopySource
 from builder.core.assemble.files import Below, Node
-from builder.core.assemble.index import Entry, LayerIndex, Layers
+from builder.core.assemble.index import LayerEntry, LayerIndex, Layers
 from builder.core.assemble.obstacles import obstacle
 from builder.core.assemble.program import read_program
-from builder.core.assemble.unpack import Member
 from builder.core.dockerfile.evaluate import evaluate
 from builder.core.dockerfile.model import Dockerfile, Instruction, Needs
 from builder.core.dockerfile.parse import parse
@@ -36,13 +35,13 @@ BASE: dict[str, Any] = {
     "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "base"}],
 }
 ENTRIES = {
-    "etc": Entry("dir", 0o755, 0, 0),
-    "etc/issue": Entry("file", 0o644, 1, 2, 5),
-    "tmp": Entry("dir", 0o1777, 0, 0),
-    "home": Entry("dir", 0o755, 0, 0),
-    "home/u": Entry("dir", 0o700, 9, 9),
+    "etc": LayerEntry("dir", 0o755, 0, 0),
+    "etc/issue": LayerEntry("file", 0o644, 1, 2, 5),
+    "tmp": LayerEntry("dir", 0o1777, 0, 0),
+    "home": LayerEntry("dir", 0o755, 0, 0),
+    "home/u": LayerEntry("dir", 0o700, 9, 9),
 }
-FILE = Source("f", Node("file", 0o640, 0, 0, 3, content=InContext(path="f")))
+FILE = CopySource("f", Node("file", 0o640, 0, 0, 3, content=InContext(path="f")))
 
 
 class Contents:
@@ -66,7 +65,7 @@ def make(
     base: Mapping[str, Any] | None = None,
     target: str | None = None,
     labels: Mapping[str, str] | None = None,
-    members: Sequence[Member] | None = None,
+    members: Sequence[ArchiveMember] | None = None,
     media_type: str = DOCKER,
     created: int = 0,
 ) -> Assembled:
@@ -307,7 +306,7 @@ def test_link_is_taken_where_it_makes_no_difference() -> None:
 
 
 def test_add_unpacks_an_archive_and_copy_does_not() -> None:
-    held = [Member("in/it", Node("file", 0o600, 5, 6, 1, content=b"x"))]
+    held = [ArchiveMember("in/it", Node("file", 0o600, 5, 6, 1, content=b"x"))]
     added = layer(make("FROM base\nADD f /x\n", members=held))
     assert {path: (each.mode, each.uid) for path, each in added.items()} == {
         "x": (0o755, 0),

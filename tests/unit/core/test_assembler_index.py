@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import pytest
 
 from builder.core.assemble import Refused
-from builder.core.assemble.index import Entry, LayerIndex, Layers, read_layer
+from builder.core.assemble.index import LayerEntry, LayerIndex, Layers, read_layer
 
 CAPABILITY = {"SCHILY.xattr.security.capability": "\x01"}
 
@@ -63,9 +63,9 @@ def test_an_entry_has_kind_mode_owner_size_and_target() -> None:
         (member("etc/f", mode=0o4711), b"abc"),
         member("lib", tarfile.SYMTYPE, linkname="usr/lib"),
     )
-    assert found.entries["etc"] == Entry("dir", 0o755, 1, 2)
-    assert found.entries["etc/f"] == Entry("file", 0o4711, 0, 0, 3)
-    assert found.entries["lib"] == Entry("link", 0o777, 0, 0, 0, "usr/lib")
+    assert found.entries["etc"] == LayerEntry("dir", 0o755, 1, 2)
+    assert found.entries["etc/f"] == LayerEntry("file", 0o4711, 0, 0, 3)
+    assert found.entries["lib"] == LayerEntry("link", 0o777, 0, 0, 0, "usr/lib")
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
@@ -143,7 +143,7 @@ def test_hard_links_and_capabilities_are_marked() -> None:
     )
     assert found.entries["a"].marks == "c"
     assert found.entries["b"].marks == "l"
-    assert found.entries["c"] == Entry("file", 0o600, 0, 0, 0, "", "l", "b")
+    assert found.entries["c"] == LayerEntry("file", 0o600, 0, 0, 0, "", "l", "b")
 
 
 def test_a_hard_link_into_another_layer_is_refused_where_it_matters() -> None:

@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from builder.core.assemble import Refused
-from builder.core.assemble.files import Below, Files, Node, Owner
-from builder.core.assemble.index import Entry, LayerIndex, Layers
-from builder.core.assemble.unpack import Member, members_of, unpack
+from builder.core.assemble.copy import ArchiveMember, members_of, unpack
+from builder.core.assemble.files import Below, Node, Owner, StageFiles
+from builder.core.assemble.index import LayerEntry, LayerIndex, Layers
 
 MOST = 1 << 20
 ENTRIES = {
-    "etc": Entry("dir", 0o750, 1, 1),
-    "etc/issue": Entry("file", 0o600, 0, 0, 1),
-    "lib": Entry("link", 0o777, 0, 0, 0, "usr/lib"),
-    "usr": Entry("dir", 0o755, 0, 0),
-    "usr/lib": Entry("dir", 0o755, 0, 0),
-    "group": Entry("dir", 0o2775, 0, 8),
+    "etc": LayerEntry("dir", 0o750, 1, 1),
+    "etc/issue": LayerEntry("file", 0o600, 0, 0, 1),
+    "lib": LayerEntry("link", 0o777, 0, 0, 0, "usr/lib"),
+    "usr": LayerEntry("dir", 0o755, 0, 0),
+    "usr/lib": LayerEntry("dir", 0o755, 0, 0),
+    "group": LayerEntry("dir", 0o2775, 0, 8),
 }
 Change = Callable[[tarfile.TarInfo], None]
 
@@ -53,7 +53,7 @@ SMALL = archive(("d/", b"", None), ("d/f", b"data", None), ("d/l", b"", link("..
 
 
 def added(*members: tuple[str, bytes, Change | None], target: str = "/") -> Mapping[str, Node]:
-    files = Files(Below(lambda: Layers([LayerIndex(entries=ENTRIES)]), ["sha256:1"]))
+    files = StageFiles(Below(lambda: Layers([LayerIndex(entries=ENTRIES)]), ["sha256:1"]))
     found = members_of(archive(*members), most=MOST)
     assert found is not None
     unpack(files, found, target, None)
@@ -63,9 +63,9 @@ def added(*members: tuple[str, bytes, Change | None], target: str = "/") -> Mapp
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
 def test_the_members_are_those_of_the_archive(pack: Callable[[bytes], bytes]) -> None:
     assert members_of(pack(SMALL), most=MOST) == [
-        Member("d", Node("dir", 0o4711, 5, 6)),
-        Member("d/f", Node("file", 0o4711, 5, 6, 4, content=b"data")),
-        Member("d/l", Node("link", 0o777, 5, 6, link="../f")),
+        ArchiveMember("d", Node("dir", 0o4711, 5, 6)),
+        ArchiveMember("d/f", Node("file", 0o4711, 5, 6, 4, content=b"data")),
+        ArchiveMember("d/l", Node("link", 0o777, 5, 6, link="../f")),
     ]
 
 
@@ -142,6 +142,6 @@ def test_a_member_that_comes_to_lie_in_an_odd_place_is_refused(name: str) -> Non
 
 
 def test_the_owner_is_that_of_the_destination_alone() -> None:
-    files = Files(Below())
-    unpack(files, [Member("f", Node("file", 0o644, 5, 6))], "/x/", Owner(7, 8))
+    files = StageFiles(Below())
+    unpack(files, [ArchiveMember("f", Node("file", 0o644, 5, 6))], "/x/", Owner(7, 8))
     assert (files.changes["x"].uid, files.changes["x/f"].uid) == (7, 5)

@@ -7,9 +7,10 @@ from textwrap import dedent
 
 import pytest
 
-from builder.core.dockerfile.evaluate import evaluate, from_names
+from builder.core.dockerfile.evaluate import evaluate
 from builder.core.dockerfile.model import Dockerfile, Inherited, Needs, Via
 from builder.core.dockerfile.parse import parse
+from builder.core.dockerfile.stages import StageBase, bases_of, global_args
 from builder.core.errors import DockerfileError, Location
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -75,8 +76,8 @@ def test_from_is_expanded_from_the_args_before_it() -> None:
         FROM scratch
         FROM b-$TARGETARCH:$V
         """
-    names = from_names(read(text), build_args={"V": "3"})
-    assert [(name.stage, name.text, name.location.line) for name in names] == [
+    bases = froms(read(text), {"V": "3"})
+    assert [(stage, base.text, base.location.line) for stage, base in enumerate(bases)] == [
         (0, "acme/base-3:latest", 3),
         (1, None, 5),
         (2, None, 6),
@@ -110,8 +111,14 @@ def test_a_from_that_cannot_be_expanded_is_refused(
 
 def _refused_name(text: str) -> DockerfileError:
     with pytest.raises(DockerfileError) as caught:
-        from_names(read(text), build_args={})
+        froms(read(text), {})
     return caught.value
+
+
+def froms(dockerfile: Dockerfile, build_args: Mapping[str, str]) -> tuple[StageBase, ...]:
+    """The expanded FROM of each stage, which needs only the ARGs before the first of them."""
+    args = global_args(dockerfile, build_args, "linux/amd64", "linux/amd64")
+    return bases_of(dockerfile, args)
 
 
 def test_a_stage_can_have_the_name_of_its_image() -> None:

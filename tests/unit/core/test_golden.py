@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.packages.inventory import Inventory, Package, Source
+from builder.core.packages.inventory import Inventory, Package, PackageSource
 from tests.support.tree import Tree
 from tests.unit.core import test_assembler_image as assembler
 from tests.unit.core.test_keys import keys
@@ -123,7 +123,7 @@ def test_the_bytes_of_an_inventory_stay() -> None:
     package = Package(
         name="libc6", version="2.41-12", architecture="amd64", source="glibc", source_version="ü"
     )
-    source = Source(uri="https://example.org/debian", suite="trixie", component="main")
+    source = PackageSource(uri="https://example.org/debian", suite="trixie", component="main")
     inventory = Inventory(dpkg=True, packages=(package,), sources=(source,))
     assert inventory.as_bytes() == (
         b'{"schema": 1, "dpkg": true, "pinned": false, "sources": [["https://example.org/debian", '

@@ -6,10 +6,9 @@ import pytest
 from msgspec import structs
 
 from builder.core.errors import PublishError
-from builder.core.packages.inventory import Inventory, Package, Source, installed
+from builder.core.packages.control import is_newer, unsigned
+from builder.core.packages.inventory import Inventory, Package, PackageSource, installed
 from builder.core.packages.offers import DEFAULT, NEVER, Offers, read_packages, read_release
-from builder.core.packages.stanzas import unsigned
-from builder.core.packages.versions import is_newer
 
 STATUS = """\
 Package: libc6
@@ -69,7 +68,7 @@ def test_what_is_installed_is_listed_with_what_it_was_built_from() -> None:
 INVENTORY = Inventory(
     dpkg=True,
     packages=installed(STATUS),
-    sources=(Source(uri="http://a", suite="s", component="main", trusted=True),),
+    sources=(PackageSource(uri="http://a", suite="s", component="main", trusted=True),),
     pinned=True,
 )
 

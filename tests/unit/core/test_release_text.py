@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from builder.core.difference import difference, short
-from builder.core.labels import KEY as KEY_LABEL
+from builder.core.keys import KEY as KEY_LABEL
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.core.release_text import (
     difference_json,

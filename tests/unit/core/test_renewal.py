@@ -6,7 +6,7 @@ import pytest
 
 from builder.core.packages.inventory import Package
 from builder.core.renewal import next_suffix, renewal
-from builder.core.stale import Moved, Outdated, Staleness, Verdict
+from builder.core.stale import Moved, Outdated, StaleImages, Staleness
 from tests.unit.core.test_packages import package
 
 
@@ -14,7 +14,7 @@ def outdated(name: str, candidate: str = "2") -> Outdated:
     return Outdated(package=package(name), candidate=candidate)
 
 
-VERDICT = Verdict(
+VERDICT = StaleImages(
     stale={
         "nova": Staleness(outdated=tuple(outdated(name) for name in "abcde")),
         "base": Staleness(moved=(Moved(name="debian", built_on="sha256:1", now="sha256:2"),)),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from builder.core.packages.inventory import Inventory, Package, Source
+from builder.core.packages.inventory import Inventory, Package, PackageSource
 from builder.core.packages.offers import Offers
-from builder.core.stale import Facts, Verdict, judge
+from builder.core.stale import Facts, StaleImages, judge
 from tests.unit.core.test_packages import package
 
-SOURCE = Source(uri="http://mirror", suite="s", component="main")
+SOURCE = PackageSource(uri="http://mirror", suite="s", component="main")
 
 
 def has(*packages: Package) -> Inventory:
@@ -30,10 +30,10 @@ def verdict(
     images: dict[str, Facts] = IMAGES,
     now: dict[str, str] | None = None,
     among: frozenset[str] | None = None,
-) -> Verdict:
+) -> StaleImages:
     found = {name: (version,) for name, version in (offered or {}).items()}
 
-    def offers(sources: tuple[Source, ...], architecture: str) -> Offers:
+    def offers(sources: tuple[PackageSource, ...], architecture: str) -> Offers:
         return Offers(indexes=((500, found),) if sources == (SOURCE,) else ())
 
     return judge(images, now=now or {}, offers=offers, among=among)
@@ -120,7 +120,7 @@ def test_images_without_packages_are_named() -> None:
 def test_a_package_for_all_architectures_is_looked_for_in_the_index_of_the_image() -> None:
     asked = []
 
-    def offers(_sources: tuple[Source, ...], architecture: str) -> Offers:
+    def offers(_sources: tuple[PackageSource, ...], architecture: str) -> Offers:
         asked.append(architecture)
         return Offers()
 

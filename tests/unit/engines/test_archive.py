@@ -12,7 +12,7 @@ import pytest
 from builder.core.dockerfile.parse import parse
 from builder.core.errors import InterruptedRunError
 from builder.engines import BuildRequest
-from builder.engines.archive import dockerfile_name, hidden, packed
+from builder.engines.posted import dockerfile_name, hidden, packed
 
 
 def tree(folder: Path, ignore: str | None = None) -> BuildRequest:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.assemble import InContext, InLayer, Refused
+from builder.core.assemble.assemble import thin_archive
+from builder.core.assemble.copy import is_archive
 from builder.core.assemble.index import LayerIndex
 from builder.core.backoff import RetryPolicy
 from builder.core.dockerfile.model import ContextRead, Via
@@ -21,9 +23,8 @@ from builder.core.dockerfile.parse import parse
 from builder.core.errors import Location
 from builder.core.reference import Reference
 from builder.engines import BuildRequest
-from builder.engines.assembled import Contents, context_sources, for_platform, is_archive
-from builder.engines.assembler import thin_archive
-from builder.engines.indexes import Indexes
+from builder.engines.base_layers import Contents, context_sources, for_platform
+from builder.engines.layer_cache import LayerIndexes
 from builder.engines.together import created_at
 from builder.registry.client import Registry
 from builder.registry.content import OCI_INDEX, Descriptor, Manifest
@@ -120,8 +121,8 @@ def test_an_index_that_is_kept_needs_no_registry(tmp_path: Path) -> None:
     layer = Descriptor(media_type="", digest="sha256:" + "0" * 64, size=1)
     nowhere = Registry.connect({}, clock=SystemClock(), retry=RetryPolicy(retries=0))
     index = LayerIndex(entries={})
-    Indexes(nowhere, tmp_path / "kept").keep(layer.digest, index)
-    again = Indexes(nowhere, tmp_path / "kept")
+    LayerIndexes(nowhere, tmp_path / "kept").keep(layer.digest, index)
+    again = LayerIndexes(nowhere, tmp_path / "kept")
     assert again.of(Reference.parse("127.0.0.1:1/none"), layer) == index
     assert nowhere.traffic.requests == 0
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from builder.core.bases import context_value, familiar, image_of
 from builder.core.dockerfile.parse import parse
-from builder.core.engine.invocation import buildx_arguments
+from builder.core.engine.request import buildx_arguments
 from builder.engines import BuildRequest, SecretSource
 
 REQUEST = BuildRequest(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.engines.manifest_cache import Kept
+from builder.engines.layer_cache import ManifestCache
 from builder.registry.content import OCI_MANIFEST, Descriptor, digest_of
 
 BODY = json.dumps(
@@ -27,17 +27,17 @@ def config_of(digest: str) -> Descriptor:
 
 def test_what_was_kept_is_there_for_the_next_process(tmp_path: Path) -> None:
     config = '{"word": "é"}\r\n'.encode()
-    kept = Kept(tmp_path / "new")
+    kept = ManifestCache(tmp_path / "new")
     kept.keep(DIGEST, BODY)
     kept.keep(digest_of(config), config)
-    manifest = Kept(tmp_path / "new").manifest(DIGEST)
+    manifest = ManifestCache(tmp_path / "new").manifest(DIGEST)
     assert manifest is not None
     assert (manifest.digest, manifest.body) == (DIGEST, BODY)
-    assert Kept(tmp_path / "new").config(config_of(digest_of(config))) == config
+    assert ManifestCache(tmp_path / "new").config(config_of(digest_of(config))) == config
 
 
 def test_what_has_changed_on_the_disk_is_not_believed(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+    kept = ManifestCache(tmp_path)
     kept.keep(DIGEST, BODY)
     (file,) = tmp_path.iterdir()
     file.write_bytes(BODY.replace(b"a/b", b"b/a"))
@@ -46,13 +46,13 @@ def test_what_has_changed_on_the_disk_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_what_is_no_manifest_is_none(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+    kept = ManifestCache(tmp_path)
     kept.keep(digest_of(b"[]"), b"[]")
     assert kept.manifest(digest_of(b"[]")) is None
 
 
 def test_what_is_forgotten_is_asked_for_again(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+    kept = ManifestCache(tmp_path)
     kept.keep(DIGEST, BODY)
     kept.forget(DIGEST)
     kept.forget(DIGEST)
@@ -61,7 +61,7 @@ def test_what_is_forgotten_is_asked_for_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", [None, Path("/proc/nowhere")])
 def test_where_nothing_can_be_kept_nothing_is(folder: Path | None) -> None:
-    kept = Kept(folder)
+    kept = ManifestCache(folder)
     kept.keep(DIGEST, BODY)
     kept.keep(digest_of(b"\xff"), b"\xff")
     kept.forget(DIGEST)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.engine.invocation import config_proxies
+from builder.core.engine.request import config_proxies
 from builder.core.errors import ConfigError
 from builder.engines.host import ca_bundle, proxy_args
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.packages.inventory import Source
+from builder.core.packages.inventory import PackageSource
 from builder.refresh import download
 from builder.refresh.archives import Archives, Market
 from tests.support.registry import require
@@ -54,8 +54,8 @@ def sha(data: bytes) -> str:
 
 def source(
     web: Web, *, suite: str = "trixie", component: str = "main", trusted: bool = False
-) -> Source:
-    return Source(
+) -> PackageSource:
+    return PackageSource(
         uri=f"http://{web.address}/debian", suite=suite, component=component, trusted=trusted
     )
 
@@ -68,7 +68,7 @@ def archive() -> Archive:
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Market]:
     def one(
-        *sources: Source,
+        *sources: PackageSource,
         architecture: str = "amd64",
         keyrings: Path = tmp_path,
         now: float = NOW,
@@ -79,8 +79,10 @@ def read(tmp_path: Path) -> Callable[..., Market]:
     return one
 
 
-def offered(market: Market, one: Source, architecture: str = "amd64") -> Mapping[str, object]:
-    return market.indexes[one, architecture][1]
+def offered(
+    market: Market, origin: PackageSource, architecture: str = "amd64"
+) -> Mapping[str, object]:
+    return market.indexes[origin, architecture][1]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ def test_one_archive_that_does_not_answer_leaves_the_others(
 
 
 def test_what_only_the_image_has_is_not_asked_for(read: Callable[..., Market]) -> None:
-    local = Source(uri="file:/srv/packages", suite="./")
+    local = PackageSource(uri="file:/srv/packages", suite="./")
     assert "only the image itself has file:" in read(local).faults[local]
 
 

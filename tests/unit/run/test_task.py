@@ -28,7 +28,7 @@ from builder.core.events import (
     Tagged,
     Tested as Passed,
 )
-from builder.core.labels import BASE_DIGEST
+from builder.core.keys import BASE_DIGEST
 from builder.core.plan import Action, Decision, Plan
 from builder.core.reference import Reference
 from builder.docker.daemon import Daemon

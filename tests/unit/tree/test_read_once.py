@@ -14,7 +14,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-import builder.engines.assembled
+import builder.engines.base_layers
 import builder.tree.read
 from builder.core.bases import Pin, Resolution, ResolvedBase
 from builder.core.context import ContextListing
@@ -25,10 +25,10 @@ from builder.core.plan import Plan
 from builder.core.requests import Circumstances, make_requests
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine
-from builder.engines.assembled import ChangedError
 from builder.engines.assembler import Assembler
+from builder.engines.base_layers import ChangedError
 from builder.engines.choose import make
-from builder.engines.indexes import Indexes
+from builder.engines.layer_cache import LayerIndexes
 from builder.engines.together import put_together
 from builder.registry.client import Registry
 from builder.run.facts import Gathered, Provide, Sources, identify, look_ahead, plan_run
@@ -64,7 +64,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return read_context(directory, *arguments, **named)
 
     monkeypatch.setattr(builder.tree.read, "read_context", counted)
-    monkeypatch.setattr(builder.engines.assembled, "read_context", counted)
+    monkeypatch.setattr(builder.engines.base_layers, "read_context", counted)
     return found
 
 
@@ -308,7 +308,7 @@ def test_an_image_whose_context_has_changed_fails_and_no_other_engine_is_asked(
     request = request_for(whole, "base", planner(whole, "base").plan(nothing))
     tree.write("images/base/run", "second")
     engine = Assembler(
-        cast("Daemon", None), registry, Indexes(registry, tmp_path / "i"), platform=PLATFORM
+        cast("Daemon", None), registry, LayerIndexes(registry, tmp_path / "i"), platform=PLATFORM
     )
 
     class Never:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +15,7 @@ from msgspec import Struct, field
 from builder.core.assemble import Content, InContext, InLayer, Refused
 from builder.core.assemble.assemble import BaseManifest
 from builder.core.assemble.config import ImageConfig
-from builder.core.assemble.copy import Source, without_links
+from builder.core.assemble.copy import CopySource, without_links
 from builder.core.assemble.files import Below, Node
 from builder.core.assemble.index import LayerIndex, Layers, open_layer
 from builder.core.context import ContextFile, ContextListing, ContextSource, ReadContext
@@ -24,14 +23,11 @@ from builder.core.dockerfile.model import ContextRead
 from builder.core.errors import InputError
 from builder.core.match.globs import clean, has_wildcard, printable
 from builder.core.reference import Reference
-from builder.engines.indexes import Indexes
-from builder.engines.manifest_cache import Kept
+from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.registry.client import Registry
 from builder.registry.content import Manifest
 from builder.tree.context import read_context
 
-_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-_HEAD = 512
 # Other names of what every machine of a platform runs.
 _ALIKE = {"linux/arm64": ("linux/arm64/v8",), "linux/amd64": ("linux/amd64/v1",)}
 
@@ -43,7 +39,7 @@ class ChangedError(Exception):
         super().__init__(f'"{printable(path)}" has changed since this run read it')
 
 
-class Base(Struct, frozen=True, kw_only=True):
+class BaseImage(Struct, frozen=True, kw_only=True):
     """An image that others are made of; ``reference`` is where the registry has its layers.
 
     ``indexes`` makes those of its layers, which may mean to read them through. ``fresh`` are the
@@ -59,7 +55,7 @@ class Base(Struct, frozen=True, kw_only=True):
     size: int | None = None
 
     def __repr__(self) -> str:
-        return f"Base({str(self.reference)!r}, {self.manifest!r})"
+        return f"BaseImage({str(self.reference)!r}, {self.manifest!r})"
 
     @property
     def kept(self) -> BaseManifest:
@@ -71,7 +67,7 @@ class Base(Struct, frozen=True, kw_only=True):
         """
         if not all(each.distributable for each in self.manifest.layers):
             raise Refused("the base has layers that may not be distributed")
-        layers = json.loads(self.manifest.body)["layers"]
+        layers = json.loads(self.manifest.body).get("layers") or ()
         return BaseManifest(media_type=self.manifest.media_type, layers=tuple(layers))
 
     @property
@@ -87,8 +83,12 @@ class Base(Struct, frozen=True, kw_only=True):
 
 
 def read_base(
-    reference: Reference, manifest: Manifest, registry: Registry, indexes: Indexes, kept: Kept
-) -> Base:
+    reference: Reference,
+    manifest: Manifest,
+    registry: Registry,
+    indexes: LayerIndexes,
+    kept: ManifestCache,
+) -> BaseImage:
     """An image of a registry with its config and the indexes of its layers.
 
     Raises:
@@ -101,10 +101,10 @@ def read_base(
     if data is None:
         data = registry.blobs.read(reference, manifest.config)
         kept.keep(manifest.config.digest, data)
-    config = ImageConfig.of(json.loads(data))
+    config = ImageConfig.read(data)
     if len(config.diff_ids) != len(manifest.layers):
         raise Refused(f"{reference} has a config that does not fit its layers")
-    return Base(
+    return BaseImage(
         reference=reference,
         manifest=manifest,
         config=config,
@@ -191,25 +191,12 @@ class Contents:
         return found
 
 
-def is_archive(head: bytes) -> bool:
-    """Whether ADD would, or just might, unpack a file that starts like this."""
-    if head.startswith(_ARCHIVES):
-        return True
-    if len(head) < _HEAD:
-        return False
-    try:
-        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
-
-
 def context_sources(
     context: Path,
     dockerfile: Path,
     reads: Sequence[ContextRead],
     known: ReadContext | None = None,
-) -> list[list[Source]]:
+) -> list[list[CopySource]]:
     """What each read stands for, as things to copy; ``known`` is the context as it was read before.
 
     Raises:
@@ -231,7 +218,7 @@ def context_sources(
 
 def _all_sources(
     context: Path, reads: Sequence[ContextRead], listing: ContextListing, *, known: bool
-) -> list[list[Source]]:
+) -> list[list[CopySource]]:
     try:
         return [
             _sources(context, read, sources)
@@ -243,23 +230,25 @@ def _all_sources(
         raise ChangedError(os.path.relpath(error.filename, context)) from error
 
 
-def _sources(context: Path, read: ContextRead, sources: Sequence[ContextSource]) -> list[Source]:
+def _sources(
+    context: Path, read: ContextRead, sources: Sequence[ContextSource]
+) -> list[CopySource]:
     found = [_source(context, each) for each in sources]
     wildcard = next((text for text in read.sources if has_wildcard(text)), None)
     return found if wildcard is None else without_links(found, wildcard)
 
 
-def _source(context: Path, source: ContextSource) -> Source:
+def _source(context: Path, source: ContextSource) -> CopySource:
     start = len(source.path) + 1 if source.path else 0
     seen: set[tuple[int, int]] = set()
     below = tuple((file.path[start:], _node(context, file, seen)) for file in source.below)
     if source.file is not None and source.file.kind != "dir":
-        return Source(source.name, _node(context, source.file, seen))
+        return CopySource(source.name, _node(context, source.file, seen))
     if source.file is None and source.path:
         raise Refused(f'"{source.path}" is no file, folder or link')
     for folder in (source.path, *(file.path for file in source.below if file.kind == "dir")):
         _refuse_special(context / folder)
-    return Source(source.name, Node("dir", 0o755, 0, 0), below)
+    return CopySource(source.name, Node("dir", 0o755, 0, 0), below)
 
 
 def _refuse_special(folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""Runs mmdebstrap by a recipe and packs the result as an image that an engine can load."""
+"""Makes a base image from a distribution's packages where the image itself cannot be pulled.
+
+builder.core.bootstrap has the recipe; mmdebstrap is run by it, and the result packed as an image
+that an engine can load.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +10,45 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from io import BytesIO
 from pathlib import Path
 
 from msgspec import Struct
 
+from builder.core.bases import bootstrap_reference
+from builder.core.bootstrap import (
+    HINT_MIRROR,
+    Recipe,
+    archives_for,
+    image_config,
+    is_network_fault,
+    mmdebstrap_command,
+    mmdebstrap_failure,
+    os_release,
+    signed_by,
+)
 from builder.core.errors import BuildError, InterruptedRunError
+from builder.core.packages.sources import (
+    AptSource,
+    mirror_lists,
+    parse_deb822,
+    parse_one_line,
+    render_deb822,
+    resolve_mirrors,
+)
 from builder.core.reference import Reference
 from builder.core.settings.sections import BootstrapSettings
 from builder.core.text import LineSplitter
-from builder.engines.bootstrap.apt_sources import render_deb822
-from builder.engines.bootstrap.recipe import Recipe, is_network_fault, read_recipe
 from builder.system.process import ProgramMissingError, run, stream
 
-KEY_LABEL = "ocbuild.bootstrap.key"
-SUITE_LABEL = "ocbuild.bootstrap.suite"
-
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OCI_ARCHITECTURES = {
-    "armhf": ("arm", "v7"),
-    "armel": ("arm", "v5"),
-    "i386": ("386", ""),
-    "ppc64el": ("ppc64le", ""),
-    "mips64el": ("mips64le", ""),
-}
 _LOAD_SECONDS = 600.0
+_FETCH_SECONDS = 120.0
 
 
 class BootstrappedBase(Struct, frozen=True, kw_only=True):
@@ -88,7 +101,7 @@ def make_archive(
     layer = archive.with_suffix(".layer")
     try:
         diff_id = _make_layer(recipe, layer, on_line=on_line, cancel=cancel, timeout=timeout)
-        config = json.dumps(_config(recipe, diff_id), sort_keys=True).encode()
+        config = json.dumps(image_config(recipe, diff_id), sort_keys=True).encode()
         digest = hashlib.sha256(config).hexdigest()
         names = {"Config": f"{digest}.json", "Layers": ["layer.tar"]}
         manifest = json.dumps([{**names, "RepoTags": [str(recipe.reference)]}]).encode()
@@ -134,7 +147,7 @@ def _make_layer(
 
         try:
             result = stream(
-                _command(recipe),
+                mmdebstrap_command(recipe),
                 on_stdout=on_tar,
                 on_stderr=log,
                 cancel=cancel,
@@ -155,7 +168,7 @@ def _make_layer(
             f"{recipe.reference}: mmdebstrap did not end within {timeout:g} s", transient=True
         )
     if result.returncode != 0:
-        raise _failure(recipe, said)
+        raise mmdebstrap_failure(recipe, said)
     return f"sha256:{checksum.hexdigest()}"
 
 
@@ -171,29 +184,6 @@ def _scratch() -> Iterator[Path]:
         # Without root the new root's owner is another id, which has to get there.
         Path(folder).chmod(0o755)
         yield Path(folder)
-
-
-def _command(recipe: Recipe) -> list[str]:
-    return [
-        "mmdebstrap",
-        "--verbose",
-        # For root, too: mounts made in a namespace of its own are gone with mmdebstrap, however it
-        # ends, and the result is the same to the byte.
-        "--mode=unshare",
-        f"--variant={recipe.settings.variant}",
-        f"--architectures={recipe.architecture}",
-        "--format=tar",
-        # An engine gives every container a /dev of its own; and unlike mmdebstrap's, our
-        # policy-rc.d stays in the image.
-        "--skip=output/dev",
-        "--skip=chroot/policy-rc.d",
-        *(f"--setup-hook={text}" for text in recipe.before),
-        *(f"--customize-hook={text}" for text in recipe.after),
-        *([f"--include={','.join(recipe.include)}"] if recipe.include else []),
-        recipe.settings.suite,
-        "-",
-        "-",
-    ]
 
 
 def _check_rights() -> None:
@@ -228,42 +218,108 @@ def _environment(epoch: int, scratch: Path) -> Mapping[str, str]:
     }
 
 
-def _failure(recipe: Recipe, said: Sequence[str]) -> BuildError:
-    errors = [
-        line for line in said if line.startswith(("E: ", "W: ", "Err:", "dpkg: error"))
-    ] or said
-    text = "\n".join(errors[-8:])
-    return BuildError(
-        f"{recipe.reference} could not be put together:\n{text}", transient=is_network_fault(text)
-    )
-
-
-def _config(recipe: Recipe, diff_id: str) -> Mapping[str, object]:
-    """The image's configuration; all of it follows from the recipe, so its digest does too."""
-    created = datetime.fromtimestamp(recipe.epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    suite, variant = recipe.settings.suite, recipe.settings.variant
-    architecture, level = _OCI_ARCHITECTURES.get(recipe.architecture, (recipe.architecture, ""))
-    return {
-        "architecture": architecture,
-        **({"variant": level} if level else {}),
-        "os": "linux",
-        "created": created,
-        "config": {
-            "Cmd": ["bash"],
-            "Env": [f"PATH={_PATH}"],
-            "Labels": {
-                "org.opencontainers.image.title": recipe.reference.name,
-                "org.opencontainers.image.ref.name": str(recipe.reference),
-                SUITE_LABEL: suite,
-                KEY_LABEL: recipe.key,
-            },
-        },
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "created_by": f"mmdebstrap --variant={variant} {suite}"}],
-    }
-
-
 def _member(name: str, size: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size = size
     return member
+
+
+# -- archives ----------------------------------------------------------------------------------
+
+
+def read_recipe(base: Reference, settings: BootstrapSettings) -> Recipe:
+    """Ask the archives in which state they are: a second's work, and nothing is made.
+
+    Raises:
+        BuildError: if there is no archive that has the suite; transient if one did not answer.
+
+    """
+    reference = bootstrap_reference(base)
+    try:
+        sources, epoch = _as_of_now(base, settings)
+        architecture = run(["dpkg", "--print-architecture"], timeout=30).text.strip()
+    except ProgramMissingError as error:
+        raise BuildError(
+            f"{base} cannot be put together: {error.message}",
+            hint="install apt and mmdebstrap, or take the base from a mirror",
+        ) from error
+    return Recipe(
+        reference=reference,
+        settings=settings,
+        sources=sources,
+        epoch=epoch,
+        architecture=architecture,
+    )
+
+
+def archives(settings: BootstrapSettings, *, etc: Path, keyrings: Path) -> tuple[AptSource, ...]:
+    """The archives to take packages from: those of the settings, else this machine's own.
+
+    Raises:
+        BuildError: if neither says where packages are.
+
+    """
+    system = os_release(_read(etc / "os-release"))
+    own = () if settings.mirror else read_apt_sources(etc / "apt")
+    keyring = keyrings / f"{system.get('ID', '')}-archive-keyring.gpg"
+    name = str(keyring) if keyring.exists() else ""
+    return tuple(signed_by(source, name) for source in archives_for(settings, system, own))
+
+
+def read_apt_sources(etc_apt: Path) -> tuple[AptSource, ...]:
+    """What apt on this machine uses, mirror lists resolved to the first mirror they name."""
+    parts = etc_apt / "sources.list.d"
+    sources: list[AptSource] = []
+    for path in (etc_apt / "sources.list", *sorted(parts.glob("*.list"))):
+        sources.extend(parse_one_line(_read(path)))
+    for path in sorted(parts.glob("*.sources")):
+        sources.extend(parse_deb822(_read(path)))
+    lists = {path: _read(Path(path)) for path in mirror_lists(sources)}
+    return resolve_mirrors(sources, lists)
+
+
+def _as_of_now(base: Reference, settings: BootstrapSettings) -> tuple[tuple[AptSource, ...], int]:
+    """The archives that have the suite, and when the one that changed last did so."""
+    sources = archives(settings, etc=Path("/etc"), keyrings=Path("/usr/share/keyrings"))
+    dated = [(source, date) for source in sources if (date := _release_date(source)) is not None]
+    if not any(settings.suite in source.suites for source, _ in dated):
+        raise BuildError(
+            f'{base} cannot be put together: no archive has the suite "{settings.suite}"',
+            hint='correct "suite" in the bootstrap table of this base, or set its "mirror"',
+        )
+    return tuple(source for source, _ in dated), max(date for _, date in dated)
+
+
+def _release_date(source: AptSource) -> int | None:
+    """When the archive last changed; None if it does not have the suite."""
+    url = f"{source.uris[0].rstrip('/')}/dists/{source.suites[0]}/InRelease"
+    with tempfile.TemporaryDirectory(prefix="ocbuild-release-") as folder:
+        target = Path(folder) / "InRelease"
+        # apt's own tool knows apt's proxies, credentials and certificates.
+        done = run(
+            ["/usr/lib/apt/apt-helper", "download-file", url, str(target)], timeout=_FETCH_SECONDS
+        )
+        if done.returncode == 0:
+            return _date_field(url, target.read_text(encoding="utf-8", errors="replace"))
+    complaint = done.complaint()
+    if re.search(r"\b404\b", complaint):
+        return None
+    raise BuildError(
+        f"{url} cannot be read: {complaint}",
+        hint=f"check the network, or {HINT_MIRROR}",
+        transient=is_network_fault(complaint),
+    )
+
+
+def _date_field(url: str, text: str) -> int:
+    match = re.search(r"^Date: (.+)$", text, re.MULTILINE)
+    if match is None:
+        raise BuildError(f"{url} is no index of packages: it has no date")
+    return int(parsedate_to_datetime(match[1].strip().replace(" UTC", " +0000")).timestamp())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, PermissionError):
+        return ""

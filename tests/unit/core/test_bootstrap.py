@@ -8,20 +8,25 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from builder.core.bases import bootstrap_reference
+from builder.core.bootstrap import (
+    Recipe,
+    after_installing,
+    before_unpacking,
+    copy_keyrings,
+    is_network_fault,
+)
 from builder.core.errors import BuildError, InputError
-from builder.core.reference import Reference
-from builder.core.settings.sections import BootstrapSettings
-from builder.engines.bootstrap import Recipe, bootstrap_reference
-from builder.engines.bootstrap.apt_sources import (
+from builder.core.packages.sources import (
     AptSource,
     derive,
     parse_deb822,
     parse_one_line,
-    read_apt_sources,
     render_deb822,
 )
-from builder.engines.bootstrap.hooks import after_installing, before_unpacking, copy_keyrings
-from builder.engines.bootstrap.recipe import archives, is_network_fault
+from builder.core.reference import Reference
+from builder.core.settings.sections import BootstrapSettings
+from builder.engines.bootstrap import archives, read_apt_sources
 
 DEB822 = """\
 # how images ship it

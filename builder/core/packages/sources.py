@@ -1,13 +1,17 @@
-"""Reads apt's sources, in both of their formats, and derives those of another suite from them."""
+"""Reads apt's sources, in both of their formats, and derives those of another suite from them.
+
+sources.list(5) has both: https://manpages.debian.org/stable/apt/sources.list.5.en.html
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+from builder.core.packages.control import paragraphs
 
 _ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?!cdrom:)(?P<uri>[a-z][a-z0-9+]*:\S*)\s+(?P<rest>\S.*)"
@@ -58,7 +62,7 @@ def parse_one_line(text: str) -> tuple[AptSource, ...]:
 def parse_deb822(text: str) -> tuple[AptSource, ...]:
     """The enabled ``deb`` entries of a ``*.sources`` file."""
     sources = []
-    for fields in _stanzas(text):
+    for fields in paragraphs(text):
         if fields.get("enabled", "yes") in ("no", "false", "off", "0"):
             continue
         if "deb" not in fields.get("types", "").split():
@@ -68,25 +72,38 @@ def parse_deb822(text: str) -> tuple[AptSource, ...]:
                 uris=tuple(fields.get("uris", "").split()),
                 suites=tuple(fields.get("suites", "").split()),
                 components=tuple(fields.get("components", "").split()),
-                signed_by=fields.get("signed-by", ""),
+                signed_by=_unfolded(fields.get("signed-by", "")),
                 trusted=fields.get("trusted", "") == "yes",
             )
         )
     return tuple(sources)
 
 
-def read_apt_sources(etc_apt: Path) -> tuple[AptSource, ...]:
-    """What apt on this machine uses, mirror lists resolved to the first mirror they name."""
-    parts = etc_apt / "sources.list.d"
-    found: list[AptSource] = []
-    for path in (etc_apt / "sources.list", *sorted(parts.glob("*.list"))):
-        found.extend(parse_one_line(_read(path)))
-    for path in sorted(parts.glob("*.sources")):
-        found.extend(parse_deb822(_read(path)))
+def resolve_mirrors(
+    sources: Iterable[AptSource], mirrors: Mapping[str, str]
+) -> tuple[AptSource, ...]:
+    """The sources with the first mirror of each list; ``mirrors`` has the text of lists by path.
+
+    Cloud images name a local file that lists the mirrors; a container does not have it.
+    """
     return tuple(
-        replace(source, uris=tuple(_resolve_mirror_file(uri) for uri in source.uris))
-        for source in found
+        replace(source, uris=tuple(_first_mirror(uri, mirrors) for uri in source.uris))
+        for source in sources
     )
+
+
+def mirror_lists(sources: Iterable[AptSource]) -> tuple[str, ...]:
+    """The paths of the lists of mirrors that the sources name."""
+    matches = (_MIRROR_FILE.fullmatch(uri) for source in sources for uri in source.uris)
+    return tuple(match["path"] for match in matches if match)
+
+
+def _first_mirror(uri: str, mirrors: Mapping[str, str]) -> str:
+    match = _MIRROR_FILE.fullmatch(uri)
+    for line in mirrors.get(match["path"], "").splitlines() if match else ():
+        if words := line.partition("#")[0].split():
+            return words[0]
+    return uri
 
 
 def derive(
@@ -148,40 +165,7 @@ def _options(text: str) -> Iterator[tuple[str, str]]:
         yield name.lower(), value
 
 
-def _stanzas(text: str) -> Iterator[Mapping[str, str]]:
-    """The paragraphs of a deb822 file, field names in lower case, continuation lines joined."""
-    fields: dict[str, str] = {}
-    name = ""
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("#"):
-            continue
-        if not line.strip():
-            if fields:
-                yield fields
-            fields, name = {}, ""
-        elif line[0] in " \t" and name:
-            more = line.strip()
-            fields[name] += "\n" + ("" if more == "." else more)
-        else:
-            key, _, value = line.partition(":")
-            name = key.strip().lower()
-            fields[name] = value.strip()
-    # The blank line that was appended above has closed the last paragraph.
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, PermissionError):
-        return ""
-
-
-def _resolve_mirror_file(uri: str) -> str:
-    """Cloud images name a local file that lists the mirrors; a container does not have it."""
-    match = _MIRROR_FILE.fullmatch(uri)
-    if match is None:
-        return uri
-    for line in _read(Path(match["path"])).splitlines():
-        if words := line.partition("#")[0].split():
-            return words[0]
-    return uri
+def _unfolded(value: str) -> str:
+    """A value over several lines, in which a "." stands for an empty one."""
+    first, *rest = value.split("\n")
+    return "\n".join([first, *("" if line.strip() == "." else line.strip() for line in rest)])

@@ -1,13 +1,15 @@
-"""The indexes of layers: made once, kept in a folder of this machine and beside the layer.
+"""What is kept of bases by digest: indexes of their layers, their manifests and configs.
 
-In a registry the index of a layer is an artifact in the repository of the layer, under the tag
-``index-`` and the first 40 digits of the layer's digest.
+Indexes are made once, kept in a folder of this machine and beside the layer. In a registry the
+index of a layer is an artifact in the repository of the layer, under the tag ``index-`` and the
+first 40 digits of the layer's digest.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ from builder.core.assemble.index import VERSION, LayerIndex, read_layer
 from builder.core.reference import Reference
 from builder.registry import artifacts
 from builder.registry.client import Registry
-from builder.registry.content import Content, Descriptor, Manifest
+from builder.registry.content import Content, Descriptor, Manifest, Verifier
 from builder.registry.faults import RegistryError
 from builder.system.files import replace_file
 
@@ -25,9 +27,11 @@ ARTIFACT_TYPE = f"application/vnd.ocbuild.layer-index.v{VERSION}+json"
 _DIGITS = 40
 _LAYER = "ocbuild.layer"
 _BLOCK = 1 << 20
+# A layer with a million files has an index of some 100 MiB.
+_MOST_BYTES = 256 << 20
 
 
-class Indexes:
+class LayerIndexes:
     """For many threads; ``folder`` is None where nothing is kept."""
 
     def __init__(self, registry: Registry, folder: Path | None) -> None:
@@ -88,7 +92,7 @@ class Indexes:
             if not known or not artifacts.is_artifact(manifest, ARTIFACT_TYPE):
                 return None
             data = self._registry.blobs.read(repository, manifest.layers[0])
-            return LayerIndex.load(gzip.decompress(data).decode("ascii"))
+            return LayerIndex.load(_unpacked(data).decode("ascii"))
         except (RegistryError, OSError, EOFError, UnicodeError):
             return None
 
@@ -105,6 +109,15 @@ class Indexes:
         return Path(self._folder or "") / f"{name}.index"
 
 
+def _unpacked(data: bytes) -> bytes:
+    """What a registry has compressed, as far as one may believe it."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+        plain = stream.read(_MOST_BYTES + 1)
+    if len(plain) > _MOST_BYTES:
+        raise EOFError("an index of a layer unpacks to more than any index has")
+    return plain
+
+
 def tag_of(digest: str) -> str:
     return f"index-{digest.partition(':')[2][:_DIGITS]}"
 
@@ -113,3 +126,54 @@ def artifact(digest: str, index: LayerIndex) -> tuple[Manifest, tuple[Content, .
     """The manifest of an index, and the blobs that must be there before it."""
     data = gzip.compress(index.dump().encode("ascii"), mtime=0)
     return artifacts.artifact(ARTIFACT_TYPE, data, {_LAYER: digest})
+
+
+# -- manifests and configs ---------------------------------------------------------------------
+
+
+class ManifestCache:
+    """For many threads; ``folder`` is None where nothing is kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def manifest(self, digest: str) -> Manifest | None:
+        """The manifest of this digest, if it was kept."""
+        body = self._read(digest)
+        if body is not None:
+            with suppress(RegistryError):
+                return Manifest.of(body, digest=digest)
+        return None
+
+    def config(self, blob: Descriptor) -> bytes | None:
+        """The config that a manifest names, if it was kept."""
+        return self._read(blob.digest)
+
+    def keep(self, digest: str, data: bytes) -> None:
+        """Have it here the next time, if it is text, as all of these are."""
+        if self._folder is not None:
+            # It is asked for again where it could not be kept.
+            with suppress(OSError, UnicodeError):
+                replace_file(self._file(digest), data.decode("utf-8"))
+
+    def forget(self, digest: str) -> None:
+        """Ask the registry again, for it may have lost what belongs to it."""
+        if self._folder is not None:
+            with suppress(OSError):
+                self._file(digest).unlink()
+
+    def _read(self, digest: str) -> bytes | None:
+        if self._folder is None:
+            return None
+        try:
+            data = self._file(digest).read_bytes()
+            verifier = Verifier(digest, "what was kept")
+            verifier.feed(data)
+            verifier.finish()
+        except (OSError, RegistryError):
+            return None
+        return data
+
+    def _file(self, digest: str) -> Path:
+        name = hashlib.sha256(digest.encode()).hexdigest()
+        return Path(self._folder or "") / f"{name}.json"
