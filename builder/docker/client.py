@@ -8,26 +8,28 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from builder.core.engine.answers import EngineInfo, messages
 from builder.core.engine.endpoint import Endpoint
 from builder.core.engine.faults import translate, unreachable
 from builder.core.errors import (
+    Bug,
     BuildError,
     EngineUnavailableError,
     InterruptedRunError,
     OcbuildError,
 )
 from builder.docker.greeting import greet
-from builder.docker.streams import TICK_SECONDS, Watch
 
 if TYPE_CHECKING:
     from requests import Response
+    from typing_extensions import Self
 
     from builder.docker.sdk import SdkClient
 
@@ -37,6 +39,8 @@ Explain = Callable[[str], OcbuildError]
 OLDEST_API = (1, 39)
 _CONNECT_SECONDS = 60
 _BLOCK = 1 << 20
+# A threading.Event cannot be waited for together with a socket, so it is looked at this often.
+TICK_SECONDS = 0.1
 
 
 class Client:
@@ -204,7 +208,7 @@ class Client:
             timeout=(_CONNECT_SECONDS, silence),
         )
         with self.errors(doing, raises, explain):
-            response = _arrived(ask, doing, cancel)
+            response = _Request(ask).response(doing, cancel)
         with response:
             with Watch(lambda: _break_off(response), cancel=cancel, timeout=timeout) as watch:
                 yield self._watched(doing, raises, response, watch)
@@ -265,27 +269,107 @@ def _require_api(version: str) -> None:
         )
 
 
-def _arrived(ask: Callable[[], Response], doing: str, cancel: threading.Event) -> Response:
-    """The response that ``ask`` gives; nobody waits for its head once ``cancel`` is set."""
-    future: Future[Response] = Future()
+class Watch:
+    """Calls ``stop`` once when ``cancel`` is set or ``timeout`` seconds have gone by.
 
-    def work() -> None:
-        try:
-            future.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-            future.set_exception(error)
+    To be used as a context manager around what may have to be stopped; ``check`` afterwards says
+    whether it was.
+    """
 
-    threading.Thread(target=work, name="request", daemon=True).start()
-    while not wait([future], TICK_SECONDS).done:
-        if cancel.is_set():
-            future.add_done_callback(_give_up)
+    def __init__(
+        self, stop: Callable[[], None], *, cancel: threading.Event, timeout: float | None
+    ) -> None:
+        self._stop = stop
+        self._cancel = cancel
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._cancelled = False
+        self._timed_out = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def stopped(self) -> bool:
+        return self._cancelled or self._timed_out
+
+    def check(self, doing: str, *, failed: bool = False) -> None:
+        """Raise what the stop means.
+
+        ``failed``: something went wrong, so that a cancel is taken for the cause even if it was not
+        acted upon yet.
+
+        Raises:
+            InterruptedRunError: if it was cancelled.
+            TimeoutError: if the time was up.
+
+        """
+        if self._cancelled or (failed and self._cancel.is_set()):
             raise InterruptedRunError(f"{doing}: interrupted")
-    return future.result()
+        if self._timed_out:
+            raise TimeoutError(doing)
+
+    def _run(self) -> None:
+        while not self._done.wait(TICK_SECONDS):
+            self._cancelled = self._cancel.is_set()
+            late = self._deadline is not None and time.monotonic() >= self._deadline
+            self._timed_out = late and not self._cancelled
+            if self.stopped:
+                self._stop()
+                return
 
 
-def _give_up(future: Future[Response]) -> None:
-    if future.exception() is None:
-        future.result().close()
+class _Request(threading.Thread):
+    """Waits for the head of a response, so that nobody else has to once that is given up."""
+
+    def __init__(self, ask: Callable[[], Response]) -> None:
+        super().__init__(name="request", daemon=True)
+        self._ask = ask
+        self._guard = threading.Lock()
+        self._given_up = False
+        self._response: Response | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            response = self._ask()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            self._error = error
+            return
+        with self._guard:
+            self._response = response
+            given_up = self._given_up
+        if given_up:
+            response.close()
+
+    def response(self, doing: str, cancel: threading.Event) -> Response:
+        """Start, and wait for the response.
+
+        Raises:
+            InterruptedRunError: once ``cancel`` is set.
+
+        """
+        self.start()
+        while self.is_alive():
+            self.join(TICK_SECONDS)
+            with self._guard:
+                self._given_up = self._response is None and self._error is None and cancel.is_set()
+            if self._given_up:
+                raise InterruptedRunError(f"{doing}: interrupted")
+        if self._response is None:
+            raise self._error or Bug(f"{doing}: neither an answer nor an error")
+        return self._response
 
 
 def _break_off(response: Response) -> None:

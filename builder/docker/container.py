@@ -15,8 +15,8 @@ from builder.core.engine.solve import cleaned
 from builder.core.errors import BuildError
 from builder.core.keys import RUN
 from builder.core.text import LineSplitter
-from builder.docker.client import Client
-from builder.docker.streams import Watch
+from builder.docker import sdk
+from builder.docker.client import Client, Watch
 
 SHELL = "/bin/sh"
 # A container has to have a command, even one that is never started.
@@ -93,12 +93,12 @@ def _follow(
 
 def _kill(client: Client, container: str) -> None:
     # It may have ended in this very moment.
-    with suppress(client.refused):
+    with suppress(sdk.REFUSED):
         client.api.kill(container)
 
 
 def _remove(client: Client, container: str) -> None:
-    with suppress(client.not_found):
+    with suppress(sdk.NOT_FOUND):
         client.api.remove_container(container, force=True, v=True)
 
 
@@ -120,7 +120,7 @@ def read_files(
     found: dict[str, bytes] = {}
     try:
         for path in paths:
-            with suppress(client.not_found):
+            with suppress(sdk.NOT_FOUND):
                 stream, _ = client.api.get_archive(container, path)
                 found.update(_unpacked(stream, PurePosixPath(path).parent, image))
     finally:

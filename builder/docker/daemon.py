@@ -24,7 +24,6 @@ from builder.core.keys import RUN
 from builder.core.reference import HUB, Reference
 from builder.core.retention import KeptImage
 from builder.docker.client import Client, Explain
-from builder.docker.container import read_files, run_in_container
 from builder.docker.endpoint import docker_config, find_endpoint
 from builder.docker.logins import DockerLogins, registry_auth, registry_config
 
@@ -114,6 +113,8 @@ class Daemon:
         self, image: str, paths: Sequence[str], *, run_id: str = ""
     ) -> Mapping[str, bytes]:
         """The regular files at and below ``paths`` of an image; nothing of it is run."""
+        from builder.docker.container import read_files  # noqa: PLC0415 - 85 ms, the SDK
+
         with self._client.errors(f"cannot read files of {image}"):
             return read_files(self._client, image, paths, run_id=run_id)
 
@@ -341,6 +342,8 @@ class Daemon:
             InterruptedRunError: once ``cancel`` is set.
 
         """
+        from builder.docker.container import run_in_container  # noqa: PLC0415 - 85 ms, the SDK
+
         with self._client.errors(f"cannot test {image}"):
             return run_in_container(
                 self._client,

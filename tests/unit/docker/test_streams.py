@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.engine.answers import frames
 from builder.core.errors import InterruptedRunError
-from builder.docker.streams import Watch
+from builder.docker.client import Watch
 
 
 def frame(stream: int, data: bytes) -> bytes:
