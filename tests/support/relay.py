@@ -7,16 +7,13 @@ import select
 import socket
 import ssl
 import threading
-from types import TracebackType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tests.support.service import Service
 
 _BLOCK = 1 << 18
 
 
-class Relay:
+class Relay(Service):
     """Listens at a free port of ``host`` and speaks for ``target`` (host:port, or a path) there.
 
     ``context``: whoever connects has to speak TLS.
@@ -29,16 +26,10 @@ class Relay:
         self.address = f"{host}:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         # A blocked accept is woken by the one, and does not see the other.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
