@@ -11,6 +11,7 @@ from builder.core.errors import Bug, EngineUnavailableError, PublishError, Usage
 from builder.core.keys import KEY
 from builder.core.options import PruneOptions, TreeOptions
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.registry_faults import NotFoundError, RefusedError
 from builder.core.release_text import prune_json, prune_lines
 from builder.core.retention import (
     EngineSweep,
@@ -32,7 +33,6 @@ from builder.publish.deployments import Deployments
 from builder.publish.home import Home, open_home, repositories, scan, shelve
 from builder.registry.collection import collect, obstacle
 from builder.registry.embedded import EmbeddedRegistry
-from builder.registry.faults import NotFoundError, RefusedError
 from builder.report.streams import print_json, print_lines
 from builder.system.files import state_dir
 from builder.system.threads import each

@@ -6,19 +6,21 @@ or is made without one.
 
 from __future__ import annotations
 
-import json
-import socket
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from builder.core.codec import MalformedError, decode
 from builder.core.errors import EngineUnavailableError
-from builder.http.connection import Connection, HttpError
+from builder.core.registry_faults import TIMED_OUT, BrokenTransferError, RegistryError
+from builder.http.client import DOCUMENT, Client, Request, Response
+from builder.http.trust import Trust
 
-_SECONDS = 60
+_LIMITS = replace(DOCUMENT, total_seconds=60.0)
 
 
 class Greeting(Struct, frozen=True, kw_only=True):
@@ -36,28 +38,42 @@ def greet(path: Path, headers: Mapping[str, str]) -> Greeting:
         EngineUnavailableError: what answers is no Docker Engine, or one that cannot say.
 
     """
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(_SECONDS)
-        sock.connect(str(path))
-        try:
-            reply = Connection(sock, "localhost").send(
-                "GET", "/info", headers=headers, read_seconds=_SECONDS
-            )
-            body = reply.read_all()
-        except HttpError as error:
-            raise _odd(path, str(error)) from error
-    version = reply.header("Api-Version")
+    response = _ask(path, headers)
+    version = response.header("Api-Version")
     try:
-        content = json.loads(body)
-    except ValueError:
-        content = None
-    if reply.status != HTTPStatus.OK and isinstance(content, dict) and content.get("message"):
+        content = decode(response.body, dict[str, Any], what="the answer")
+    except MalformedError:
+        content = {}
+    if response.status != HTTPStatus.OK and content.get("message"):
         raise EngineUnavailableError(
             f"cannot ask the engine about itself: {str(content['message']).strip()}"
         )
-    if reply.status != HTTPStatus.OK or not isinstance(content, dict) or version is None:
-        raise _odd(path, f"status {reply.status}")
+    if response.status != HTTPStatus.OK or not content or version is None:
+        raise _odd(path, f"status {response.status}")
     return Greeting(info=content, api_version=version)
+
+
+def _ask(path: Path, headers: Mapping[str, str]) -> Response:
+    request = Request(
+        method="GET",
+        url="http://localhost/info",
+        what="ask the engine about itself",
+        headers=headers,
+        limits=_LIMITS,
+        unix_socket=str(path),
+    )
+    client = Client(Trust(), {})
+    try:
+        return client.read(request)
+    except RegistryError as error:
+        cause = error.__cause__
+        if isinstance(cause, BrokenTransferError) and cause.number:
+            raise OSError(cause.number, cause.text) from error
+        if isinstance(cause, BrokenTransferError) and cause.code == TIMED_OUT:
+            raise TimeoutError("timed out") from error
+        raise _odd(path, str(cause or error)) from error
+    finally:
+        client.close()
 
 
 def _odd(path: Path, what: str) -> EngineUnavailableError:

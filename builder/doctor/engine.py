@@ -19,12 +19,12 @@ from builder.core.doctor.findings import (
 )
 from builder.core.engine.answers import EngineInfo
 from builder.core.errors import OcbuildError
+from builder.core.proxies import is_loopback
 from builder.core.reference import Reference
 from builder.core.settings.config import Config
 from builder.docker.daemon import Daemon
 from builder.doctor.machine import disk
 from builder.engines.bases import look_up, wanted_reference
-from builder.http.trust import is_loopback
 from builder.registry.client import Registry
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 

@@ -18,11 +18,11 @@ from builder.core.doctor.findings import (
 )
 from builder.core.errors import DeployError, OcbuildError
 from builder.core.reference import Reference
+from builder.core.registry_faults import RegistryError, UnreachableError
 from builder.core.release import NAME
 from builder.core.settings.sections import DeploySettings, Host
 from builder.deploy.compose import DockerCommand
 from builder.registry.client import Registry
-from builder.registry.faults import RegistryError, UnreachableError
 from builder.system.threads import each
 
 

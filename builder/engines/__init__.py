@@ -11,7 +11,7 @@ from builder.core.engine.request import (
     SecretSource,
 )
 from builder.core.engine.solve import Sink
-from builder.registry.content import BlobSource
+from builder.core.registry_content import BlobSource
 
 __all__ = [
     "BuildRequest",

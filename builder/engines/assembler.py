@@ -22,6 +22,13 @@ from builder.core.errors import InterruptedRunError, Location, OcbuildError
 from builder.core.events import ASSEMBLER
 from builder.core.keys import KEY, key_tag
 from builder.core.reference import Reference
+from builder.core.registry_content import Content, Manifest
+from builder.core.registry_faults import (
+    BlobsMissingError,
+    RegistryError,
+    TlsError,
+    UnreachableError,
+)
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, StorableResult
 from builder.engines.base_layers import BaseImage, ChangedError, for_platform, read_base
@@ -29,8 +36,6 @@ from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.engines.together import NewImage, put_together
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
-from builder.registry.content import Content, Manifest
-from builder.registry.faults import BlobsMissingError, RegistryError, TlsError, UnreachableError
 
 
 class Assembler:

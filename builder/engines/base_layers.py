@@ -23,9 +23,9 @@ from builder.core.dockerfile.model import ContextRead
 from builder.core.errors import InputError
 from builder.core.match.globs import clean, has_wildcard, printable
 from builder.core.reference import Reference
+from builder.core.registry_content import Manifest
 from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.registry.client import Registry
-from builder.registry.content import Manifest
 from builder.tree.context import read_context
 
 # Other names of what every machine of a platform runs.

@@ -17,10 +17,16 @@ from typing import IO, cast
 
 from builder.core.assemble.index import VERSION, LayerIndex, read_layer
 from builder.core.reference import Reference
-from builder.registry import artifacts
+from builder.core.registry_content import (
+    Content,
+    Descriptor,
+    Manifest,
+    Verifier,
+    is_artifact,
+    make_artifact,
+)
+from builder.core.registry_faults import RegistryError
 from builder.registry.client import Registry
-from builder.registry.content import Content, Descriptor, Manifest, Verifier
-from builder.registry.faults import RegistryError
 from builder.system.files import replace_file
 
 ARTIFACT_TYPE = f"application/vnd.ocbuild.layer-index.v{VERSION}+json"
@@ -89,7 +95,7 @@ class LayerIndexes:
         try:
             manifest = self._registry.manifest(repository.with_tag(tag_of(digest)))
             known = manifest.annotations.get(_LAYER) == digest
-            if not known or not artifacts.is_artifact(manifest, ARTIFACT_TYPE):
+            if not known or not is_artifact(manifest, ARTIFACT_TYPE):
                 return None
             data = self._registry.blobs.read(repository, manifest.layers[0])
             return LayerIndex.load(_unpacked(data).decode("ascii"))
@@ -125,7 +131,7 @@ def tag_of(digest: str) -> str:
 def artifact(digest: str, index: LayerIndex) -> tuple[Manifest, tuple[Content, ...]]:
     """The manifest of an index, and the blobs that must be there before it."""
     data = gzip.compress(index.dump().encode("ascii"), mtime=0)
-    return artifacts.artifact(ARTIFACT_TYPE, data, {_LAYER: digest})
+    return make_artifact(ARTIFACT_TYPE, data, {_LAYER: digest})
 
 
 # -- manifests and configs ---------------------------------------------------------------------

@@ -6,8 +6,8 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from builder.registry.content import Descriptor, Manifest, Verifier
-from builder.registry.faults import RegistryError
+from builder.core.registry_content import Descriptor, Manifest, Verifier
+from builder.core.registry_faults import RegistryError
 from builder.system.files import replace_file
 
 

@@ -18,12 +18,12 @@ from builder.core.assemble.program import read_program
 from builder.core.bases import familiar, image_of
 from builder.core.dockerfile.evaluate import is_usual_frontend
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.registry_content import Manifest
+from builder.core.registry_faults import RegistryError
 from builder.core.text import moment
 from builder.engines import BuildRequest
 from builder.engines.base_layers import BaseImage, Contents, context_sources
 from builder.registry.client import Registry
-from builder.registry.content import Manifest
-from builder.registry.faults import RegistryError
 
 CREATED = "org.opencontainers.image.created"
 EPOCH = "SOURCE_DATE_EPOCH"

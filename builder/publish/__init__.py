@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from builder.core.events import Pushed
 from builder.core.reference import Reference
-from builder.registry.content import BlobSource, Manifest
+from builder.core.registry_content import BlobSource, Manifest
 
 Tell = Callable[[str], None]
 """Is given what a person should know, a line each."""

@@ -19,9 +19,9 @@ from typing import Protocol
 
 from builder.core.errors import InterruptedRunError, PublishError
 from builder.core.reference import Reference
-from builder.registry.artifacts import EMPTY, EMPTY_TYPE, artifact, put
+from builder.core.registry_content import EMPTY, EMPTY_TYPE, make_artifact
+from builder.core.registry_faults import NotFoundError
 from builder.registry.client import Registry
-from builder.registry.faults import NotFoundError
 from builder.system.clock import Clock
 
 HOLDER = "org.ocbuild.claim.holder"
@@ -178,5 +178,5 @@ class RegistryMarks:
         return str(annotations.get(HOLDER, ""))
 
     def write(self, tag: str, name: str) -> None:
-        manifest, parts = artifact(TYPE, EMPTY, {HOLDER: name}, media_type=EMPTY_TYPE)
-        put(self._registry, self._repository.with_tag(tag), manifest, parts[0])
+        manifest, parts = make_artifact(TYPE, EMPTY, {HOLDER: name}, media_type=EMPTY_TYPE)
+        self._registry.put_artifact(self._repository.with_tag(tag), manifest, parts[0])

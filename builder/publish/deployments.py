@@ -13,14 +13,14 @@ from contextlib import suppress
 from builder.core.deploy.records import SharedRecord, is_record_tag
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
-from builder.registry import artifacts
-from builder.registry.client import Registry
-from builder.registry.faults import (
+from builder.core.registry_content import is_artifact, make_artifact
+from builder.core.registry_faults import (
     ForbiddenError,
     NotFoundError,
     RefusedError,
     UnauthorisedError,
 )
+from builder.registry.client import Registry
 
 TYPE = "application/vnd.ocbuild.deployment.v1+json"
 
@@ -45,7 +45,7 @@ class Deployments:
             manifest = self._registry.manifest(place)
         except NotFoundError:
             return None
-        if not artifacts.is_artifact(manifest, TYPE):
+        if not is_artifact(manifest, TYPE):
             raise PublishError(
                 f"{place} is no record of a deployment", hint="delete that tag, and deploy again"
             )
@@ -66,7 +66,7 @@ class Deployments:
         """Put it in the place of what was there, which is deleted where that is allowed."""
         place = self._repository.with_tag(record.tag)
         before = self._registry.head(place)
-        manifest, parts = artifacts.artifact(
+        manifest, parts = make_artifact(
             TYPE,
             record.as_bytes(),
             {

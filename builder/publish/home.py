@@ -14,6 +14,14 @@ from builder.config.load import find_config
 from builder.core.errors import ConfigError, PublishError
 from builder.core.options import TreeOptions
 from builder.core.reference import Reference
+from builder.core.registry_content import Manifest
+from builder.core.registry_faults import (
+    ForbiddenError,
+    NotFoundError,
+    RegistryError,
+    UnauthorisedError,
+    UnreachableError,
+)
 from builder.core.release import LATEST, Release
 from builder.core.retention import Shelved, StoredManifest
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
@@ -21,14 +29,6 @@ from builder.core.text import moment
 from builder.publish import Tell
 from builder.publish.store import Releases
 from builder.registry.client import Registry
-from builder.registry.content import Manifest
-from builder.registry.faults import (
-    ForbiddenError,
-    NotFoundError,
-    RegistryError,
-    UnauthorisedError,
-    UnreachableError,
-)
 from builder.system.clock import SystemClock
 from builder.system.files import state_dir
 from builder.system.threads import each

@@ -19,11 +19,11 @@ from builder.core.errors import PublishError
 from builder.core.plan import Plan, Retag
 from builder.core.published import other_content
 from builder.core.reference import Reference
+from builder.core.registry_content import BlobSource, Manifest
 from builder.docker.daemon import Amounts, Daemon
 from builder.publish import MadeImage, Progress, Publisher, Tell
 from builder.publish.claim import Claim
 from builder.registry.client import Registry
-from builder.registry.content import BlobSource, Manifest
 from builder.system import threads
 
 # Two runs get in each other's way for the few milliseconds between a tag and its push.

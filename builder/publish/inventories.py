@@ -16,11 +16,10 @@ from builder.core.errors import PublishError
 from builder.core.packages.control import is_newer
 from builder.core.packages.inventory import ARTIFACT_TYPE, PATHS, Inventory, Package, inventory_of
 from builder.core.reference import Reference
+from builder.core.registry_content import Content, Descriptor, Manifest, is_artifact, make_artifact
+from builder.core.registry_faults import NotFoundError
 from builder.publish import MadeImage
-from builder.registry import artifacts
 from builder.registry.client import Registry
-from builder.registry.content import Content, Descriptor, Manifest
-from builder.registry.faults import NotFoundError
 
 # The image of the tree that it starts from, and the packages that a refresh could not renew.
 BASE, HELD = "ocbuild.base", "ocbuild.held"
@@ -59,7 +58,7 @@ class Inventories:
         """
         try:
             manifest = self._registry.manifest(artifact)
-            if not artifacts.is_artifact(manifest, ARTIFACT_TYPE):
+            if not is_artifact(manifest, ARTIFACT_TYPE):
                 raise PublishError(f"{artifact} is no inventory of ocbuild")
             content = self._registry.blobs.read(artifact, manifest.layers[0])
         except NotFoundError:
@@ -97,7 +96,7 @@ def artifact(subject: Descriptor, record: Record) -> tuple[Manifest, tuple[Conte
     if record.held:
         annotations[HELD] = json.dumps(dict(record.held), sort_keys=True)
     data = record.inventory.as_bytes()
-    return artifacts.artifact(ARTIFACT_TYPE, data, annotations, subject=subject)
+    return make_artifact(ARTIFACT_TYPE, data, annotations, subject=subject)
 
 
 def _held(text: str, where: Reference) -> dict[str, str]:

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 from builder.core.errors import PublishError
 from builder.core.keys import key_tag
 from builder.core.reference import Reference
+from builder.core.registry_content import Content, Descriptor, Manifest
 from builder.core.release import LATEST, Release, ReleasedImage
 from builder.core.text import moment
 from builder.publish.home import Home
 from builder.publish.inventories import tag_for
 from builder.publish.store import Releases, artifact
 from builder.registry.blobs import Stored
-from builder.registry.content import Content, Descriptor, Manifest
 from builder.system.threads import each
 
 _BLOBS_AT_ONCE = 8

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from builder.core.errors import PublishError, did_you_mean
 from builder.core.reference import Reference
+from builder.core.registry_content import Content, Manifest, is_artifact, make_artifact
+from builder.core.registry_faults import NotFoundError
 from builder.core.release import ARTIFACT_TYPE, DEPLOYED, NAME, Release
 from builder.publish.claim import CLAIMS
-from builder.registry import artifacts
 from builder.registry.client import Registry
-from builder.registry.content import Content, Manifest
-from builder.registry.faults import NotFoundError
 
 
 class Releases:
@@ -35,7 +34,7 @@ class Releases:
             manifest = self._registry.manifest(reference)
         except NotFoundError:
             return None
-        if not artifacts.is_artifact(manifest, ARTIFACT_TYPE):
+        if not is_artifact(manifest, ARTIFACT_TYPE):
             raise PublishError(
                 f"{reference} is no release of ocbuild",
                 hint="is the namespace the right one?",
@@ -67,7 +66,7 @@ class Releases:
         # It says when it was made, so nobody has it.
         self._registry.blobs.put(self.repository, content, look=False)
         own, *others = (self.repository.with_tag(tag) for tag in (release.tag, *tags))
-        artifacts.put(self._registry, own, manifest, empty)
+        self._registry.put_artifact(own, manifest, empty)
         for reference in others:
             self._registry.put(reference, manifest)
         return self.repository.at(manifest.digest)
@@ -90,4 +89,4 @@ def artifact(release: Release) -> tuple[Manifest, tuple[Content, ...]]:
         "org.opencontainers.image.revision": release.commit,
         "org.opencontainers.image.version": release.tag,
     }
-    return artifacts.artifact(ARTIFACT_TYPE, release.as_bytes(), annotations)
+    return make_artifact(ARTIFACT_TYPE, release.as_bytes(), annotations)

@@ -8,10 +8,10 @@ from msgspec import Struct
 
 from builder.core.keys import key_tag
 from builder.core.reference import Reference
+from builder.core.registry_content import Descriptor, Manifest
+from builder.core.registry_faults import DigestMismatchError, NotFoundError
 from builder.core.release import Release, ReleasedImage
 from builder.publish.home import Home
-from builder.registry.content import Descriptor, Manifest
-from builder.registry.faults import DigestMismatchError, NotFoundError
 from builder.system.threads import each
 
 _BLOCK = 1 << 20

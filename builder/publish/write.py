@@ -14,14 +14,13 @@ from builder.core.graph import ImageGraph
 from builder.core.new_release import Frame, ImageRecord
 from builder.core.plan import Plan
 from builder.core.reference import Reference
+from builder.core.registry_content import EMPTY, Content, Manifest
 from builder.core.release import LATEST, EarlierReleases, Inputs, ReleasedImage
 from builder.core.renewal import Renewal
 from builder.core.settings.config import registry_host
 from builder.publish.claim import Claim, RegistryMarks
 from builder.publish.store import Releases
-from builder.registry.artifacts import EMPTY
 from builder.registry.client import Registry
-from builder.registry.content import Content, Manifest
 from builder.system import threads
 from builder.system.clock import SystemClock
 from builder.tree.read import Tree

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import lzma
 import tempfile
@@ -21,25 +22,26 @@ from msgspec import Struct
 
 from builder.core.packages.inventory import ALL, PackageSource
 from builder.core.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
-from builder.refresh.download import ArchiveError, Downloads, Missing
+from builder.refresh.download import MOST_BYTES, ArchiveError, Downloads, MissingFileError
 from builder.system import threads
+from builder.system.clock import Clock, SystemClock
 from builder.system.files import replace_file
 from builder.system.process import ProgramMissingError, run
 
 READERS = 4
 KEYRINGS = Path("/usr/share/keyrings")
 # What an index may be compressed by, in the order of preference, and how it is read.
-UNPACK: Mapping[str, Callable[[bytes], bytes]] = {
-    ".xz": lzma.decompress,
-    ".gz": gzip.decompress,
-    "": bytes,
+UNPACK: Mapping[str, Callable[[io.BytesIO], io.BufferedIOBase]] = {
+    ".xz": lzma.LZMAFile,
+    ".gz": lambda packed: gzip.GzipFile(fileobj=packed),
+    "": lambda plain: plain,
 }
 # Indexes that nobody named for so long are removed.
 KEEP_DAYS = 30
 _GPGV_SECONDS = 30.0
 
 
-class Market(Struct, frozen=True, kw_only=True):
+class Offered(Struct, frozen=True, kw_only=True):
     """The indexes that could be read, by source and architecture, each with its priority.
 
     ``faults`` has a line for each source that could not be read. ``unverified`` are the suites
@@ -74,13 +76,14 @@ class Archives:
         *,
         now: float,
         keyrings: Path = KEYRINGS,
+        clock: Clock | None = None,
     ) -> None:
         self._folder = folder
-        self._downloads = Downloads(folder / "files", environ)
+        self._downloads = Downloads(folder / "files", environ, clock or SystemClock())
         self._now = now
         self._keyrings = sorted(keyrings.glob("*.gpg"))
 
-    def read(self, wanted: Iterable[tuple[PackageSource, str]]) -> Market:
+    def read(self, wanted: Iterable[tuple[PackageSource, str]]) -> Offered:
         """Read what is offered for pairs of a source and an architecture."""
         suites: dict[tuple[str, str, bool], list[tuple[PackageSource, str]]] = {}
         for source, architecture in sorted(set(wanted)):
@@ -88,18 +91,18 @@ class Archives:
             suites.setdefault(one, []).append((source, architecture))
         read = threads.each(self._read_suite, suites.values(), at_once=READERS)
         self._forget_old()
-        return Market(
+        return Offered(
             indexes={pair: index for one in read for pair, index in one.indexes.items()},
             faults={source: text for one in read for source, text in one.faults.items()},
             unverified=tuple(sorted({text for one in read for text in one.unverified})),
         )
 
-    def _read_suite(self, pairs: Sequence[tuple[PackageSource, str]]) -> Market:
+    def _read_suite(self, pairs: Sequence[tuple[PackageSource, str]]) -> Offered:
         first = pairs[0][0]
         try:
             suite = self._suite(first)
         except ArchiveError as error:
-            return Market(indexes={}, faults={source: error.message for source, _ in pairs})
+            return Offered(indexes={}, faults={source: error.message for source, _ in pairs})
         indexes: dict[tuple[PackageSource, str], tuple[int, Versions]] = {}
         faults: dict[PackageSource, str] = {}
         for source, architecture in pairs:
@@ -113,7 +116,7 @@ class Archives:
                     found,
                 )
         unverified = () if suite.verified or first.trusted else (f"{first.uri} {first.suite}",)
-        return Market(indexes=indexes, faults=faults, unverified=unverified)
+        return Offered(indexes=indexes, faults=faults, unverified=unverified)
 
     # --- the table of contents ----------------------------------------------------------------
 
@@ -132,10 +135,10 @@ class Archives:
         place = place.removesuffix("/.")
         try:
             name, data = "InRelease", self._downloads.fresh(f"{place}/InRelease")
-        except Missing:
+        except MissingFileError:
             try:
                 name, data = "Release", self._downloads.fresh(f"{place}/Release")
-            except Missing as error:
+            except MissingFileError as error:
                 if source.trusted:
                     return _Suite(place=place, release=None, verified=False)
                 raise ArchiveError(f"cannot read {place}/InRelease: there is none") from error
@@ -208,7 +211,7 @@ class Archives:
         url = f"{suite.place}/{name}"
         data = None
         if suite.release is not None and suite.release.by_hash:
-            with suppress(Missing):
+            with suppress(MissingFileError):
                 data = self._downloads.once(f"{suite.place}/{by_hash}")
         if data is None:
             data = self._downloads.once(url)
@@ -218,16 +221,16 @@ class Archives:
                 " or is broken",
                 transient=True,
             )
-        table = _parsed(data, url, UNPACK["." + name.rpartition(".")[2] if "." in name else ""])
+        table = _parsed(data, url, "." + name.rpartition(".")[2] if "." in name else "")
         self._keep(checksum, table)
         return table
 
     def _unlisted(self, suite: _Suite, path: str) -> Versions | None:
         """An archive that says nothing of its indexes, as apt takes it from whom it shall trust."""
-        for suffix, unpack in UNPACK.items():
-            with suppress(Missing):
+        for suffix in UNPACK:
+            with suppress(MissingFileError):
                 url = f"{suite.place}/{path}{suffix}"
-                return _parsed(self._downloads.once(url), url, unpack)
+                return _parsed(self._downloads.once(url), url, suffix)
         raise ArchiveError(f"cannot read {suite.place}/{path}: there is none")
 
     # --- what is kept -------------------------------------------------------------------------
@@ -254,8 +257,12 @@ class Archives:
                     path.unlink()
 
 
-def _parsed(data: bytes, url: str, unpack: Callable[[bytes], bytes]) -> Versions:
+def _parsed(data: bytes, url: str, suffix: str) -> Versions:
     try:
-        return read_packages(unpack(data))
+        with UNPACK[suffix](io.BytesIO(data)) as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ArchiveError(f"cannot use {url}: it unpacks to more than {MOST_BYTES} bytes")
+        return read_packages(text)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise ArchiveError(f"cannot use {url}: it is damaged: {error}") from error

@@ -15,12 +15,12 @@ from builder.core.settings.config import Config
 from builder.core.stale import Facts, StaleImages, judge
 from builder.engines.bases import wanted_reference
 from builder.publish.inventories import Inventories
-from builder.refresh.archives import Archives, Market
+from builder.refresh.archives import Archives, Offered
 from builder.registry.client import Registry
 from builder.system import threads
 
 ASKED_AT_ONCE = 8
-NOTHING = Market(indexes={}, faults={})
+NOTHING = Offered(indexes={}, faults={})
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Check(Struct, frozen=True, kw_only=True):
 
     release: Release
     verdict: StaleImages
-    market: Market
+    market: Offered
     now: Mapping[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
     made_here: tuple[str, ...] = ()

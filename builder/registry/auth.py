@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -13,24 +12,25 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.docker.logins import Login
-from builder.http.headers import Challenge, retry_after
-from builder.http.transport import Exchange, Transport
-from builder.registry.content import Content
-from builder.registry.faults import (
+from builder.core.codec import MalformedError, decode
+from builder.core.headers import Challenge, challenges, retry_after
+from builder.core.registry_content import Content
+from builder.core.registry_faults import (
     ProtocolError,
     RefusedError,
     RegistryError,
     refusal,
     unauthorised,
 )
+from builder.docker.logins import Login
+from builder.http.client import DOCUMENT, Client, Request, Response
 from builder.system.clock import Clock
 
 Scopes = frozenset[str]
 Logins = Callable[[str], Login | None]
 
 _CLIENT = "ocbuild"
-_LARGEST = 1 << 20
+_LIMITS = replace(DOCUMENT, most=1 << 20)
 # Nothing else may become part of a header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 # The protocol's own default.
@@ -62,11 +62,20 @@ class _Token(Struct, frozen=True, kw_only=True):
         return [("until", self.until)]
 
 
+class _TokenAnswer(Struct, frozen=True):
+    """What https://distribution.github.io/distribution/spec/auth/token/ says of a reply."""
+
+    token: str | None = None
+    access_token: str | None = None
+    refresh_token: str | None = None
+    expires_in: Any = None
+
+
 class Authoriser:
     """Remembers how each registry wants to be convinced, and the tokens that it took."""
 
-    def __init__(self, transport: Transport, logins: Logins, clock: Clock) -> None:
-        self._transport = transport
+    def __init__(self, client: Client, logins: Logins, clock: Clock) -> None:
+        self._client = client
         self._logins = logins
         self._clock = clock
         self._lock = threading.Lock()
@@ -76,12 +85,29 @@ class Authoriser:
         self._wider: dict[tuple[str, Scopes], Scopes] = {}
         self._identities: dict[str, str] = {}
 
-    def header(self, need: Need) -> str | None:
+    def open(self, need: Need, request: Request) -> Response:
+        """Send a request with what proves who we are, and once more after the registry asked.
+
+        Raises:
+            RegistryError: nobody answers, or nothing that we have convinces it.
+
+        """
+        proof = self._header(need)
+        response = self._client.open(_proven(request, proof))
+        if response.status != HTTPStatus.UNAUTHORIZED:
+            return response
+        proof = self._renewed(need, _asked(response), proof)
+        response = self._client.open(_proven(request, proof))
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            raise self._refusal(need, _asked(response))
+        return response
+
+    def _header(self, need: Need) -> str | None:
         """The Authorization header for a request; None as long as the registry asks for none."""
         way = self._ways.get(need.host)
         return None if way is None else self._prove(need, way, refused=None)
 
-    def renewed(self, need: Need, asked: Sequence[Challenge], refused: str | None) -> str:
+    def _renewed(self, need: Need, asked: Sequence[Challenge], refused: str | None) -> str:
         """The header for a second try, after ``refused`` was answered with 401.
 
         Raises:
@@ -94,20 +120,20 @@ class Authoriser:
             self._ways[need.host] = way
         if way.scheme == "bearer" and not self._widen(need, way) and refused and _is_narrow(asked):
             # It took the token for ours and still says no; the next one would be like it.
-            raise self.refusal(need, asked)
+            raise self._refusal(need, asked)
         header = self._prove(need, way, refused=refused)
         if header is None or header == refused:
-            raise self.refusal(need, asked)
+            raise self._refusal(need, asked)
         return header
 
-    def refusal(self, need: Need, asked: Sequence[Challenge]) -> RegistryError:
+    def _refusal(self, need: Need, asked: Sequence[Challenge]) -> RegistryError:
         """The error after the last 401."""
-        known = self.has_login(need.host)
+        known = self._has_login(need.host)
         if known and _is_narrow(asked):
             return refusal(need.what, need.host, HTTPStatus.FORBIDDEN, b"")
         return unauthorised(need.what, need.host, logged_in=known)
 
-    def has_login(self, host: str) -> bool:
+    def _has_login(self, host: str) -> bool:
         return self._logins(host) is not None
 
     def _widen(self, need: Need, way: Challenge) -> bool:
@@ -141,25 +167,27 @@ class Authoriser:
     def _fetch(self, need: Need, way: Challenge) -> _Token:
         started = self._clock.monotonic()
         login = self._logins(need.host)
-        exchange = self._question(need, way, login)
-        answer = self._transport.open(exchange)
-        wait = retry_after(answer.header("Retry-After"), self._clock.now())
-        body = answer.read_all(_LARGEST)
-        if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise self.refusal(need, ())
-        if answer.status != HTTPStatus.OK:
-            what, server = exchange.what, exchange.authority
-            raise refusal(what, server, answer.status, body, retry_after=wait)
-        reply = _object(body, exchange)
-        value = reply.get("token") or reply.get("access_token")
-        if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-            raise ProtocolError(f"cannot {exchange.what}: the reply holds none")
-        if login and login.identity_token and isinstance(reply.get("refresh_token"), str):
-            self._identities[need.host] = reply["refresh_token"]
-        lifetime = _seconds(reply.get("expires_in"))
+        request = self._question(need, way, login)
+        response = self._client.read(request)
+        if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise self._refusal(need, ())
+        if response.status != HTTPStatus.OK:
+            wait = retry_after(response.header("Retry-After"), self._clock.now())
+            what, server = request.what, request.authority
+            raise refusal(what, server, response.status, response.body, retry_after=wait)
+        try:
+            answer = decode(response.body, _TokenAnswer, what="the reply")
+        except MalformedError as error:
+            raise ProtocolError(f"cannot {request.what}: {error}") from error
+        value = answer.token or answer.access_token or ""
+        if not _TOKEN.fullmatch(value):
+            raise ProtocolError(f"cannot {request.what}: the reply holds none")
+        if login and login.identity_token and answer.refresh_token:
+            self._identities[need.host] = answer.refresh_token
+        lifetime = _seconds(answer.expires_in)
         return _Token(header=f"Bearer {value}", until=started + lifetime * (1 - _MARGIN))
 
-    def _question(self, need: Need, way: Challenge, login: Login | None) -> Exchange:
+    def _question(self, need: Need, way: Challenge, login: Login | None) -> Request:
         realm, what = way.parameters["realm"], f"get a token to {need.what}"
         service, scopes = way.parameters.get("service", ""), sorted(need.scopes)
         if login and login.identity_token:
@@ -170,17 +198,31 @@ class Authoriser:
                 "scope": " ".join(scopes),
                 "refresh_token": self._identities.get(need.host, login.identity_token),
             }
-            return Exchange(
+            return Request(
                 method="POST",
                 url=realm,
                 what=what,
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
+                limits=_LIMITS,
                 body=Content.of(urlencode(form).encode()),
             )
         asked = [("service", service)] if service else []
         asked += [("scope", scope) for scope in scopes]
         headers = {"Authorization": login.basic} if login else {}
-        return Exchange(method="GET", url=_with_query(realm, asked), what=what, headers=headers)
+        url = _with_query(realm, asked)
+        return Request(method="GET", url=url, what=what, headers=headers, limits=_LIMITS)
+
+
+def _proven(request: Request, proof: str | None) -> Request:
+    if proof is None:
+        return request
+    return replace(request, headers={**request.headers, "Authorization": proof})
+
+
+def _asked(response: Response) -> list[Challenge]:
+    """How a registry wants to be convinced; the rest of its refusal is of no use."""
+    response.read_all()
+    return challenges(response.headers.get("www-authenticate", ()))
 
 
 def _best(asked: Sequence[Challenge], need: Need) -> Challenge:
@@ -215,16 +257,6 @@ def _with_query(url: str, pairs: Sequence[tuple[str, str]]) -> str:
     parts = urlsplit(url)
     query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *pairs])
     return urlunsplit(parts._replace(query=query, fragment=""))
-
-
-def _object(body: bytes, exchange: Exchange) -> dict[str, Any]:
-    try:
-        reply = json.loads(body)
-    except ValueError as error:
-        raise ProtocolError(f"cannot {exchange.what}: the reply is no JSON") from error
-    if not isinstance(reply, dict):
-        raise ProtocolError(f"cannot {exchange.what}: the reply is no JSON object")
-    return reply
 
 
 def _seconds(lifetime: object) -> float:

@@ -9,10 +9,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urlencode, urljoin
 
+from msgspec.structs import replace
+
 from builder.core.reference import Reference
-from builder.http.transport import Answer
-from builder.registry.content import Content, Descriptor, Verifier, algorithm
-from builder.registry.faults import (
+from builder.core.registry_content import Content, Descriptor, Verifier, algorithm
+from builder.core.registry_faults import (
     DigestMismatchError,
     ForbiddenError,
     NotFoundError,
@@ -22,13 +23,17 @@ from builder.registry.faults import (
     TlsError,
     UnreachableError,
 )
-from builder.registry.session import Reply, Repository, Request, Session, is_whole, refuse_downgrade
+from builder.http.client import DOCUMENT, STREAM, Response
+from builder.registry.session import Call, Repository, Session, is_whole, refuse_downgrade
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 # A registry on object storage puts the parts of an upload together before it answers.
-_COMMIT_SECONDS = 300.0
+_UPLOAD = replace(STREAM, most=DOCUMENT.most, read_seconds=300.0)
+# A config or a document; what is larger is read as a stream.
+_MOST_IN_MEMORY = 256 << 20
+_BLOCK = 1 << 17
 # What another way into the repository would not change.
 _FINAL = (UnreachableError, TlsError, QuotaError)
 
@@ -47,9 +52,9 @@ class BlobReader(io.RawIOBase):
     Who stops before the end has read bytes that nobody verified.
     """
 
-    def __init__(self, answer: Answer, digest: str, name: str) -> None:
+    def __init__(self, response: Response, digest: str, name: str) -> None:
         super().__init__()
-        self._answer = answer
+        self._response = response
         self._verifier = Verifier(digest, name)
         self._ended = False
 
@@ -60,7 +65,7 @@ class BlobReader(io.RawIOBase):
         if self._ended:
             return 0
         view = memoryview(buffer).cast("B")
-        block = self._answer.read(len(view))
+        block = self._response.read(len(view))
         if block:
             self._verifier.feed(block)
             view[: len(block)] = block
@@ -70,7 +75,7 @@ class BlobReader(io.RawIOBase):
         return len(block)
 
     def close(self) -> None:
-        self._answer.__exit__()
+        self._response.close()
         super().close()
 
 
@@ -87,7 +92,7 @@ class Blobs:
         upload that follows is refused with the reason, which a HEAD cannot carry.
         """
         place = Repository.of(repository)
-        request = Request(
+        call = Call(
             method="HEAD",
             host=place.host,
             target=_path(place, digest),
@@ -95,29 +100,35 @@ class Blobs:
             scopes=frozenset({place.scope("pull", "push")}),
         )
         try:
-            self._session.send(request)
+            self._session.send(call)
         except (NotFoundError, ForbiddenError):
             return False
         return True
 
-    def open(self, repository: Reference, digest: str) -> BlobReader:
-        """The bytes of a blob as a stream; to be closed."""
+    def open(self, repository: Reference, digest: str, *, size: int | None = None) -> BlobReader:
+        """The bytes of a blob as a stream, no more than ``size`` of them; to be closed."""
         place = Repository.of(repository)
-        return self._session.persist(lambda: self._open_once(place, digest))
+        return self._session.persist(lambda: self._open_once(place, digest, size))
 
     def read(self, repository: Reference, blob: Descriptor) -> bytes:
         """All bytes of a small blob, such as a config.
 
         Raises:
             DigestMismatchError: they are not what the descriptor says.
+            ProtocolError: they are too many to be held in memory.
 
         """
         place = Repository.of(repository)
+        if blob.size > _MOST_IN_MEMORY:
+            raise ProtocolError(
+                f"cannot read the blob {blob.digest} of {place}: it is said to have {blob.size}"
+                f" bytes, and what is read at once has {_MOST_IN_MEMORY} at most"
+            )
 
         def once() -> bytes:
-            with self._open_once(place, blob.digest) as reader:
-                # One byte more, so that the end is reached and with it the verdict.
-                data = b"".join(iter(lambda: reader.read(blob.size + 1) or b"", b""))
+            with self._open_once(place, blob.digest, blob.size) as reader:
+                # Up to the end, for it brings the verdict.
+                data = b"".join(iter(lambda: reader.read(_BLOCK) or b"", b""))
             if len(data) != blob.size:
                 raise DigestMismatchError(
                     f"the blob {blob.digest} of {place} has {len(data)} bytes, not {blob.size}"
@@ -170,17 +181,20 @@ class Blobs:
 
     # --- one attempt of each ------------------------------------------------------------------
 
-    def _open_once(self, place: Repository, digest: str) -> BlobReader:
+    def _open_once(self, place: Repository, digest: str, size: int | None) -> BlobReader:
         what = f"read the blob {digest} of {place}"
-        request = Request(
+        call = Call(
             method="GET",
             host=place.host,
             target=_path(place, digest),
             what=what,
             scopes=frozenset({place.scope("pull")}),
+            # One byte more, for whoever sends another blob is to be told of that.
+            limits=STREAM if size is None else replace(STREAM, most=size + 1),
+            raw=True,
         )
         name = f"cannot {what}: what came"
-        return BlobReader(self._session.open_once(request), digest, name)
+        return BlobReader(self._session.open_once(call), digest, name)
 
     def _put_once(self, place: Repository, content: Content, source: Repository | None) -> Stored:
         if source is None:
@@ -199,25 +213,25 @@ class Blobs:
         what = f"mount the blob {digest} of {source} in {place}"
         scopes = frozenset({place.scope("pull", "push"), source.scope("pull")})
         try:
-            reply = self._post(place, f"?{query}", what, scopes)
+            response = self._post(place, f"?{query}", what, scopes)
         except RegistryError as error:
             # Registries refuse a mount in many ways; the upload then shows what is really wrong.
             if error.transient or isinstance(error, _FINAL):
                 raise
             return self._start(place)
-        if reply.status == HTTPStatus.CREATED:
-            _read_back(reply, digest, what)
+        if response.status == HTTPStatus.CREATED:
+            _read_back(response, digest, what)
             return None
-        return _location(reply, what)
+        return _location(response, what)
 
     def _start(self, place: Repository) -> str:
         what = f"start an upload to {place}"
-        reply = self._post(place, "", what, frozenset({place.scope("pull", "push")}))
-        return _location(reply, what)
+        response = self._post(place, "", what, frozenset({place.scope("pull", "push")}))
+        return _location(response, what)
 
-    def _post(self, place: Repository, query: str, what: str, scopes: frozenset[str]) -> Reply:
+    def _post(self, place: Repository, query: str, what: str, scopes: frozenset[str]) -> Response:
         return self._session.send_once(
-            Request(
+            Call(
                 method="POST",
                 host=place.host,
                 target=f"{place.path}/blobs/uploads/{query}",
@@ -231,8 +245,8 @@ class Blobs:
         what = f"upload the blob {content.digest} to {place}"
         # The query is the state of the upload: it must go back as it came.
         joint = "&" if "?" in location else "?"
-        reply = self._session.send_once(
-            Request(
+        response = self._session.send_once(
+            Call(
                 method="PUT",
                 host=place.host,
                 target=location + joint + urlencode({"digest": content.digest}),
@@ -241,16 +255,16 @@ class Blobs:
                 accepted=frozenset({HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}),
                 headers={"Content-Type": "application/octet-stream"},
                 body=content,
-                read_seconds=_COMMIT_SECONDS,
+                limits=_UPLOAD,
             )
         )
-        _read_back(reply, content.digest, what)
+        _read_back(response, content.digest, what)
 
     def _abandon(self, place: Repository, location: str) -> None:
         # Nothing depends on it: registries drop uploads that nobody ends.
         with suppress(RegistryError):
             self._session.send_once(
-                Request(
+                Call(
                     method="DELETE",
                     host=place.host,
                     target=location,
@@ -266,18 +280,18 @@ def _path(place: Repository, digest: str) -> str:
     return f"{place.path}/blobs/{digest}"
 
 
-def _location(reply: Reply, what: str) -> str:
-    location = reply.headers.get("Location")
+def _location(response: Response, what: str) -> str:
+    location = response.header("Location")
     if not location:
         raise ProtocolError(f"cannot {what}: the registry does not say where to upload")
     location = urldefrag(location).url if "#" in location else location
-    url = location if is_whole(location) else urljoin(reply.url, location)
-    refuse_downgrade(reply.url, url, what)
+    url = location if is_whole(location) else urljoin(response.url, location)
+    refuse_downgrade(response.url, url, what)
     return url
 
 
-def _read_back(reply: Reply, digest: str, what: str) -> None:
+def _read_back(response: Response, digest: str, what: str) -> None:
     """The registry took the blob under the digest that it was told, or says under which one."""
-    stored = reply.headers.get("Docker-Content-Digest", digest)
+    stored = response.header("Docker-Content-Digest") or digest
     if stored != digest:
         raise DigestMismatchError(f"cannot {what}: the registry stored {stored}")

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from msgspec.structs import replace
 
 from builder.core.backoff import RetryPolicy
+from builder.core.codec import MalformedError, convert, decode
+from builder.core.headers import media_type, next_page
 from builder.core.reference import Reference
-from builder.docker.logins import DockerLogins
-from builder.http.headers import media_type, next_page
-from builder.http.transport import Traffic, Transport
-from builder.http.trust import Trust
-from builder.registry.auth import Logins
-from builder.registry.blobs import Blobs
-from builder.registry.content import MANIFESTS, Content, Descriptor, Manifest, algorithm
-from builder.registry.faults import (
+from builder.core.registry_content import MANIFESTS, Content, Descriptor, Manifest, algorithm
+from builder.core.registry_faults import (
+    BlobsMissingError,
     DigestMismatchError,
     NotFoundError,
     ProtocolError,
 )
-from builder.registry.session import Reply, Repository, Request, Session
+from builder.docker.logins import DockerLogins
+from builder.http.client import Client, Response, Traffic
+from builder.http.trust import Trust
+from builder.registry.auth import Logins
+from builder.registry.blobs import Blobs
+from builder.registry.session import Call, Repository, Session
+from builder.system import threads
 from builder.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 DEFAULT_RETRY = RetryPolicy(retries=4, first=0.5, longest=20.0)
 _ACCEPT = {"Accept": ", ".join(MANIFESTS)}
 _PAGE = 1000
+# Ten million names; who has more of them sends them for ever.
+_MOST_PAGES = 10_000
+# Blobs of one image at a time; who copies many images does so in threads of his own.
+_AT_ONCE = 4
 _ANY = Reference(path="any")
 
 
@@ -66,15 +72,16 @@ class Registry:
         """A client that asks nobody yet.
 
         ``plain_http`` and ``ca`` (a file) add to what this machine trusts; ``trust`` replaces it,
-        and ``logins`` what docker's config says. ``cancel`` ends the waits between retries.
+        and ``logins`` what docker's config says. ``cancel`` ends requests and waits.
         """
-        transport = Transport(
+        client = Client(
             trust or Trust.of(environ, plain_http=plain_http, ca=ca),
             environ,
             connections=connections,
+            cancel=cancel,
         )
         session = Session(
-            transport,
+            client,
             logins or DockerLogins(environ).login,
             clock=clock,
             retry=retry,
@@ -95,7 +102,7 @@ class Registry:
         """
         host = Repository.of(replace(_ANY, registry=host)).host
         try:
-            self._session.send(Request(method="GET", host=host, target="", what=f"use {host}"))
+            self._session.send(Call(method="GET", host=host, target="", what=f"use {host}"))
         except NotFoundError as error:
             raise ProtocolError(f"{host} answers, but it is no registry") from error
 
@@ -108,12 +115,12 @@ class Registry:
         decides by the answer, so "I do not tell" must not look like "no".
         """
         try:
-            reply = self._ask("HEAD", reference, "look up")
+            response = self._ask("HEAD", reference, "look up")
         except NotFoundError:
             return None
-        digest = reply.headers.get("Docker-Content-Digest")
-        size = reply.headers.get("Content-Length", "")
-        kind = media_type(reply.headers.get("Content-Type"))
+        digest = response.header("Docker-Content-Digest")
+        size = response.header("Content-Length") or ""
+        kind = media_type(response.header("Content-Type"))
         if digest is None or not size.isdecimal() or kind not in MANIFESTS:
             return self.manifest(reference).descriptor
         algorithm(digest, str(reference))
@@ -129,11 +136,11 @@ class Registry:
             DigestMismatchError: it is not what its digest says.
 
         """
-        reply = self._ask("GET", reference, "read")
+        response = self._ask("GET", reference, "read")
         return Manifest.of(
-            reply.body,
-            media_type(reply.headers.get("Content-Type")),
-            digest=reference.digest or reply.headers.get("Docker-Content-Digest", ""),
+            response.body,
+            media_type(response.header("Content-Type")),
+            digest=reference.digest or response.header("Docker-Content-Digest") or "",
             name=f"cannot read {reference}: what came",
         )
 
@@ -149,8 +156,8 @@ class Registry:
         name = reference.digest or reference.tag or manifest.digest
         if reference.digest and reference.digest != manifest.digest:
             raise DigestMismatchError(f"cannot push {reference}: it is {manifest.digest}")
-        reply = self._session.send(
-            Request(
+        response = self._session.send(
+            Call(
                 method="PUT",
                 host=place.host,
                 target=f"{place.path}/manifests/{name}",
@@ -161,7 +168,7 @@ class Registry:
                 body=Content.of(manifest.body),
             )
         )
-        stored = reply.headers.get("Docker-Content-Digest") or self._stored(reference, manifest)
+        stored = response.header("Docker-Content-Digest") or self._stored(reference, manifest)
         if stored != manifest.digest:
             raise DigestMismatchError(
                 f"{reference}: pushed {manifest.digest}, but the registry has {stored}"
@@ -183,7 +190,7 @@ class Registry:
         place = Repository.of(reference)
         algorithm(reference.digest, f"cannot delete {reference}")
         self._session.send(
-            Request(
+            Call(
                 method="DELETE",
                 host=place.host,
                 target=f"{place.path}/manifests/{reference.digest}",
@@ -193,15 +200,57 @@ class Registry:
             )
         )
 
+    def put_artifact(self, reference: Reference, manifest: Manifest, empty: Content) -> None:
+        """Have an artifact under a name; its empty config is brought only if nobody has before.
+
+        Raises:
+            RegistryError: it cannot be stored.
+
+        """
+        try:
+            self.put(reference, manifest)
+        except BlobsMissingError:
+            self.blobs.put(reference, empty)
+            self.put(reference, manifest)
+
+    # --- copies -------------------------------------------------------------------------------
+
     def copy(self, source: Reference, target: Reference) -> Descriptor:
-        """Have under ``target`` what ``source`` names, with all that belongs to it.
+        """Have under ``target`` what ``source`` names: blobs first, then manifests, then the tag.
 
         Bytes go from registry to registry through this process, and only those that the target
         lacks; within one registry none do.
         """
-        from builder.registry.copying import copy_image  # noqa: PLC0415 - it knows us
+        manifest = self.manifest(source)
+        named = target if target.tag or target.digest else target.at(manifest.digest)
+        found = self.head(named)
+        if found is not None and found.digest == manifest.digest:
+            return manifest.descriptor
+        self._copy_parts(source, target, manifest)
+        return self.put(named, manifest)
 
-        return copy_image(self, source, target)
+    def _copy_parts(self, source: Reference, target: Reference, manifest: Manifest) -> None:
+        """Have all that the manifest names in the repository of ``target``."""
+        if Repository.of(source) == Repository.of(target):
+            return
+        # A registry takes a manifest only after all that it names.
+        if self.head(target.at(manifest.digest)) is not None:
+            return
+        for child in manifest.manifests:
+            part = self.manifest(source.at(child.digest))
+            self._copy_parts(source, target, part)
+            self.put(target.at(child.digest), part)
+        threads.each(
+            lambda blob: self._copy_blob(source, target, blob), manifest.blobs, at_once=_AT_ONCE
+        )
+
+    def _copy_blob(self, source: Reference, target: Reference, blob: Descriptor) -> None:
+        def reader() -> IO[bytes]:
+            return cast("IO[bytes]", self.blobs.open(source, blob.digest, size=blob.size))
+
+        content = Content(digest=blob.digest, size=blob.size, open=reader)
+        same = Repository.of(source).host == Repository.of(target).host
+        self.blobs.put(target, content, mount_from=source if same else None)
 
     # --- lists --------------------------------------------------------------------------------
 
@@ -240,11 +289,11 @@ class Registry:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, method: str, reference: Reference, verb: str) -> Reply:
+    def _ask(self, method: str, reference: Reference, verb: str) -> Response:
         place = Repository.of(reference)
         name = reference.digest or reference.tag or "latest"
         return self._session.send(
-            Request(
+            Call(
                 method=method,
                 host=place.host,
                 target=f"{place.path}/manifests/{name}",
@@ -262,24 +311,20 @@ class Registry:
 
     def _pages(self, host: str, path: str, key: str, what: str, scope: str) -> Iterator[str]:
         target: str | None = f"{path}?{urlencode({'n': _PAGE})}"
-        seen = set()
+        seen: set[str] = set()
         while target is not None:
+            if len(seen) == _MOST_PAGES:
+                raise ProtocolError(f"cannot {what}: there are more than {_MOST_PAGES} pages")
             seen.add(target)
-            reply = self._session.send(
-                Request(
-                    method="GET", host=host, target=target, what=what, scopes=frozenset({scope})
-                )
+            response = self._session.send(
+                Call(method="GET", host=host, target=target, what=what, scopes=frozenset({scope}))
             )
-            yield from _names(reply, key, what)
-            target = next_page(reply.headers.get("Link", ""), reply.url)
-            if target in seen or (target and urlsplit(target)[:2] != urlsplit(reply.url)[:2]):
+            try:
+                names = decode(response.body, dict[str, Any], what="the reply")[key]
+                # Some registries say null for "none".
+                yield from convert(names or [], list[str], what="the reply")
+            except (MalformedError, KeyError) as error:
+                raise ProtocolError(f"cannot {what}: the reply is no list of {key}") from error
+            target = next_page(response.header("Link") or "", response.url)
+            if target in seen or (target and urlsplit(target)[:2] != urlsplit(response.url)[:2]):
                 raise ProtocolError(f"cannot {what}: the next page is said to be {target}")
-
-
-def _names(reply: Reply, key: str, what: str) -> list[str]:
-    try:
-        content: Any = json.loads(reply.body)
-        # Some registries say null for "none".
-        return [str(name) for name in content[key] or ()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError(f"cannot {what}: the reply is no list of {key}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import ipaddress
 import json
 import os
 import secrets
@@ -17,14 +16,13 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from http import HTTPStatus
 from pathlib import Path
 
 from msgspec import Struct
 
-from builder.core.errors import PublishError, UsageError
+from builder.core.errors import PublishError
 from builder.core.settings.config import DEFAULT_ADDRESS
-from builder.http.connection import Connection, HttpError, open_socket
+from builder.registry.loopback import Answer, ask, split
 from builder.system.process import ProgramMissingError, ProgramTimeoutError, run
 
 PROGRAM = "docker-registry"
@@ -33,11 +31,9 @@ IMAGE = "registry:2"
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _PULL_SECONDS = 600.0
-_PATIENCE = 5.0
 _LOG_LIMIT = 10 * 1024 * 1024
 # Nobody reads its traces. To collect garbage less often costs megabytes, and saves a tenth of time.
 _SETTINGS = {"OTEL_TRACES_EXPORTER": "none", "GOGC": "400"}
-_PORTS = range(1, 65536)
 
 
 class Kind(str, Enum):
@@ -59,12 +55,6 @@ class Status(Struct, frozen=True, kw_only=True):
     log: Path | None = None
 
 
-class _Answer(Enum):
-    REGISTRY = "a registry"
-    SOMETHING_ELSE = "something that is no registry"
-    NOTHING = "nothing"
-
-
 class EmbeddedRegistry(Struct, frozen=True, kw_only=True):
     """The registry for one loopback address, with all it keeps under ``state``/registry/PORT.
 
@@ -77,11 +67,11 @@ class EmbeddedRegistry(Struct, frozen=True, kw_only=True):
     image: str = IMAGE
 
     def __post_init__(self) -> None:
-        _split(self.address)
+        split(self.address)
 
     @property
     def folder(self) -> Path:
-        return self.state / "registry" / str(_split(self.address)[1])
+        return self.state / "registry" / str(split(self.address)[1])
 
     @property
     def data(self) -> Path:
@@ -93,11 +83,11 @@ class EmbeddedRegistry(Struct, frozen=True, kw_only=True):
 
     @property
     def container(self) -> str:
-        return f"ocbuild-registry-{_split(self.address)[1]}"
+        return f"ocbuild-registry-{split(self.address)[1]}"
 
     def status(self) -> Status:
         """What runs at the address now."""
-        if _ask(self.address) is not _Answer.REGISTRY:
+        if ask(self.address) is not Answer.REGISTRY:
             return Status(running=False, address=self.address, data=self.data, log=self.log)
         pid = self._pid()
         if pid is not None:
@@ -141,10 +131,10 @@ class EmbeddedRegistry(Struct, frozen=True, kw_only=True):
 
     def _have_running(self) -> Status:
         if self._pid() is None:
-            answer = _ask(self.address)
-            if answer is _Answer.REGISTRY:
+            answer = ask(self.address)
+            if answer is Answer.REGISTRY:
                 return self.status()
-            if answer is _Answer.SOMETHING_ELSE:
+            if answer is Answer.SOMETHING_ELSE:
                 raise self._address_taken()
             program = shutil.which(self.program)
             if program is None:
@@ -251,7 +241,7 @@ class EmbeddedRegistry(Struct, frozen=True, kw_only=True):
     # --- as a container -----------------------------------------------------------------------
 
     def _start_container(self) -> None:
-        host, port = _split(self.address)
+        host, port = split(self.address)
         self.data.mkdir(exist_ok=True)
         if self._container_state() is not None:
             self._docker("rm", "--force", self.container)
@@ -290,7 +280,7 @@ class EmbeddedRegistry(Struct, frozen=True, kw_only=True):
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        while _ask(self.address) is not _Answer.REGISTRY:
+        while ask(self.address) is not Answer.REGISTRY:
             if self._pid() is None and self._container_state() != "running":
                 raise PublishError(
                     f"the registry at {self.address} ended as soon as it was started:\n"
@@ -346,50 +336,6 @@ def without_overrides(environ: Mapping[str, str]) -> Mapping[str, str]:
     """Our environment, and the other one without what would overrule the configuration file."""
     kept = {name: value for name, value in environ.items() if not name.startswith("REGISTRY_")}
     return {**_SETTINGS, **kept}
-
-
-def _split(address: str) -> tuple[str, int]:
-    """Host and port of a loopback address.
-
-    Raises:
-        UsageError: for anything else: without credentials it must not be open to the network.
-
-    """
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        number = int(port)
-    except ValueError:
-        loopback, number = False, 0
-    if not loopback or number not in _PORTS:
-        raise UsageError(
-            f'"{address}" is no loopback address with a port',
-            hint=f"the embedded registry asks for no password, so it listens on this machine only, "
-            f"for example at {DEFAULT_ADDRESS}",
-        )
-    return host, number
-
-
-def _ask(address: str) -> _Answer:
-    """What answers at the address, by what it says to the registry protocol's first question."""
-    host, port = _split(address)
-    try:
-        with open_socket(host, port, seconds=_PATIENCE) as sock:
-            reply = Connection(sock, address).send(
-                "GET", "/v2/", headers={}, read_seconds=_PATIENCE
-            )
-    except ConnectionRefusedError:
-        return _Answer.NOTHING
-    except (OSError, HttpError):
-        return _Answer.SOMETHING_ELSE
-    names_itself = reply.header("Docker-Distribution-Api-Version") is not None
-    speaks_json = "json" in (reply.header("Content-Type") or "")
-    asks_who = reply.header("WWW-Authenticate") is not None
-    is_registry = (reply.status == HTTPStatus.OK and (names_itself or speaks_json)) or (
-        reply.status == HTTPStatus.UNAUTHORIZED and (names_itself or asks_who)
-    )
-    return _Answer.REGISTRY if is_registry else _Answer.SOMETHING_ELSE
 
 
 def _is_living_child(pid: int) -> bool:

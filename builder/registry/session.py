@@ -14,19 +14,18 @@ from msgspec.structs import replace
 
 from builder.core.backoff import RetryPolicy
 from builder.core.errors import InterruptedRunError
+from builder.core.headers import retry_after
 from builder.core.reference import HUB, Reference
-from builder.http.headers import challenges, retry_after
-from builder.http.transport import READ_SECONDS, Answer, Exchange, Traffic, Transport
+from builder.core.registry_content import Content
+from builder.core.registry_faults import ProtocolError, RegistryError, refusal
+from builder.http.client import DOCUMENT, Client, Request, Response, Traffic
+from builder.http.handle import Limits
 from builder.registry.auth import Authoriser, Logins, Need, Scopes
-from builder.registry.content import Content
-from builder.registry.faults import ProtocolError, RegistryError, refusal
 from builder.system.clock import Clock
 
 T = TypeVar("T")
 
 _HUB_API = "registry-1.docker.io"
-# A manifest may have 4 MiB; a page of tags or of a catalog is smaller.
-LARGEST_BODY = 16 << 20
 _MOST_REDIRECTS = 5
 # Where a registry asks for more than this, it is better to say so than to wait.
 _LONGEST_WAIT = 300.0
@@ -51,8 +50,11 @@ class Repository(Struct, frozen=True, kw_only=True):
         return f"{self.host}/{self.path}"
 
 
-class Request(Struct, frozen=True, kw_only=True):
-    """``target`` is a path below the registry's /v2/, or a whole address that it gave us."""
+class Call(Struct, frozen=True, kw_only=True):
+    """One call of a registry's API: ``what`` follows "cannot" in messages about it.
+
+    ``target`` is a path below the registry's /v2/, or a whole address that it gave us.
+    """
 
     method: str
     host: str
@@ -62,16 +64,8 @@ class Request(Struct, frozen=True, kw_only=True):
     accepted: frozenset[int] = frozenset({HTTPStatus.OK})
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Content | None = None
-    read_seconds: float = READ_SECONDS
-
-
-class Reply(Struct, frozen=True, kw_only=True):
-    """A reply that was read to its end."""
-
-    status: int
-    url: str
-    body: bytes
-    headers: Mapping[str, str]
+    limits: Limits = DOCUMENT
+    raw: bool = False
 
 
 @functools.lru_cache(maxsize=1024)
@@ -80,29 +74,20 @@ def _repository(registry: str, path: str) -> Repository:
     return Repository(host=full.registry, path=full.path)
 
 
-_KEPT_HEADERS = (
-    "Content-Type",
-    "Content-Length",
-    "Docker-Content-Digest",
-    "Link",
-    "Location",
-)
-
-
 class Session:
     """What all kinds of requests share; used by many threads at once."""
 
     def __init__(
         self,
-        transport: Transport,
+        client: Client,
         logins: Logins,
         *,
         clock: Clock,
         retry: RetryPolicy,
         cancel: threading.Event,
     ) -> None:
-        self._transport = transport
-        self._authoriser = Authoriser(transport, logins, clock)
+        self._client = client
+        self._authoriser = Authoriser(client, logins, clock)
         self._clock = clock
         self._retry = retry
         self._cancel = cancel
@@ -110,34 +95,54 @@ class Session:
 
     @property
     def traffic(self) -> Traffic:
-        return self._transport.meter.traffic
+        return self._client.meter.traffic
 
-    def send(self, request: Request) -> Reply:
-        """Ask, and ask again after faults that pass."""
-        return self.persist(lambda: self.send_once(request))
+    def send(self, call: Call) -> Response:
+        """Ask, and ask again after faults that pass; the reply is read to its end."""
+        return self.persist(lambda: self.send_once(call))
 
-    def send_once(self, request: Request) -> Reply:
+    def send_once(self, call: Call) -> Response:
         """Ask once: for a step that cannot be repeated by itself."""
-        with self.open_once(request) as answer:
-            headers = {
-                name: value for name in _KEPT_HEADERS if (value := answer.header(name)) is not None
-            }
-            body = answer.read_all(LARGEST_BODY)
-            return Reply(status=answer.status, url=answer.url, body=body, headers=headers)
+        response = self.open_once(call)
+        response.read_all()
+        return response
 
-    def open_once(self, request: Request) -> Answer:
-        """Ask once, and leave the body of the reply to the caller.
+    def open_once(self, call: Call) -> Response:
+        """Ask once, with proof of who we are and along redirects; the body is still to be read.
 
         Raises:
             RegistryError: nobody answers, or the status is none of those that are accepted.
 
         """
-        answer = self._follow(request)
-        if answer.status in request.accepted:
-            return answer
-        wait = retry_after(answer.header("Retry-After"), self._clock.now())
-        body = answer.read_all(LARGEST_BODY)
-        raise refusal(request.what, request.host, answer.status, body, retry_after=wait)
+        home = self.address(call.host, "")
+        request = Request(
+            method=call.method,
+            url=call.target if is_whole(call.target) else home + call.target,
+            what=call.what,
+            headers=call.headers,
+            body=call.body,
+            limits=call.limits,
+            raw=call.raw,
+        )
+        need = Need(host=call.host, scopes=call.scopes, what=call.what)
+        for _ in range(_MOST_REDIRECTS):
+            # Our credentials are for the registry alone, never for where it sends us.
+            if request.url.startswith(home) or _origin(request.url) == _origin(home):
+                response = self._authoriser.open(need, request)
+            else:
+                response = self._client.open(request)
+            location = response.header("Location")
+            if response.status not in _REDIRECTS or location is None:
+                break
+            response.read_all()
+            request = replace(request, url=_next(request, response.status, location))
+        else:
+            raise ProtocolError(f"cannot {call.what}: {call.host} redirects in a circle")
+        if response.status in call.accepted:
+            return response
+        wait = retry_after(response.header("Retry-After"), self._clock.now())
+        body = response.read_all()
+        raise refusal(call.what, call.host, response.status, body, retry_after=wait)
 
     def persist(self, work: Callable[[], T]) -> T:
         """Do the work, and do it again after faults that pass, as often as the policy says.
@@ -154,7 +159,7 @@ class Session:
                 wait = self._wait(error, attempt)
                 if not error.transient or attempt > self._retry.retries or wait > _LONGEST_WAIT:
                     raise
-            self._transport.meter.count(retries=1)
+            self._client.meter.count(retries=1)
             if self._clock.wait(self._cancel, wait):
                 raise InterruptedRunError("stopped while waiting for a registry")
             attempt += 1
@@ -164,11 +169,11 @@ class Session:
         api = _HUB_API if host == HUB else host
         scheme = self._schemes.get(api)
         if scheme is None:
-            scheme = self._schemes.setdefault(api, self._transport.trust.scheme(api))
+            scheme = self._schemes.setdefault(api, self._client.trust.scheme(api))
         return f"{scheme}://{api}/v2/{target}"
 
     def close(self) -> None:
-        self._transport.close()
+        self._client.close()
 
     def _wait(self, error: RegistryError, attempt: int) -> float:
         chance = self._clock.random()
@@ -178,67 +183,22 @@ class Session:
         # All threads were sent away at once; they are not to come back at once.
         return max(delay, error.retry_after + self._retry.first * chance)
 
-    def _follow(self, request: Request) -> Answer:
-        home = self.address(request.host, "")
-        exchange = Exchange(
-            method=request.method,
-            url=request.target if is_whole(request.target) else home + request.target,
-            what=request.what,
-            headers=request.headers,
-            body=request.body,
-            read_seconds=request.read_seconds,
-        )
-        for _ in range(_MOST_REDIRECTS):
-            # Our credentials are for the registry alone, never for where it sends us.
-            if exchange.url.startswith(home) or _origin(exchange.url) == _origin(home):
-                answer = self._authorised(request, exchange)
-            else:
-                answer = self._transport.open(exchange)
-            location = answer.header("Location")
-            if answer.status not in _REDIRECTS or location is None:
-                return answer
-            answer.read_all(LARGEST_BODY)
-            exchange = replace(exchange, url=_next(exchange, answer.status, location))
-        raise ProtocolError(f"cannot {request.what}: {request.host} redirects in a circle")
 
-    def _authorised(self, request: Request, exchange: Exchange) -> Answer:
-        need = Need(host=request.host, scopes=request.scopes, what=request.what)
-        proof = self._authoriser.header(need)
-        answer = self._transport.open(_proven(exchange, proof))
-        if answer.status != HTTPStatus.UNAUTHORIZED:
-            return answer
-        asked = challenges(answer.headers("WWW-Authenticate"))
-        answer.read_all(LARGEST_BODY)
-        proof = self._authoriser.renewed(need, asked, proof)
-        answer = self._transport.open(_proven(exchange, proof))
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            asked = challenges(answer.headers("WWW-Authenticate"))
-            answer.read_all(LARGEST_BODY)
-            raise self._authoriser.refusal(need, asked)
-        return answer
-
-
-def _proven(exchange: Exchange, proof: str | None) -> Exchange:
-    if proof is None:
-        return exchange
-    return replace(exchange, headers={**exchange.headers, "Authorization": proof})
-
-
-def _next(exchange: Exchange, status: int, location: str) -> str:
+def _next(request: Request, status: int, location: str) -> str:
     """Where a redirect leads.
 
     Raises:
         ProtocolError: it leads out of TLS, or would change what we ask for.
 
     """
-    url = urljoin(exchange.url, location)
-    if exchange.method not in ("GET", "HEAD") and status not in _SAME_METHOD:
+    url = urljoin(request.url, location)
+    if request.method not in ("GET", "HEAD") and status not in _SAME_METHOD:
         raise ProtocolError(
-            f"cannot {exchange.what}: {exchange.authority} redirects a {exchange.method} with"
+            f"cannot {request.what}: {request.authority} redirects a {request.method} with"
             f" {status} to {_place(url)}",
             hint="use the registry's final address",
         )
-    refuse_downgrade(exchange.url, url, exchange.what)
+    refuse_downgrade(request.url, url, request.what)
     return url
 
 

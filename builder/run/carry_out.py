@@ -18,6 +18,7 @@ from builder.core.errors import OcbuildError, PublishError
 from builder.core.events import Note, Report, RunFinished, RunStarted, Summary
 from builder.core.options import BuildOptions
 from builder.core.plan import Plan
+from builder.core.registry_content import Manifest
 from builder.core.release import Inputs
 from builder.core.renewal import Renewal
 from builder.core.requests import Circumstances, make_requests
@@ -32,7 +33,6 @@ from builder.engines.host import ca_bundle, proxy_args
 from builder.publish import Publisher
 from builder.publish.images import open_publisher
 from builder.publish.write import ReleaseWriter
-from builder.registry.content import Manifest
 from builder.report.files import log_path, open_logs, write_report
 from builder.report.streams import fanout, open_progress
 from builder.run.execute import Results, StepCrashedError, execute, signals

@@ -18,7 +18,6 @@ from builder.core.reference import Reference
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.publish.store import Releases
 from builder.registry.client import Registry
-from builder.registry.copying import copy_image
 from builder.system.clock import SystemClock
 from tests.support.engines import docker
 
@@ -143,7 +142,7 @@ def release(tag: str, changes: Mapping[str, str]) -> None:
                 _build(str(source), changes[name], str(target))
                 digest = registry.manifest(target).digest
             else:
-                digest = copy_image(registry, source, target).digest
+                digest = registry.copy(source, target).digest
             return ReleasedImage(
                 name=name,
                 path=target.path,

@@ -11,10 +11,7 @@ import pytest
 from msgspec import Struct
 
 from builder.core.reference import Reference
-from builder.publish.store import Releases
-from builder.registry.blobs import Stored
-from builder.registry.client import Registry
-from builder.registry.content import (
+from builder.core.registry_content import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,
@@ -22,8 +19,11 @@ from builder.registry.content import (
     Content,
     digest_of,
 )
+from builder.core.registry_faults import BlobsMissingError, NotFoundError, RegistryError
+from builder.publish.store import Releases
+from builder.registry.blobs import Stored
+from builder.registry.client import Registry
 from builder.registry.embedded import EmbeddedRegistry
-from builder.registry.faults import BlobsMissingError, NotFoundError, RegistryError
 from tests.contract.conftest import real
 from tests.support.client import make_client
 from tests.support.images import make_image, make_index

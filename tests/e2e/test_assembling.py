@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.reference import Reference
-from builder.registry.content import OCI_INDEX, Manifest
+from builder.core.registry_content import OCI_INDEX, Manifest
 from tests.e2e.conftest import BASE, Ocbuild, ask, docker
 from tests.support.client import make_client
 from tests.support.engines import soon

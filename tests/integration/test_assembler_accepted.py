@@ -15,8 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.core.reference import Reference
+from builder.core.registry_content import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from builder.engines import BuildRequest
-from builder.registry.content import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from tests.support.engines import BOX, OURS, box, connect, docker, remove_test_images
 from tests.support.registry import LocalRegistry, require
 from tests.support.second_engine import SecondEngine

@@ -20,6 +20,8 @@ from msgspec.structs import replace
 from builder.core.assemble import Refused
 from builder.core.assemble.assemble import Assembled
 from builder.core.reference import Reference
+from builder.core.registry_content import OCI_MANIFEST, Content, Manifest
+from builder.core.registry_faults import RegistryError
 from builder.engines import BuildRequest
 from builder.engines.assembler import Assembler
 from builder.engines.base_layers import BaseImage, read_base
@@ -27,8 +29,6 @@ from builder.engines.buildx import Buildx
 from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.engines.together import put_together
 from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, Content, Manifest
-from builder.registry.faults import RegistryError
 from builder.system.clock import SystemClock
 from tests.support import dockerfiles
 from tests.support.engines import (

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.reference import Reference
-from builder.docker.logins import Login
-from builder.registry.blobs import Stored
-from builder.registry.client import Registry
-from builder.registry.content import (
+from builder.core.registry_content import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,
@@ -23,15 +20,18 @@ from builder.registry.content import (
     Descriptor,
     digest_of,
 )
-from builder.registry.faults import (
+from builder.core.registry_faults import (
     BlobsMissingError,
     DigestMismatchError,
     NotFoundError,
     RefusedError,
     UnreachableError,
 )
+from builder.docker.logins import Login
+from builder.registry.blobs import Stored
+from builder.registry.client import Registry
 from tests.support.client import make_client
-from tests.support.images import make_image, make_index
+from tests.support.images import content_of, make_image, make_index
 from tests.support.registry import PASSWORD, USER, LocalRegistry
 from tests.support.secure_registry import SecureRegistry
 from tests.support.web import Asked, Say, Web
@@ -132,7 +132,7 @@ def test_a_file_of_any_size_goes_up_and_comes_down(
 ) -> None:
     file = tmp_path / "layer"
     file.write_bytes(secrets.token_bytes(size))
-    content = Content.from_file(file)
+    content = content_of(file)
     client.blobs.put(image, content)
     with client.blobs.open(image, content.digest) as reader:
         assert reader.read() == file.read_bytes()

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from builder.core.reference import Reference
-from builder.docker.logins import Login
-from builder.http.trust import Trust
-from builder.registry.client import Registry
-from builder.registry.faults import (
+from builder.core.registry_faults import (
     ForbiddenError,
     ProtocolError,
     RegistryError,
     TlsError,
     UnauthorisedError,
 )
+from builder.docker.logins import Login
+from builder.http.trust import Trust
+from builder.registry.client import Registry
 from tests.support.certificates import Certificate, make_authority, make_server
 from tests.support.client import make_client
 from tests.support.clock import FakeClock

@@ -143,6 +143,12 @@ def _watch_curl() -> None:
     except ModuleNotFoundError:
         return
 
+    class Lent(socket.socket):
+        """pycurl takes a duplicate of it, and lets go of this one without closing it."""
+
+        def __del__(self) -> None:
+            self.close()
+
     class Curl(pycurl.Curl):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
@@ -159,7 +165,7 @@ def _watch_curl() -> None:
                     limit.connect(address.family, address.addr)
             except pytest.fail.Exception:
                 return pycurl.SOCKET_BAD
-            return socket.socket(address.family, address.socktype, address.protocol)
+            return Lent(address.family, address.socktype, address.protocol)
 
     pycurl.Curl = Curl
 

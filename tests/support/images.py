@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import Path
 
 from msgspec import Struct
 
 from builder.core.reference import Reference
-from builder.registry.client import Registry
-from builder.registry.content import (
+from builder.core.registry_content import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,
     OCI_MANIFEST,
     Content,
     Manifest,
+    digest_of,
 )
+from builder.registry.client import Registry
 
 CONFIGS = {
     OCI_MANIFEST: "application/vnd.oci.image.config.v1+json",
@@ -38,6 +40,12 @@ class Made(Struct, frozen=True, kw_only=True):
         for blob in self.blobs:
             registry.blobs.put(reference, blob)
         registry.put(reference, self.manifest)
+
+
+def content_of(path: Path) -> Content:
+    """A file, which is read anew for each upload."""
+    data = path.read_bytes()
+    return Content(digest=digest_of(data), size=len(data), open=lambda: path.open("rb"))
 
 
 def make_image(kind: str = OCI_MANIFEST, *, layers: int = 2, size: int = 1000) -> Made:

@@ -10,10 +10,10 @@ from datetime import datetime, timezone
 
 from builder.core.keys import key_tag
 from builder.core.reference import Reference
+from builder.core.registry_content import OCI_MANIFEST, Content, Manifest
 from builder.core.release import Inputs, Release, ReleasedImage
 from builder.publish.store import Releases
 from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, Content, Manifest
 from tests.support.images import CONFIGS, LAYERS, Made
 
 OLD = "2020-01-01T00:00:00Z"

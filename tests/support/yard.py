@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 from builder.core.reference import Reference
+from builder.core.registry_content import BlobSource
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, StorableResult
 from builder.engines.assembler import Assembler
 from builder.engines.layer_cache import LayerIndexes
 from builder.registry.client import Registry
-from builder.registry.content import BlobSource
 from builder.system.clock import SystemClock
 from tests.support.engines import OURS, TEST_LABEL, Outputs, parsed
 

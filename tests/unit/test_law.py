@@ -53,10 +53,12 @@ ONLY = {
 # All of the standard library that the core may use: none of it reaches outside the process.
 PURE = words(
     "__future__ abc base64 binascii bisect bz2 codecs collections compression contextlib copy csv "
-    "dataclasses datetime difflib enum errno fnmatch functools graphlib gzip hashlib heapq "
-    "io ipaddress itertools json lzma math operator pathlib posixpath re shlex stat string "
+    "dataclasses datetime difflib email.utils enum errno fnmatch functools graphlib gzip hashlib "
+    "heapq io ipaddress itertools json lzma math operator pathlib posixpath re shlex stat string "
     "struct tarfile textwrap types typing unicodedata urllib.parse zlib"
 )
+# Of these the module itself alone, and none below it: http has HTTPStatus.
+PURE_ALONE = frozenset({"http"})
 PURE_PACKAGES = frozenset({"msgspec", "networkx"})
 # Calls that reach outside although their module may be imported.
 IMPURE_NAMES = frozenset({"open", "input", "print", "exec", "eval"})
@@ -71,7 +73,6 @@ HOMES = {
     "argparse": ("builder.commands",),
     "docker": ("builder.docker",),
     "git": ("builder.tree",),
-    "httptools": ("builder.http",),
     "networkx": ("builder.core",),
     "pycurl": ("builder.http",),
     "rich": ("builder.report",),
@@ -102,7 +103,9 @@ def impure(house: House, module: Module) -> Breaches:
         return
     for imported, line in house.imports(module):
         top = imported.partition(".")[0]
-        if top != "builder" and not {top, imported} & (PURE | PURE_PACKAGES):
+        if top == "builder" or imported in PURE_ALONE:
+            continue
+        if not {top, imported} & (PURE | PURE_PACKAGES):
             yield f"{module.name} -> {imported}", line
     for node in module.nodes:
         if not isinstance(node, ast.Call):

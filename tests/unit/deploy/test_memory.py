@@ -20,11 +20,11 @@ from builder.core.deploy.records import (
 from builder.core.deploy.stack import skeleton
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
+from builder.core.registry_content import make_artifact
 from builder.deploy.local_record import LocalRecords
 from builder.deploy.shared_record import SharedRecords
 from builder.publish.deployments import TYPE, Deployments
 from builder.publish.store import Releases
-from builder.registry import artifacts
 from builder.registry.client import Registry
 from tests.support.client import make_client
 from tests.support.registry import LocalRegistry
@@ -287,7 +287,7 @@ def test_the_registry_is_told_once_and_others_learn_it(
 def test_a_tag_that_is_no_record_is_an_error(registry: LocalRegistry, client: Registry) -> None:
     place = Reference(path="odd/release", registry=registry.address)
     for kind, data in (("application/x", b"{}"), (TYPE, b"{}")):
-        manifest, parts = artifacts.artifact(kind, data, {})
+        manifest, parts = make_artifact(kind, data, {})
         for part in parts:
             client.blobs.put(place, part)
         client.put(place.with_tag("deployed-local.db.x"), manifest)

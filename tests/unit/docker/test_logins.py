@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.reference import HUB
+from builder.core.registry_faults import CredentialsError
 from builder.docker.logins import HUB_KEY, DockerLogins, Login, registry_auth, registry_config
-from builder.registry.faults import CredentialsError
 
 HOST = "registry.example.com:5000"
 ALICE = Login(username="alice", password="s3:cret")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.registry_content import OCI_MANIFEST, Descriptor, digest_of
 from builder.engines.layer_cache import ManifestCache
-from builder.registry.content import OCI_MANIFEST, Descriptor, digest_of
 
 BODY = json.dumps(
     {

@@ -1,4 +1,4 @@
-"""Plain HTTP, proxies and certificates: what is decided before anybody is asked."""
+"""Plain HTTP and certificates: what is decided before anybody is asked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.http.proxies import proxy_for
-from builder.http.trust import Trust, is_loopback
+from builder.core.proxies import is_loopback
+from builder.http.trust import Trust
+from tests.support.certificates import make_authority, make_server
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,17 @@ def test_a_folder_of_certificates_makes_a_registry_on_the_loopback_speak_tls(
     assert trust.scheme("127.0.0.1:5001") == "http"
 
 
+def test_what_is_believed_for_its_signature_may_come_from_anybody() -> None:
+    trust = Trust(plain_to_anybody=True)
+    assert trust.allows("http://archive.example.com/debian")
+    assert not trust.allows("ftp://archive.example.com/debian")
+
+
+def test_the_folders_of_the_system_can_be_named_as_openssl_has_it() -> None:
+    trust = Trust.of({"SSL_CERT_DIR": "/a:/b"})
+    assert trust.certificates("registry.example.com").folders == "/a:/b"
+
+
 def test_what_docker_and_openssl_trust_is_found_by_the_environment(tmp_path: Path) -> None:
     trust = Trust.of({"SSL_CERT_FILE": "/x.pem", "HOME": str(tmp_path)}, ca=Path("/y.pem"))
     assert trust.authorities == (Path("/y.pem"), Path("/x.pem"))
@@ -65,44 +77,39 @@ def test_what_docker_and_openssl_trust_is_found_by_the_environment(tmp_path: Pat
 
 def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.crt: No such file"):
-        Trust(authorities=(tmp_path / "absent.crt",)).context("registry.example.com")
+        Trust(authorities=(tmp_path / "absent.crt",)).certificates("registry.example.com")
     empty = tmp_path / "registry.example.com" / "ca.crt"
     empty.parent.mkdir()
     empty.touch()
     with pytest.raises(ConfigError, match=r"ca\.crt holds no usable certificate"):
-        Trust(folders=(tmp_path,)).context("registry.example.com")
+        Trust(folders=(tmp_path,)).certificates("registry.example.com")
 
 
-@pytest.mark.parametrize(
-    ("exempt", "authority", "direct"),
-    [
-        ("", "registry.example.com", False),
-        ("*", "registry.example.com", True),
-        ("example.com", "registry.example.com", True),
-        ("example.com", "example.com", True),
-        (".example.com", "registry.example.com", True),
-        (".example.com", "example.com", False),
-        ("*.example.com", "registry.example.com", True),
-        ("ample.com", "example.com", False),
-        ("other.org, REGISTRY.example.com", "registry.example.com", True),
-        ("registry.example.com:443", "registry.example.com", True),
-        ("registry.example.com:5000", "registry.example.com", False),
-        ("10.0.0.0/8", "10.1.2.3:5000", True),
-        ("10.1.2.3", "10.1.2.3:5000", True),
-        ("10.1.2.4", "10.1.2.3:5000", False),
-        ("fd00::/8", "[fd00::1]:5000", True),
-    ],
-)
-def test_no_proxy_exempts_names_networks_and_ports(
-    exempt: str, authority: str, *, direct: bool
-) -> None:
-    environ = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": exempt}
-    expected = None if direct else "http://proxy:3128"
-    assert proxy_for("https", authority, environ) == expected
+def test_what_lies_in_a_hosts_folder_is_for_this_host_alone(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path)
+    own = make_server(tmp_path, authority)
+    folder = tmp_path / "certs.d" / "registry.example.com:5000"
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_bytes(authority.certificate.read_bytes())
+    (folder / "client.cert").write_bytes(own.certificate.read_bytes())
+    (folder / "client.key").write_bytes(own.key.read_bytes())
+    trust = Trust(folders=(tmp_path / "certs.d",))
+    certificates = trust.certificates("registry.example.com:5000")
+    assert authority.certificate.read_bytes() in certificates.more
+    assert (certificates.own, certificates.key) == (
+        str(folder / "client.cert"),
+        str(folder / "client.key"),
+    )
+    assert authority.certificate.read_bytes() in certificates.authorities()
+    for other in ("registry.example.com", ""):
+        assert trust.certificates(other).more == b""
+        assert trust.certificates(other).own == ""
 
 
-def test_the_loopback_has_no_proxy_and_a_bare_proxy_is_one_by_http() -> None:
-    environ = {"http_proxy": "proxy:3128"}
-    assert proxy_for("http", "127.0.0.1:5000", environ) is None
-    assert proxy_for("https", "registry.example.com", environ) is None
-    assert proxy_for("http", "registry.example.com", environ) == "http://proxy:3128"
+def test_a_certificate_of_ours_without_its_key_is_named(tmp_path: Path) -> None:
+    own = make_server(tmp_path, make_authority(tmp_path))
+    folder = tmp_path / "certs.d" / "registry.example.com"
+    folder.mkdir(parents=True)
+    (folder / "client.cert").write_bytes(own.certificate.read_bytes())
+    with pytest.raises(ConfigError, match=r"client\.cert: No such file"):
+        Trust(folders=(tmp_path / "certs.d",)).certificates("registry.example.com")

@@ -11,11 +11,11 @@ import pytest
 from builder.core.errors import PublishError
 from builder.core.events import Pushed
 from builder.core.reference import Reference
+from builder.core.registry_content import OCI_MANIFEST, Descriptor, Manifest
 from builder.publish import MadeImage, Tell
 from builder.publish.claim import Claim
 from builder.publish.images import ImagePublisher, SolePublisher
 from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, Descriptor, Manifest
 from tests.support.engines import digest_of
 from tests.unit.publish.test_staging import OURS, engine_with
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from builder.core.reference import Reference
+from builder.core.registry_content import Descriptor, Manifest
 from builder.publish.promote import BlobTransfer, WholeImage, moved, transfers
-from builder.registry.content import Descriptor, Manifest
 from tests.support.images import make_image
 from tests.support.releases import layer, make_dated
 from tests.unit.core.test_release import NOVA, RELEASE

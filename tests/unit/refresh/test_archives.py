@@ -14,7 +14,8 @@ import pytest
 
 from builder.core.packages.inventory import PackageSource
 from builder.refresh import download
-from builder.refresh.archives import Archives, Market
+from builder.refresh.archives import Archives, Offered
+from builder.system.clock import SystemClock
 from tests.support.registry import require
 from tests.support.web import Asked, Say, Web
 
@@ -66,21 +67,21 @@ def archive() -> Archive:
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., Market]:
+def read(tmp_path: Path) -> Callable[..., Offered]:
     def one(
         *sources: PackageSource,
         architecture: str = "amd64",
         keyrings: Path = tmp_path,
         now: float = NOW,
-    ) -> Market:
-        archives = Archives(tmp_path / "state", {}, now=now, keyrings=keyrings)
-        return archives.read((found, architecture) for found in sources)
+    ) -> Offered:
+        reader = Archives(tmp_path / "state", {}, now=now, keyrings=keyrings)
+        return reader.read((found, architecture) for found in sources)
 
     return one
 
 
 def offered(
-    market: Market, origin: PackageSource, architecture: str = "amd64"
+    market: Offered, origin: PackageSource, architecture: str = "amd64"
 ) -> Mapping[str, object]:
     return market.indexes[origin, architecture][1]
 
@@ -89,7 +90,10 @@ def offered(
     ("suffix", "pack"), [(".xz", lzma.compress), (".gz", gzip.compress), ("", bytes)]
 )
 def test_an_index_is_read_however_it_is_compressed(
-    archive: Archive, read: Callable[..., Market], suffix: str, pack: Callable[[bytes], bytes]
+    archive: Archive,
+    read: Callable[..., Offered],
+    suffix: str,
+    pack: Callable[[bytes], bytes],
 ) -> None:
     archive.release({BINARY + suffix: pack(INDEX)})
     with Web(archive.answer) as web:
@@ -100,7 +104,7 @@ def test_an_index_is_read_however_it_is_compressed(
 
 
 def test_an_index_is_fetched_once_as_long_as_it_is_the_same(
-    archive: Archive, read: Callable[..., Market]
+    archive: Archive, read: Callable[..., Offered]
 ) -> None:
     path = "/debian/dists/trixie/InRelease"
     archive.release({f"{BINARY}.xz": lzma.compress(INDEX)})
@@ -122,7 +126,7 @@ def test_an_index_is_fetched_once_as_long_as_it_is_the_same(
 
 
 def test_an_index_is_taken_by_its_hash_where_the_suite_has_it_so(
-    archive: Archive, read: Callable[..., Market]
+    archive: Archive, read: Callable[..., Offered]
 ) -> None:
     data = lzma.compress(INDEX)
     archive.release({f"{BINARY}.xz": data}, "Acquire-By-Hash: yes")
@@ -152,7 +156,7 @@ def test_an_index_is_taken_by_its_hash_where_the_suite_has_it_so(
 )
 def test_what_cannot_be_used_is_one_line_and_offers_nothing(
     archive: Archive,
-    read: Callable[..., Market],
+    read: Callable[..., Offered],
     damage: Callable[[Archive], None],
     message: str,
 ) -> None:
@@ -167,7 +171,7 @@ def test_what_cannot_be_used_is_one_line_and_offers_nothing(
 
 
 def test_one_archive_that_does_not_answer_leaves_the_others(
-    archive: Archive, read: Callable[..., Market], monkeypatch: pytest.MonkeyPatch
+    archive: Archive, read: Callable[..., Offered], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "RETRIES", 0)
     archive.release({BINARY: INDEX})
@@ -180,13 +184,13 @@ def test_one_archive_that_does_not_answer_leaves_the_others(
             assert offered(market, source(web))
 
 
-def test_what_only_the_image_has_is_not_asked_for(read: Callable[..., Market]) -> None:
+def test_what_only_the_image_has_is_not_asked_for(read: Callable[..., Offered]) -> None:
     local = PackageSource(uri="file:/srv/packages", suite="./")
     assert "only the image itself has file:" in read(local).faults[local]
 
 
 def test_a_repository_without_a_table_of_contents_needs_to_be_trusted(
-    archive: Archive, read: Callable[..., Market]
+    archive: Archive, read: Callable[..., Offered]
 ) -> None:
     archive.files["/debian/Packages.gz"] = gzip.compress(INDEX)
     with Web(archive.answer) as web:
@@ -198,7 +202,7 @@ def test_a_repository_without_a_table_of_contents_needs_to_be_trusted(
 
 
 def test_an_architecture_that_a_suite_lacks_is_offered_nothing(
-    archive: Archive, read: Callable[..., Market]
+    archive: Archive, read: Callable[..., Offered]
 ) -> None:
     archive.release({BINARY: INDEX})
     with Web(archive.answer) as web:
@@ -208,7 +212,7 @@ def test_an_architecture_that_a_suite_lacks_is_offered_nothing(
 
 
 def test_packages_for_all_architectures_may_have_an_index_of_their_own(
-    archive: Archive, read: Callable[..., Market]
+    archive: Archive, read: Callable[..., Offered]
 ) -> None:
     more = b"Package: data\nVersion: 7\n"
     indexes = {BINARY: INDEX, "main/binary-all/Packages": more}
@@ -219,7 +223,7 @@ def test_packages_for_all_architectures_may_have_an_index_of_their_own(
 
 
 def test_an_index_that_nobody_needed_for_a_month_is_removed(
-    archive: Archive, read: Callable[..., Market], tmp_path: Path
+    archive: Archive, read: Callable[..., Offered], tmp_path: Path
 ) -> None:
     archive.release({BINARY: INDEX})
     kept = tmp_path / "state" / f"{sha(INDEX)}.json"
@@ -251,7 +255,7 @@ def sign(home: Path, text: bytes) -> bytes:
 
 
 def test_a_signature_is_checked_with_the_keys_of_this_machine(
-    archive: Archive, read: Callable[..., Market], keys: Path, tmp_path: Path
+    archive: Archive, read: Callable[..., Offered], keys: Path, tmp_path: Path
 ) -> None:
     path = "/debian/dists/trixie/InRelease"
     archive.release({BINARY: INDEX})
@@ -267,7 +271,7 @@ def test_a_signature_is_checked_with_the_keys_of_this_machine(
 
 
 def test_an_address_that_is_none_is_told_as_such_and_asked_once(tmp_path: Path) -> None:
-    downloads = download.Downloads(tmp_path, {})
+    downloads = download.Downloads(tmp_path, {}, SystemClock())
     with pytest.raises(download.ArchiveError, match="an address that is none") as caught:
         downloads.once("http://archive.example:port/debian")
     assert not caught.value.transient

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.core.reference import Reference
-from builder.docker.logins import Login
-from builder.registry.auth import merged
-from builder.registry.content import OCI_MANIFEST
-from builder.registry.faults import (
+from builder.core.registry_content import OCI_MANIFEST
+from builder.core.registry_faults import (
     ForbiddenError,
     ProtocolError,
     RefusedError,
@@ -22,6 +20,8 @@ from builder.registry.faults import (
     ServerFaultError,
     UnauthorisedError,
 )
+from builder.docker.logins import Login
+from builder.registry.auth import merged
 from tests.support.client import make_client
 from tests.support.clock import FakeClock
 from tests.support.images import make_image

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from builder.core.reference import Reference
-from builder.docker.logins import Login
-from builder.registry.blobs import Stored
-from builder.registry.content import Content, Descriptor, digest_of
-from builder.registry.faults import (
+from builder.core.registry_content import Content, Descriptor, digest_of
+from builder.core.registry_faults import (
     DigestMismatchError,
     ProtocolError,
     QuotaError,
     UnreachableError,
 )
+from builder.docker.logins import Login
+from builder.registry.blobs import Stored
 from tests.support.client import make_client
 from tests.support.clock import FakeClock
 from tests.support.images import make_image

@@ -10,10 +10,8 @@ import pytest
 
 from builder.core.errors import InterruptedRunError
 from builder.core.reference import Reference
-from builder.http.trust import Trust
-from builder.registry.client import Registry
-from builder.registry.content import OCI_MANIFEST, digest_of
-from builder.registry.faults import (
+from builder.core.registry_content import OCI_MANIFEST, digest_of
+from builder.core.registry_faults import (
     BusyError,
     DigestMismatchError,
     ForbiddenError,
@@ -23,6 +21,8 @@ from builder.registry.faults import (
     TlsError,
     UnreachableError,
 )
+from builder.http.trust import Trust
+from builder.registry.client import Registry
 from tests.support.client import make_client
 from tests.support.clock import FakeClock
 from tests.support.images import make_image

@@ -21,22 +21,15 @@ The tree::
 from __future__ import annotations
 
 import errno
-import json
 import re
-import socket
-from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from builder.core.codec import MalformedError, decode
 from builder.core.errors import PublishError
 from builder.core.reference import HUB
-from builder.http.connection import BadAddressError
-from builder.http.pool import ProxyFailedError
-
-if TYPE_CHECKING:
-    import ssl
 
 _FULL = re.compile(
     r"\bquota\b|no space left on device|disk (?:is )?full|storage limit"
@@ -57,7 +50,11 @@ _ABSENT = {
     "BLOB_UNKNOWN": "the repository has no such blob",
     "BLOB_UPLOAD_UNKNOWN": "the registry no longer knows the upload",
 }
-_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+# What OpenSSL says to a server that does not begin with TLS, and to one that breaks off.
+_NO_TLS = ("wrong version number", "http request", "record layer failure", "unknown protocol")
+_BROKEN_TLS = ("unexpected eof", "ssl_error_syscall", "ssl_error_zero_return")
+# How libcurl frames what OpenSSL has against a certificate.
+_VERDICT = re.compile(r"^SSL certificate (?:problem|OpenSSL verify result): | \(\d+\)$")
 _BLOBS_MISSING = "MANIFEST_BLOB_UNKNOWN"
 _MOST_ERRORS = 3
 
@@ -141,6 +138,12 @@ class CredentialsError(RegistryError):
     pass
 
 
+class _Errors(Struct, frozen=True):
+    """The body of a refusal: https://distribution.github.io/distribution/spec/api/#errors."""
+
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+
 class Complaint(Struct, frozen=True, kw_only=True):
     """What a registry said about a request that it did not grant."""
 
@@ -151,15 +154,15 @@ class Complaint(Struct, frozen=True, kw_only=True):
     def parse(cls, body: bytes) -> Complaint:
         """The ``errors`` of a registry's reply; empty for anything else, e.g. a proxy's page."""
         try:
-            errors = json.loads(body)["errors"]
-            pairs = [(str(error.get("code", "")), _said(error)) for error in errors]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            errors = decode(body, _Errors, what="the reply").errors
+        except MalformedError:
             return cls()
+        pairs = [(str(error.get("code", "")), _said(error)) for error in errors]
         shown = [": ".join(part for part in pair if part) for pair in pairs[:_MOST_ERRORS]]
         return cls(codes=tuple(code for code, _ in pairs), text="; ".join(shown))
 
 
-def _said(error: dict[str, object]) -> str:
+def _said(error: dict[str, Any]) -> str:
     message, detail = error.get("message") or "", error.get("detail")
     # A file system's complaint stands in the detail, and so does the digest of a missing blob.
     return f"{message} ({detail})" if detail and isinstance(detail, str) else str(message)
@@ -250,78 +253,102 @@ def _phrase(status: int) -> str:
         return str(status)
 
 
-def translated(error: Exception, what: str, host: str) -> RegistryError:
-    """The error for an exchange that did not come to its end."""
-    import ssl  # noqa: PLC0415 - of no use where all goes well by plain HTTP
+class BrokenTransferError(Exception):
+    """A transfer that libcurl could not bring to its end.
 
-    causes = _causes(error)
-    if isinstance(error, ProxyFailedError):
+    ``code`` is that of https://curl.se/libcurl/c/libcurl-errors.html; ``number`` is an errno, or an
+    EAI of a name that cannot be resolved, or 0. ``proxied`` says that the proxy is to blame.
+    """
+
+    def __init__(self, code: int, text: str, *, number: int = 0, proxied: bool = False) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.number = number
+        self.proxied = proxied
+
+
+# The codes of libcurl that mean something of their own here.
+UNSUPPORTED_PROTOCOL, MALFORMED_URL, NO_PROXY_NAME, NO_NAME, NO_CONNECTION = 1, 3, 5, 6, 7
+ODD_REPLY, PARTIAL, TIMED_OUT, TLS_FAILED, NO_ANSWER = 8, 18, 28, 35, 52
+SEND_FAILED, CERTIFICATE_REFUSED, NO_REWIND, PROXY_FAILED, TOO_LARGE = 55, 60, 65, 97, 100
+_EAI_AGAIN = -3
+# What libcurl says itself is of its own trade.
+_WORDS = {
+    NO_ANSWER: "the server closed the connection without an answer",
+    PARTIAL: "the server closed the connection in the middle of its answer",
+    TOO_LARGE: "the head of its answer has no end",
+}
+
+
+def broken(error: BrokenTransferError, what: str, host: str) -> RegistryError:
+    """The error for a request that got no whole reply."""
+    if error.proxied:
         return UnreachableError(
-            f"cannot {what}: the proxy on the way to {host} fails: {_root(causes)}",
+            f"cannot {what}: the proxy on the way to {host} fails: {_cause(error)}",
             hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             transient=True,
         )
-    if isinstance(error, BadAddressError):
-        return ProtocolError(f"cannot {what}: {host} gives an address that is none: {error}")
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError) and not isinstance(
-            cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
-        ):
-            return _tls(cause, what, host)
-    if any(isinstance(cause, TimeoutError) for cause in causes):
+    if error.code == MALFORMED_URL:
+        return ProtocolError(f"cannot {what}: {host} gives an address that is none: {error.text}")
+    if _is_of_tls(error):
+        return _tls(error.text, what, host)
+    return _unreachable(error, what, host)
+
+
+def _unreachable(error: BrokenTransferError, what: str, host: str) -> UnreachableError:
+    if error.code == TIMED_OUT:
         return UnreachableError(f"cannot {what}: {host} does not answer in time", transient=True)
-    return _no_connection(causes, what, host)
-
-
-def _no_connection(causes: Sequence[BaseException], what: str, host: str) -> UnreachableError:
-    for cause in causes:
-        if isinstance(cause, socket.gaierror):
-            return UnreachableError(
-                f"cannot {what}: the name {host} cannot be resolved",
-                hint="check its spelling, DNS and the proxy",
-                transient=cause.errno == socket.EAI_AGAIN,
-            )
-        if isinstance(cause, ConnectionRefusedError):
-            return UnreachableError(
-                f"cannot {what}: nothing listens at {host}", hint="is the registry running?"
-            )
+    if error.code == NO_NAME:
+        return UnreachableError(
+            f"cannot {what}: the name {host} cannot be resolved",
+            hint="check its spelling, DNS and the proxy",
+            transient=error.number == _EAI_AGAIN,
+        )
+    if error.code == NO_CONNECTION and error.number == errno.ECONNREFUSED:
+        return UnreachableError(
+            f"cannot {what}: nothing listens at {host}", hint="is the registry running?"
+        )
     return UnreachableError(
-        f"cannot {what}: the connection to {host} broke: {_root(causes)}", transient=True
+        f"cannot {what}: the connection to {host} broke: {_cause(error)}", transient=True
     )
 
 
-def _tls(error: ssl.SSLError, what: str, host: str) -> TlsError:
-    reason = getattr(error, "reason", None) or str(error)
-    if reason in _NO_TLS:
+def _is_of_tls(error: BrokenTransferError) -> bool:
+    if error.code == TLS_FAILED:
+        return not error.number and not any(word in error.text.lower() for word in _BROKEN_TLS)
+    return error.code == CERTIFICATE_REFUSED
+
+
+def _tls(text: str, what: str, host: str) -> TlsError:
+    if any(words in text.lower() for words in _NO_TLS):
         return TlsError(
             f"cannot {what}: {host} does not speak TLS",
             hint=f"if it is to be reached by plain HTTP, name {host} in [publish] plain-http; "
             "else give it a certificate",
         )
-    reason = getattr(error, "verify_message", None) or reason
     return TlsError(
-        f"cannot {what}: the TLS certificate of {host} is not accepted: {reason}",
+        f"cannot {what}: the TLS certificate of {host} is not accepted: {_VERDICT.sub('', text)}",
         hint=f"if an authority of your own signed it, put the CA into "
         f"/etc/docker/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE",
     )
 
 
-def _causes(error: BaseException) -> Sequence[BaseException]:
-    """The error and all that it was raised from or that it wraps, outermost first."""
-    found: list[BaseException] = []
-    todo: list[BaseException | None] = [error]
-    while todo:
-        each = todo.pop(0)
-        if each is None or each in found:
-            continue
-        found.append(each)
-        wrapped = (value for value in each.args if isinstance(value, BaseException))
-        todo += [*wrapped, each.__cause__, each.__context__]
-    return found
+def _cause(error: BrokenTransferError) -> str:
+    """The fact alone, as a system would say it."""
+    head, colon, tail = error.text.rpartition(": ")
+    if error.number and colon and head:
+        return _SYSTEM.get(error.number, tail.lower())
+    return _WORDS.get(error.code, error.text) or f"error {error.code} of libcurl"
 
 
-def _root(causes: Sequence[BaseException]) -> str:
-    for cause in reversed(causes):
-        if isinstance(cause, OSError) and cause.errno in errno.errorcode and cause.strerror:
-            return cause.strerror.lower()
-    return str(causes[-1]) or type(causes[-1]).__name__
+# libcurl says of a connection that cannot be made only that it cannot.
+_SYSTEM = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network is unreachable",
+    errno.ECONNRESET: "connection reset by peer",
+    errno.ECONNABORTED: "software caused connection abort",
+    errno.ETIMEDOUT: "connection timed out",
+    errno.EPIPE: "broken pipe",
+}

@@ -7,13 +7,13 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Annotated, Any, Protocol
 
-from msgspec import Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from builder.core.codec import MalformedError, decode
 from builder.core.reference import Reference
-from builder.registry.faults import DigestMismatchError, ProtocolError
+from builder.core.registry_faults import DigestMismatchError, ProtocolError
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -27,7 +27,9 @@ _ALGORITHMS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
 # Servers that do not know the type of what they were given fall back to these.
 _VAGUE = ("", "application/json", "application/octet-stream", "text/plain")
-_BLOCK = 1 << 20
+# What an artifact without a configuration has for one, by the OCI image specification.
+EMPTY = b"{}"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 class Descriptor(Struct, frozen=True, kw_only=True):
@@ -83,19 +85,22 @@ class Manifest(Struct, frozen=True, kw_only=True):
         actual = digest_of(body, algorithm(digest, name) if digest else "sha256")
         if digest and actual != digest:
             raise DigestMismatchError(f"{name} has the digest {actual} instead of {digest}")
-        content = _object(body, name)
-        kind = _kind(content, media_type, name)
+        try:
+            document = decode(body, _Document, what=name)
+        except MalformedError as error:
+            raise ProtocolError(str(error)) from error
+        kind = _kind(document, media_type, name)
         is_index = kind in INDEXES
-        config = content.get("config")
+        config = None if is_index else document.config
         return cls(
             media_type=kind,
             digest=actual,
             body=body,
-            config=None if is_index or config is None else _descriptor(config, name),
-            layers=() if is_index else _descriptors(content, "layers", name),
-            manifests=_descriptors(content, "manifests", name) if is_index else (),
-            artifact_type=str(content.get("artifactType") or ""),
-            annotations=_texts(content.get("annotations")),
+            config=_descriptor(config, name) if isinstance(config, _Part) else None,
+            layers=() if is_index else _descriptors(document.layers, name),
+            manifests=_descriptors(document.manifests, name) if is_index else (),
+            artifact_type=str(document.artifact_type or ""),
+            annotations=_texts(document.annotations),
         )
 
     @property
@@ -137,16 +142,6 @@ class Content(Struct, frozen=True, kw_only=True):
     def of(cls, data: bytes) -> Content:
         return cls(digest=digest_of(data), size=len(data), open=lambda: io.BytesIO(data))
 
-    @classmethod
-    def from_file(cls, path: Path) -> Content:
-        """A file, which is read once now for its digest and again for each upload."""
-        hasher, size = hashlib.sha256(), 0
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                hasher.update(block)
-                size += len(block)
-        return cls(digest=f"sha256:{hasher.hexdigest()}", size=size, open=lambda: path.open("rb"))
-
 
 class Verifier:
     """Sees bytes go by and says at the end whether they were the right ones."""
@@ -185,61 +180,101 @@ def algorithm(digest: str, name: str) -> str:
     return word
 
 
-def _object(body: bytes, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except ValueError as error:
-        raise ProtocolError(f"{name} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ProtocolError(f"{name} is no JSON object")
-    return content
+def make_artifact(
+    kind: str,
+    data: bytes,
+    annotations: Mapping[str, str],
+    *,
+    media_type: str = "",
+    subject: Descriptor | None = None,
+) -> tuple[Manifest, tuple[Content, ...]]:
+    """The manifest of an artifact of this kind, and the blobs that must be there before it.
+
+    ``media_type`` is that of the data, by default the artifact's own. ``subject`` is the manifest
+    that it is attached to.
+    """
+    empty, layer = Content.of(EMPTY), Content.of(data)
+    document: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": kind,
+        "config": {"mediaType": EMPTY_TYPE, "digest": empty.digest, "size": empty.size},
+        "layers": [{"mediaType": media_type or kind, "digest": layer.digest, "size": layer.size}],
+    }
+    if subject is not None:
+        document["subject"] = {
+            "mediaType": subject.media_type,
+            "digest": subject.digest,
+            "size": subject.size,
+        }
+    document["annotations"] = dict(annotations)
+    body = json.dumps(document, indent=2).encode()
+    return Manifest.of(body, OCI_MANIFEST), (empty, layer)
 
 
-def _kind(content: Mapping[str, Any], said: str, name: str) -> str:
+def is_artifact(manifest: Manifest, kind: str) -> bool:
+    """Whether it is of this kind and has one layer, the data, as ``make_artifact`` has it."""
+    return manifest.artifact_type == kind and len(manifest.layers) == 1
+
+
+class _Part(Struct, frozen=True, rename="camel"):
+    """A descriptor as it is written; what we do not need may be anything."""
+
+    digest: str
+    size: Annotated[int, Meta(ge=0)]
+    media_type: Any = None
+    platform: Any = None
+    annotations: Any = None
+
+
+class _Document(Struct, frozen=True, rename="camel"):
+    """A manifest or an index as it is written, by https://github.com/opencontainers/image-spec."""
+
+    schema_version: Any = None
+    media_type: str | None = None
+    config: _Part | UnsetType | None = UNSET
+    layers: list[_Part] | UnsetType | None = UNSET
+    manifests: list[_Part] | UnsetType | None = UNSET
+    artifact_type: Any = None
+    annotations: Any = None
+
+
+def _kind(document: _Document, said: str, name: str) -> str:
     """The media type, on which header and content must agree: one digest has one meaning."""
-    if content.get("schemaVersion") != 2:  # noqa: PLR2004 - all four kinds have this number
+    if document.schema_version != 2:  # noqa: PLR2004 - all four kinds have this number
         raise ProtocolError(
-            f"{name} is of the obsolete schema {content.get('schemaVersion')}",
+            f"{name} is of the obsolete schema {document.schema_version}",
             hint="push the image again with a current docker",
         )
-    if "manifests" in content and ("layers" in content or "config" in content):
+    lists = document.manifests is not UNSET
+    if lists and (document.layers is not UNSET or document.config is not UNSET):
         raise ProtocolError(f"{name} is a manifest and an index at once")
-    inside = content.get("mediaType") or ""
+    inside = document.media_type or ""
     header = "" if said in _VAGUE else said
     if inside and header and inside != header:
         raise ProtocolError(f'{name} is called "{header}" and calls itself "{inside}"')
-    kind = header or inside or (OCI_INDEX if "manifests" in content else OCI_MANIFEST)
+    kind = header or inside or (OCI_INDEX if lists else OCI_MANIFEST)
     if kind not in MANIFESTS:
         raise ProtocolError(f'{name} is of the kind "{kind}", which is no image manifest')
-    if kind in INDEXES and "manifests" not in content:
+    if kind in INDEXES and not lists:
         raise ProtocolError(f"{name} is an index without manifests")
-    if kind not in INDEXES and "manifests" in content:
+    if kind not in INDEXES and lists:
         raise ProtocolError(f'{name} is called "{kind}", but is an index')
-    return str(kind)
+    return kind
 
 
-def _descriptors(content: Mapping[str, Any], key: str, name: str) -> tuple[Descriptor, ...]:
-    found = content.get(key)
-    if found is None:
-        return ()
-    if not isinstance(found, list):
-        raise ProtocolError(f'{name}: "{key}" is no list')
-    return tuple(_descriptor(each, name) for each in found)
+def _descriptors(parts: list[_Part] | UnsetType | None, name: str) -> tuple[Descriptor, ...]:
+    return tuple(_descriptor(part, name) for part in parts or ())
 
 
-def _descriptor(found: object, name: str) -> Descriptor:
-    if not isinstance(found, dict):
-        raise ProtocolError(f"{name} holds a descriptor that is no object")
-    digest, size = found.get("digest"), found.get("size")
-    if not isinstance(digest, str) or not isinstance(size, int) or size < 0:
-        raise ProtocolError(f"{name} holds a descriptor without digest or size")
-    algorithm(digest, name)
+def _descriptor(part: _Part, name: str) -> Descriptor:
+    algorithm(part.digest, name)
     return Descriptor(
-        media_type=str(found.get("mediaType") or ""),
-        digest=digest,
-        size=size,
-        platform=_platform(found.get("platform")),
-        annotations=_texts(found.get("annotations")),
+        media_type=str(part.media_type or ""),
+        digest=part.digest,
+        size=part.size,
+        platform=_platform(part.platform),
+        annotations=_texts(part.annotations),
     )
 
 
