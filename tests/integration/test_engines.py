@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 import pytest
 from msgspec.structs import replace
 
+from builder.core.assemble import Refused
 from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.docker.daemon import Daemon
@@ -361,7 +362,7 @@ def test_a_name_of_the_users_is_never_taken_for_a_redirection(
     request = tree.request(f"FROM {theirs}\nRUN true\n", contexts={theirs: BOX})
 
     assert "means another image" in str(engines[name].refusal(request))
-    with pytest.raises(BuildError, match="means another image"):
+    with pytest.raises(Refused, match="means another image"):
         engines[name].build(request, Outputs(), threading.Event())
     found = daemon.inspect(theirs)
     assert found is not None

@@ -119,7 +119,7 @@ class Inventory(Struct, frozen=True, kw_only=True):
 
         """
         try:
-            schema = decode(data, _Versioned, what=where).schema
+            schema = decode(data, _SchemaOnly, what=where).schema
             if schema != SCHEMA:
                 raise PublishError(
                     f"{where} was written by another version of ocbuild (schema {schema})",
@@ -148,7 +148,7 @@ class Inventory(Struct, frozen=True, kw_only=True):
         )
 
 
-class _Versioned(Struct, frozen=True, kw_only=True):
+class _SchemaOnly(Struct, frozen=True, kw_only=True):
     schema: int
 
 
