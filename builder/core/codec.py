@@ -7,6 +7,7 @@ with one line, which the caller puts into words of its own.
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +16,10 @@ T = TypeVar("T")
 
 # A release of a thousand images is 2 MiB; nobody has a reason to send more than this.
 MOST_BYTES = 16 << 20
+
+
+_decoders: dict[object, msgspec.json.Decoder[Any]] = {}
+_preparing = threading.Lock()
 
 
 class MalformedError(ValueError):
@@ -33,13 +38,14 @@ def decode(data: bytes | str, shape: type[T], *, what: str, most: int = MOST_BYT
     if len(data) > most:
         raise MalformedError(f"{what} is longer than {most} bytes")
     try:
-        return msgspec.json.decode(data, type=shape)
+        value: T = _decoder(shape).decode(data)
     except msgspec.ValidationError as error:
         raise MalformedError(f"{what} has another shape: {_bounded(error)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(f"{what} is no JSON: {_bounded(error)}") from error
     except RecursionError as error:
         raise MalformedError(f"{what} is nested too deeply") from error
+    return value
 
 
 def convert(value: object, shape: type[T], *, what: str) -> T:
@@ -49,10 +55,23 @@ def convert(value: object, shape: type[T], *, what: str) -> T:
         MalformedError: it is of another shape.
 
     """
+    _decoder(shape)
     try:
         return msgspec.convert(value, type=shape)
     except msgspec.ValidationError as error:
         raise MalformedError(f"{what} has another shape: {_bounded(error)}") from error
+
+
+def _decoder(shape: type[Any]) -> msgspec.json.Decoder[Any]:
+    """The decoder of a shape, which is prepared by one thread at a time.
+
+    msgspec 0.22 notes on a class what it knows of its fields before it knows all of them; a second
+    thread that reads the same class for the first time at that moment ends the process.
+    """
+    if shape not in _decoders:
+        with _preparing:
+            _decoders[shape] = msgspec.json.Decoder(shape)
+    return _decoders[shape]
 
 
 def plain(value: object) -> Any:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
@@ -51,3 +54,34 @@ def test_what_is_written_is_read_again() -> None:
 
 def test_more_than_is_asked_for_is_passed_over() -> None:
     assert decode(b'{"name": "a", "new": {"x": 1}}', Box, what="the box") == Box(name="a")
+
+
+# Of a fresh process, for it would end with it.
+AT_ONCE = """\
+import sys, threading
+import msgspec
+from builder.core.codec import convert, decode
+
+sys.setswitchinterval(1e-6)
+fields = [(f"field{number}", dict[str, int] | None, None) for number in range(40)]
+for number in range(150):
+    inner = msgspec.defstruct(f"Inner{number}", fields)
+    shape = msgspec.defstruct(f"Shape{number}", [*fields, ("inner", inner | None, None)])
+    start = threading.Barrier(8)
+
+    def read(shape=shape, start=start):
+        start.wait()
+        decode(b'{"field1": {"a": 1}, "inner": {"field2": {"b": 2}}}', shape, what="it")
+        convert({"inner": {}}, shape, what="it")
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_may_read_a_shape_for_the_first_time_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_ONCE], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
