@@ -71,7 +71,7 @@ def retry_after(text: str | None, now: float) -> float | None:
 
 
 def _until(date: str, now: float) -> float:
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - hardly ever said so
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - 14 ms, and hardly ever said so
 
     try:
         moment = parsedate_to_datetime(date)

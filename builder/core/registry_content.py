@@ -86,7 +86,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         if digest and actual != digest:
             raise DigestMismatchError(f"{name} has the digest {actual} instead of {digest}")
         try:
-            document = decode(body, _Document, what=name)
+            document = decode(body, _ManifestDocument, what=name)
         except MalformedError as error:
             raise ProtocolError(str(error)) from error
         kind = _kind(document, media_type, name)
@@ -227,7 +227,7 @@ class _Part(Struct, frozen=True, rename="camel"):
     annotations: Any = None
 
 
-class _Document(Struct, frozen=True, rename="camel"):
+class _ManifestDocument(Struct, frozen=True, rename="camel"):
     """A manifest or an index as it is written, by https://github.com/opencontainers/image-spec."""
 
     schema_version: Any = None
@@ -239,7 +239,7 @@ class _Document(Struct, frozen=True, rename="camel"):
     annotations: Any = None
 
 
-def _kind(document: _Document, said: str, name: str) -> str:
+def _kind(document: _ManifestDocument, said: str, name: str) -> str:
     """The media type, on which header and content must agree: one digest has one meaning."""
     if document.schema_version != 2:  # noqa: PLR2004 - all four kinds have this number
         raise ProtocolError(

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from builder.core.codec import MalformedError, decode
 from builder.core.errors import EngineUnavailableError
 from builder.core.registry_faults import TIMED_OUT, BrokenTransferError, RegistryError
-from builder.http.client import DOCUMENT, Client, Request, Response
+from builder.http.client import DOCUMENT, HttpClient, Request, Response
 from builder.http.trust import Trust
 
 _LIMITS = replace(DOCUMENT, total_seconds=60.0)
@@ -62,7 +62,7 @@ def _ask(path: Path, headers: Mapping[str, str]) -> Response:
         limits=_LIMITS,
         unix_socket=str(path),
     )
-    client = Client(Trust(), {})
+    client = HttpClient(Trust(), {})
     try:
         return client.read(request)
     except RegistryError as error:

@@ -84,7 +84,7 @@ class LayerIndexes:
                     target.put(repository.with_tag(tag_of(digest)), manifest)
 
     def _make(self, repository: Reference, layer: Descriptor) -> LayerIndex:
-        with self._registry.blobs.open(repository, layer.digest) as stream:
+        with self._registry.blobs.open(repository, layer.digest, size=layer.size) as stream:
             found = read_layer(cast("IO[bytes]", stream), layer.media_type)
             while stream.read(_BLOCK):  # to the end, so that the digest is verified
                 pass

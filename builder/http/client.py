@@ -177,7 +177,7 @@ class Response:
         self.close()
 
 
-class Client:
+class HttpClient:
     """Connections to all servers: up to ``connections`` are kept for each of them."""
 
     def __init__(

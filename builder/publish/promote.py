@@ -256,7 +256,7 @@ def _transfer(target: Home, one: BlobTransfer, tally: _Tally, *, same: bool) -> 
 
 
 def _opener(home: Home, source: Reference, blob: Descriptor) -> Callable[[], IO[bytes]]:
-    return lambda: cast("IO[bytes]", home.registry.blobs.open(source, blob.digest))
+    return lambda: cast("IO[bytes]", home.registry.blobs.open(source, blob.digest, size=blob.size))
 
 
 def _put_manifests(target: Home, whole: WholeImage) -> None:

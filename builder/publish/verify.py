@@ -138,7 +138,7 @@ def _read_all(
     def read(found: tuple[str, Reference, Descriptor]) -> Defect | None:
         image, place, blob = found
         try:
-            with home.registry.blobs.open(place, blob.digest) as reader:
+            with home.registry.blobs.open(place, blob.digest, size=blob.size) as reader:
                 size = sum(len(block) for block in iter(lambda: reader.read(_BLOCK) or b"", b""))
         except (DigestMismatchError, NotFoundError) as error:
             return Defect(image=image, text=error.message)

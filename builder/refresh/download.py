@@ -19,7 +19,7 @@ from builder.core.codec import MalformedError, decode, encode
 from builder.core.errors import OcbuildError
 from builder.core.headers import retry_after
 from builder.core.registry_faults import RegistryError
-from builder.http.client import DOCUMENT, Client, Request, Response
+from builder.http.client import DOCUMENT, HttpClient, Request, Response
 from builder.http.trust import Trust
 from builder.system.clock import Clock
 from builder.system.files import replace_file
@@ -61,7 +61,7 @@ class Downloads:
     def __init__(self, folder: Path, environ: Mapping[str, str], clock: Clock) -> None:
         self._folder = folder
         # What is read is believed for its signature, and not for the way on which it came.
-        self._client = Client(replace(Trust.of(environ), plain_to_anybody=True), environ)
+        self._client = HttpClient(replace(Trust.of(environ), plain_to_anybody=True), environ)
         self._clock = clock
 
     def fresh(self, url: str) -> bytes:

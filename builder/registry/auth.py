@@ -23,7 +23,7 @@ from builder.core.registry_faults import (
     unauthorised,
 )
 from builder.docker.logins import Login
-from builder.http.client import DOCUMENT, Client, Request, Response
+from builder.http.client import DOCUMENT, HttpClient, Request, Response
 from builder.system.clock import Clock
 
 Scopes = frozenset[str]
@@ -74,7 +74,7 @@ class _TokenAnswer(Struct, frozen=True):
 class Authoriser:
     """Remembers how each registry wants to be convinced, and the tokens that it took."""
 
-    def __init__(self, client: Client, logins: Logins, clock: Clock) -> None:
+    def __init__(self, client: HttpClient, logins: Logins, clock: Clock) -> None:
         self._client = client
         self._logins = logins
         self._clock = clock

@@ -23,7 +23,7 @@ from builder.core.registry_faults import (
     ProtocolError,
 )
 from builder.docker.logins import DockerLogins
-from builder.http.client import Client, Response, Traffic
+from builder.http.client import HttpClient, Response, Traffic
 from builder.http.trust import Trust
 from builder.registry.auth import Logins
 from builder.registry.blobs import Blobs
@@ -74,7 +74,7 @@ class Registry:
         ``plain_http`` and ``ca`` (a file) add to what this machine trusts; ``trust`` replaces it,
         and ``logins`` what docker's config says. ``cancel`` ends requests and waits.
         """
-        client = Client(
+        client = HttpClient(
             trust or Trust.of(environ, plain_http=plain_http, ca=ca),
             environ,
             connections=connections,
@@ -322,7 +322,7 @@ class Registry:
             try:
                 names = decode(response.body, dict[str, Any], what="the reply")[key]
                 # Some registries say null for "none".
-                yield from convert(names or [], list[str], what="the reply")
+                yield from convert([] if names is None else names, list[str], what="the reply")
             except (MalformedError, KeyError) as error:
                 raise ProtocolError(f"cannot {what}: the reply is no list of {key}") from error
             target = next_page(response.header("Link") or "", response.url)

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from builder.core.errors import UsageError
 from builder.core.registry_faults import BrokenTransferError, RegistryError
 from builder.core.settings.config import DEFAULT_ADDRESS
-from builder.http.client import Client, Request
+from builder.http.client import HttpClient, Request
 from builder.http.handle import Limits
 from builder.http.trust import Trust
 
@@ -52,7 +52,7 @@ def ask(address: str) -> Answer:
     request = Request(
         method="GET", url=f"http://{address}/v2/", what=f"use {address}", limits=_PATIENCE
     )
-    client = Client(Trust(), {})
+    client = HttpClient(Trust(), {})
     try:
         reply = client.read(request)
     except RegistryError as error:

@@ -18,7 +18,7 @@ from builder.core.headers import retry_after
 from builder.core.reference import HUB, Reference
 from builder.core.registry_content import Content
 from builder.core.registry_faults import ProtocolError, RegistryError, refusal
-from builder.http.client import DOCUMENT, Client, Request, Response, Traffic
+from builder.http.client import DOCUMENT, HttpClient, Request, Response, Traffic
 from builder.http.handle import Limits
 from builder.registry.auth import Authoriser, Logins, Need, Scopes
 from builder.system.clock import Clock
@@ -79,7 +79,7 @@ class Session:
 
     def __init__(
         self,
-        client: Client,
+        client: HttpClient,
         logins: Logins,
         *,
         clock: Clock,

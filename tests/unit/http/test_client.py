@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 from builder.core.errors import InterruptedRunError
 from builder.core.registry_content import Content
 from builder.core.registry_faults import ProtocolError, RegistryError, UnreachableError
-from builder.http.client import DOCUMENT, STREAM, Client, Request
+from builder.http.client import DOCUMENT, STREAM, HttpClient, Request
 from builder.http.handle import Limits
 from builder.http.trust import Trust
 from tests.support.raw import raw_server
@@ -28,8 +28,8 @@ QUICK = Limits(most=1 << 20, read_seconds=0.3, total_seconds=20.0)
 
 
 @pytest.fixture
-def client() -> Iterator[Client]:
-    client = Client(Trust(), {})
+def client() -> Iterator[HttpClient]:
+    client = HttpClient(Trust(), {})
     yield client
     client.close()
 
@@ -45,7 +45,7 @@ def body_of(data: bytes) -> Content:
 # --- what is sent ---------------------------------------------------------------------------------
 
 
-def test_a_request_is_what_http_wants(client: Client) -> None:
+def test_a_request_is_what_http_wants(client: HttpClient) -> None:
     with raw_server([FOUND]) as server:
         asked = request(server.url, headers={"Accept": "a, b", "User-Agent": "tests"})
         assert client.read(asked).body == b"found"
@@ -58,7 +58,7 @@ def test_a_request_is_what_http_wants(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_what_might_have_a_body_says_that_it_has_none(client: Client, method: str) -> None:
+def test_what_might_have_a_body_says_that_it_has_none(client: HttpClient, method: str) -> None:
     with raw_server([FOUND]) as server:
         client.read(request(server.url, method))
     assert server.asked[0].startswith(f"{method} /v2/".encode())
@@ -66,7 +66,7 @@ def test_what_might_have_a_body_says_that_it_has_none(client: Client, method: st
     assert b"Content-Type" not in server.asked[0]
 
 
-def test_a_deletion_has_no_body_and_says_nothing_of_one(client: Client) -> None:
+def test_a_deletion_has_no_body_and_says_nothing_of_one(client: HttpClient) -> None:
     with raw_server([FOUND]) as server:
         client.read(request(server.url, "DELETE"))
     assert server.asked[0].startswith(b"DELETE /v2/ HTTP/1.1\r\n")
@@ -74,7 +74,7 @@ def test_a_deletion_has_no_body_and_says_nothing_of_one(client: Client) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 200_000, 5_000_000])
-def test_a_body_arrives_whole_however_large(client: Client, size: int) -> None:
+def test_a_body_arrives_whole_however_large(client: HttpClient, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
     with Web(in_turn(Say(status=201))) as web:
         reply = client.read(request(f"http://{web.address}/x", "PUT", body=body_of(data)))
@@ -84,7 +84,7 @@ def test_a_body_arrives_whole_however_large(client: Client, size: int) -> None:
     assert client.meter.traffic.sent == size
 
 
-def test_a_source_with_more_than_was_promised_is_read_no_further(client: Client) -> None:
+def test_a_source_with_more_than_was_promised_is_read_no_further(client: HttpClient) -> None:
     content = Content(digest="", size=3, open=lambda: io.BytesIO(b"abcdef"))
     with Web(in_turn(Say())) as web:
         client.read(request(f"http://{web.address}/x", "POST", body=content))
@@ -103,7 +103,7 @@ class Broken(io.BytesIO):
 
 
 def test_a_source_that_cannot_be_read_is_told_as_it_is_and_closed(
-    client: Client, capfd: pytest.CaptureFixture[str]
+    client: HttpClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     content = Content(digest="", size=3, open=Broken)
     with Web(in_turn(Say())) as web, pytest.raises(OSError, match="Input/output error"):
@@ -112,7 +112,7 @@ def test_a_source_that_cannot_be_read_is_told_as_it_is_and_closed(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_body_is_not_sent_twice_by_itself(client: Client) -> None:
+def test_a_body_is_not_sent_twice_by_itself(client: HttpClient) -> None:
     """A kept connection that breaks is libcurl's to replace, but an upload is begun anew above."""
     with raw_server([FOUND], [], [FOUND], []) as server:
         for _ in range(2):
@@ -123,7 +123,7 @@ def test_a_body_is_not_sent_twice_by_itself(client: Client) -> None:
         assert [asked.split()[0] for asked in server.asked] == [b"GET", b"GET", b"GET", b"PUT"]
 
 
-def test_who_does_not_want_the_body_is_heard_all_the_same(client: Client) -> None:
+def test_who_does_not_want_the_body_is_heard_all_the_same(client: HttpClient) -> None:
     refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!"
     with raw_server([refusal, 0.5]) as server:
         reply = client.read(request(server.url, "PUT", body=body_of(bytes(64 << 20))))
@@ -131,14 +131,14 @@ def test_who_does_not_want_the_body_is_heard_all_the_same(client: Client) -> Non
 
 
 @pytest.mark.parametrize("target", ["/v2/\r\nX: y", "/\x7f", "/\0"])
-def test_an_address_cannot_smuggle_anything_in(client: Client, target: str) -> None:
+def test_an_address_cannot_smuggle_anything_in(client: HttpClient, target: str) -> None:
     with Web(in_turn(Say())) as web:
         with pytest.raises(ProtocolError, match="characters that none can have"):
             client.read(request(f"http://{web.address}{target}"))
         assert web.asked == []
 
 
-def test_a_header_cannot_smuggle_anything_in(client: Client) -> None:
+def test_a_header_cannot_smuggle_anything_in(client: HttpClient) -> None:
     with Web(in_turn(Say())) as web:
         with pytest.raises(RegistryError, match="Authorization has characters"):
             client.read(
@@ -147,7 +147,7 @@ def test_a_header_cannot_smuggle_anything_in(client: Client) -> None:
         assert web.asked == []
 
 
-def test_an_address_is_sent_in_the_characters_that_it_may_have(client: Client) -> None:
+def test_an_address_is_sent_in_the_characters_that_it_may_have(client: HttpClient) -> None:
     with Web(in_turn(Say())) as web:
         for path in ("/v2/a b/é?x=%20&y=ü", "/v2/a?_state=a%2Fb=#part", "/a/../b/./c", ""):
             client.read(request(f"http://{web.address}{path}"))
@@ -163,18 +163,18 @@ def test_an_address_is_sent_in_the_characters_that_it_may_have(client: Client) -
     "url", ["http://host:port/", "http://[::1/", "http://:5000/", f"https://{'é' * 64}.example/"]
 )
 def test_an_address_that_is_none_is_told_as_such(url: str) -> None:
-    client = Client(Trust(plain_to_anybody=True), {})
+    client = HttpClient(Trust(plain_to_anybody=True), {})
     with pytest.raises(ProtocolError, match="an address that is none"):
         client.read(request(url))
 
 
-def test_a_login_within_an_address_is_sent_to_nobody(client: Client) -> None:
+def test_a_login_within_an_address_is_sent_to_nobody(client: HttpClient) -> None:
     with Web(in_turn(Say())) as web:
         client.read(request(f"http://user:password@{web.address}/"))
         assert "authorization" not in web.asked[0].headers
 
 
-def test_a_redirect_is_a_reply_like_any_other(client: Client) -> None:
+def test_a_redirect_is_a_reply_like_any_other(client: HttpClient) -> None:
     with Web(in_turn(Say(status=307, headers={"Location": "/elsewhere"}))) as web:
         assert client.read(request(f"http://{web.address}/")).status == 307
         assert len(web.asked) == 1
@@ -196,7 +196,9 @@ def test_a_redirect_is_a_reply_like_any_other(client: Client) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_reply_ends_where_it_says(client: Client, reply: bytes, body: bytes, size: int) -> None:
+def test_a_reply_ends_where_it_says(
+    client: HttpClient, reply: bytes, body: bytes, size: int
+) -> None:
     pieces = [reply[start : start + size] for start in range(0, len(reply), size)]
     with raw_server(pieces, [FOUND]) as server:
         response = client.open(request(server.url))
@@ -210,7 +212,7 @@ def test_a_reply_ends_where_it_says(client: Client, reply: bytes, body: bytes, s
 
 
 @pytest.mark.parametrize("head", [OK, b"HTTP/1.0 200 OK\r\n", OK + b"Connection: close\r\n"])
-def test_a_reply_without_a_length_ends_with_its_connection(client: Client, head: bytes) -> None:
+def test_a_reply_without_a_length_ends_with_its_connection(client: HttpClient, head: bytes) -> None:
     with raw_server([head + b"\r\n", b"fou", b"nd"], [FOUND], stays=False) as server:
         assert client.read(request(server.url)).body == b"found"
         assert client.read(request(server.url)).body == b"found"
@@ -220,14 +222,14 @@ def test_a_reply_without_a_length_ends_with_its_connection(client: Client, head:
 @pytest.mark.parametrize(
     "length", [b"Content-Length: 1000\r\n", b"Transfer-Encoding: chunked\r\n", b""]
 )
-def test_a_head_has_no_body_whatever_it_says(client: Client, length: bytes) -> None:
+def test_a_head_has_no_body_whatever_it_says(client: HttpClient, length: bytes) -> None:
     with raw_server([OK + length + b"\r\n"], [FOUND]) as server:
         assert client.read(request(server.url, "HEAD")).body == b""
         assert client.read(request(server.url)).body == b"found"
         assert server.connections == 1
 
 
-def test_values_of_a_header_that_is_there_twice_are_all_kept(client: Client) -> None:
+def test_values_of_a_header_that_is_there_twice_are_all_kept(client: HttpClient) -> None:
     reply = OK + b"A: 1\r\na:2\r\nContent-Length: 0\r\n\r\n"
     with raw_server([reply]) as server:
         response = client.read(request(server.url))
@@ -248,7 +250,9 @@ def test_values_of_a_header_that_is_there_twice_are_all_kept(client: Client) -> 
         (OK + b"Transfer-Encoding: chunked\r\n\r\nodd\r\n", "broke"),
     ],
 )
-def test_what_is_no_whole_reply_is_told_as_such(client: Client, reply: bytes, told: str) -> None:
+def test_what_is_no_whole_reply_is_told_as_such(
+    client: HttpClient, reply: bytes, told: str
+) -> None:
     with (
         raw_server([reply], stays=False) as server,
         pytest.raises(UnreachableError, match=told) as caught,
@@ -258,7 +262,7 @@ def test_what_is_no_whole_reply_is_told_as_such(client: Client, reply: bytes, to
     assert "\n" not in caught.value.message
 
 
-def test_a_server_behind_a_unix_socket_is_asked_there(client: Client, tmp_path: Path) -> None:
+def test_a_server_behind_a_unix_socket_is_asked_there(client: HttpClient, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -282,14 +286,14 @@ def test_a_server_behind_a_unix_socket_is_asked_there(client: Client, tmp_path: 
 # --- connections ----------------------------------------------------------------------------------
 
 
-def test_a_connection_is_kept_once_its_reply_is_read(client: Client) -> None:
+def test_a_connection_is_kept_once_its_reply_is_read(client: HttpClient) -> None:
     with Web(in_turn(Say(body=b"found"))) as web:
         for _ in range(3):
             assert client.read(request(f"http://{web.address}/")).body == b"found"
         assert web.connections == 1
 
 
-def test_what_is_not_read_to_its_end_takes_its_connection_with_it(client: Client) -> None:
+def test_what_is_not_read_to_its_end_takes_its_connection_with_it(client: HttpClient) -> None:
     with Web(in_turn(Say(body=bytes(16 << 20)), Say(body=b"found"))) as web:
         with client.open(request(f"http://{web.address}/", limits=STREAM)) as response:
             assert response.read(10) == bytes(10)
@@ -298,7 +302,7 @@ def test_what_is_not_read_to_its_end_takes_its_connection_with_it(client: Client
         assert web.connections == 2
 
 
-def test_what_has_come_need_not_be_read_for_its_connection_to_be_kept(client: Client) -> None:
+def test_what_has_come_need_not_be_read_for_its_connection_to_be_kept(client: HttpClient) -> None:
     with Web(in_turn(Say(status=401), Say(body=b"found"))) as web:
         client.open(request(f"http://{web.address}/")).close()
         assert client.read(request(f"http://{web.address}/")).body == b"found"
@@ -306,7 +310,7 @@ def test_what_has_come_need_not_be_read_for_its_connection_to_be_kept(client: Cl
 
 
 def test_no_more_are_kept_than_wanted_and_none_after_the_end() -> None:
-    client = Client(Trust(), {}, connections=1)
+    client = HttpClient(Trust(), {}, connections=1)
     with Web(in_turn(Say(body=b"found"))) as web:
         asked = request(f"http://{web.address}/")
         first, second = client.open(asked), client.open(asked)
@@ -319,7 +323,7 @@ def test_no_more_are_kept_than_wanted_and_none_after_the_end() -> None:
 
 
 def test_who_forgets_to_close_leaves_none_open() -> None:
-    client = Client(Trust(), {})
+    client = HttpClient(Trust(), {})
     with raw_server([FOUND]) as server:
         client.read(request(server.url))
         (handles,) = client._idle.values()
@@ -337,14 +341,14 @@ def _open_sockets() -> int:
     )
 
 
-def test_a_connection_that_the_server_has_closed_is_not_used_again(client: Client) -> None:
+def test_a_connection_that_the_server_has_closed_is_not_used_again(client: HttpClient) -> None:
     with raw_server([FOUND], [FOUND], stays=False) as server:
         for _ in range(2):
             assert client.read(request(server.url)).body == b"found"
         assert server.connections == 2
 
 
-def test_many_threads_have_a_connection_each_and_share_them_afterwards(client: Client) -> None:
+def test_many_threads_have_a_connection_each_and_share_them_afterwards(client: HttpClient) -> None:
     start = threading.Barrier(8)
     bodies: list[bytes] = []
 
@@ -376,7 +380,7 @@ def test_many_threads_have_a_connection_each_and_share_them_afterwards(client: C
         pytest.param([b"HTTP/1.1 103 Early\r\nX: y\r\n\r\n" * (1 << 14)], id="heads"),
     ],
 )
-def test_a_head_without_end_is_given_up(client: Client, reply: list[bytes]) -> None:
+def test_a_head_without_end_is_given_up(client: HttpClient, reply: list[bytes]) -> None:
     with (
         raw_server(reply) as server,
         pytest.raises(UnreachableError, match=r"has no end|Too many response headers"),
@@ -387,7 +391,7 @@ def test_a_head_without_end_is_given_up(client: Client, reply: list[bytes]) -> N
 
 @pytest.mark.parametrize("promised", [b"", b"Content-Length: 1000000000\r\n"])
 def test_a_body_is_read_up_to_what_it_may_have_and_no_further(
-    client: Client, promised: bytes
+    client: HttpClient, promised: bytes
 ) -> None:
     endless = [OK + promised + b"\r\n", *([bytes(1 << 16)] * 500)]
     limits = Limits(most=1 << 20)
@@ -400,13 +404,13 @@ def test_a_body_is_read_up_to_what_it_may_have_and_no_further(
     assert client.meter.traffic.received < 2 << 20
 
 
-def test_a_body_of_just_that_size_is_taken(client: Client) -> None:
+def test_a_body_of_just_that_size_is_taken(client: HttpClient) -> None:
     with Web(in_turn(Say(body=bytes(1000)))) as web:
         asked = request(f"http://{web.address}/", limits=Limits(most=1000))
         assert client.read(asked).body == bytes(1000)
 
 
-def test_what_a_body_unpacks_to_is_bounded(client: Client) -> None:
+def test_what_a_body_unpacks_to_is_bounded(client: HttpClient) -> None:
     bomb = gzip.compress(bytes(64 << 20))
     with (
         Web(in_turn(Say(body=bomb, headers={"Content-Encoding": "gzip"}))) as web,
@@ -418,7 +422,7 @@ def test_what_a_body_unpacks_to_is_bounded(client: Client) -> None:
 
 @pytest.mark.parametrize("raw", [True, False])
 def test_what_is_packed_without_being_asked_is_unpacked_or_left_as_it_is(
-    client: Client, *, raw: bool
+    client: HttpClient, *, raw: bool
 ) -> None:
     packed = gzip.compress(b"found")
     with Web(in_turn(Say(body=packed, headers={"Content-Encoding": "gzip"}))) as web:
@@ -437,7 +441,7 @@ def test_what_is_packed_without_being_asked_is_unpacked_or_left_as_it_is(
     ],
 )
 def test_a_server_that_is_too_slow_is_not_waited_for(
-    client: Client, reply: list[bytes | float]
+    client: HttpClient, reply: list[bytes | float]
 ) -> None:
     started = time.monotonic()
     with (
@@ -449,7 +453,7 @@ def test_a_server_that_is_too_slow_is_not_waited_for(
     assert 0.2 < time.monotonic() - started < 10
 
 
-def test_what_goes_on_steadily_has_all_the_time_it_needs(client: Client) -> None:
+def test_what_goes_on_steadily_has_all_the_time_it_needs(client: HttpClient) -> None:
     steps: list[bytes | float] = [bytes(2000), 0.1]
     blocks = [OK + b"Content-Length: 20000\r\n\r\n", *steps * 10]
     with raw_server(blocks) as server:
@@ -457,7 +461,7 @@ def test_what_goes_on_steadily_has_all_the_time_it_needs(client: Client) -> None
     assert reply.body == bytes(20000)
 
 
-def test_the_whole_has_an_end_however_steadily_it_goes_on(client: Client) -> None:
+def test_the_whole_has_an_end_however_steadily_it_goes_on(client: HttpClient) -> None:
     steps: list[bytes | float] = [bytes(5000), 0.05]
     blocks = [OK + b"\r\n", *steps * 400]
     limits = Limits(most=1 << 30, read_seconds=10.0, total_seconds=0.5)
@@ -468,7 +472,9 @@ def test_the_whole_has_an_end_however_steadily_it_goes_on(client: Client) -> Non
         client.read(request(server.url, limits=limits))
 
 
-def test_whoever_does_not_read_for_a_while_is_not_taken_for_a_slow_server(client: Client) -> None:
+def test_whoever_does_not_read_for_a_while_is_not_taken_for_a_slow_server(
+    client: HttpClient,
+) -> None:
     with Web(in_turn(Say(body=bytes(8 << 20)))) as web:
         limits = Limits(read_seconds=0.2)
         with client.open(request(f"http://{web.address}/", limits=limits)) as response:
@@ -479,7 +485,7 @@ def test_whoever_does_not_read_for_a_while_is_not_taken_for_a_slow_server(client
 
 def test_a_stopped_run_ends_what_is_under_way() -> None:
     cancel = threading.Event()
-    client = Client(Trust(), {}, cancel=cancel)
+    client = HttpClient(Trust(), {}, cancel=cancel)
     threading.Timer(0.1, cancel.set).start()
     started = time.monotonic()
     with raw_server([30.0]) as server, pytest.raises(InterruptedRunError):
@@ -487,7 +493,7 @@ def test_a_stopped_run_ends_what_is_under_way() -> None:
     assert time.monotonic() - started < 10
 
 
-def test_where_nothing_listens_is_said_at_once(client: Client) -> None:
+def test_where_nothing_listens_is_said_at_once(client: HttpClient) -> None:
     with Web(in_turn(Say())) as web:
         pass
     with pytest.raises(UnreachableError, match=f"nothing listens at {web.address}") as caught:
@@ -495,7 +501,7 @@ def test_where_nothing_listens_is_said_at_once(client: Client) -> None:
     assert not caught.value.transient
 
 
-def test_nothing_is_sent_without_tls_to_whom_it_is_not_allowed(client: Client) -> None:
+def test_nothing_is_sent_without_tls_to_whom_it_is_not_allowed(client: HttpClient) -> None:
     with pytest.raises(ProtocolError, match="without TLS") as caught:
         client.read(request("http://registry.example.com/v2/"))
     assert "plain-http" in str(caught.value.hint)
@@ -528,7 +534,7 @@ def replies(draw: st.DrawFn) -> tuple[bytes, int, dict[str, list[str]], bytes]:
     return "\r\n".join([*lines, "", ""]).encode() + sent, status, headers, body
 
 
-SHARED = Client(Trust(), {})
+SHARED = HttpClient(Trust(), {})
 
 
 @settings(max_examples=75, deadline=None)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.core.registry_faults import TlsError, UnreachableError
-from builder.http.client import Client, Request, Response
+from builder.http.client import HttpClient, Request, Response
 from builder.http.trust import Trust
 from tests.support.certificates import Certificate, make_authority, make_server
 from tests.support.proxies import proxy_to
@@ -52,7 +52,7 @@ def secure(keys: Keys) -> Iterator[Web]:
 
 def get(url: str, trust: Trust, proxy: str = "", *, times: int = 1) -> Response:
     environ = {"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}
-    client = Client(trust, environ)
+    client = HttpClient(trust, environ)
     try:
         for _ in range(times):
             response = client.read(Request(method="GET", url=url, what="ask"))

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from builder.core.packages.inventory import PackageSource
-from builder.refresh import download
+from builder.refresh import archives, download
 from builder.refresh.archives import Archives, Offered
 from builder.system.clock import SystemClock
+from tests.support.clock import FakeClock
 from tests.support.registry import require
-from tests.support.web import Asked, Say, Web
+from tests.support.web import Asked, Say, Web, in_turn
 
 NOW = 1_700_000_000.0
 INDEX = b"Package: redis\nVersion: 2\n\nPackage: nova\nVersion: 3\n"
@@ -275,3 +276,39 @@ def test_an_address_that_is_none_is_told_as_such_and_asked_once(tmp_path: Path) 
     with pytest.raises(download.ArchiveError, match="an address that is none") as caught:
         downloads.once("http://archive.example:port/debian")
     assert not caught.value.transient
+
+
+def test_an_index_that_unpacks_to_more_than_an_index_has_is_given_up(
+    archive: Archive, read: Callable[..., Offered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_BYTES", 1 << 20)
+    archive.release({f"{BINARY}.xz": lzma.compress(bytes(8 << 20))})
+    with Web(archive.answer) as web:
+        (line,) = read(source(web)).faults.values()
+        assert "unpacks to more than 1048576 bytes" in line
+
+
+def test_a_mirror_may_send_us_on_but_not_in_a_circle(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> Say:
+        if asked.path == "/debian/x":
+            return Say(status=302, headers={"Location": "/pool/x"})
+        if asked.path == "/pool/x":
+            return Say(body=b"found")
+        return Say(status=307, headers={"Location": asked.path})
+
+    files = download.Downloads(tmp_path, {}, SystemClock())
+    with Web(answer) as web:
+        assert files.once(f"http://{web.address}/debian/x") == b"found"
+        with pytest.raises(download.ArchiveError, match="in a circle"):
+            files.once(f"http://{web.address}/round")
+        assert len(web.asked) == 7
+
+
+def test_a_fault_that_passes_is_asked_again_after_a_pause(tmp_path: Path) -> None:
+    clock = FakeClock()
+    busy = Say(status=503, headers={"Retry-After": "7"})
+    with Web(in_turn(busy, Say(status=502), Say(body=b"found"))) as web:
+        files = download.Downloads(tmp_path, {}, clock)
+        assert files.once(f"http://{web.address}/x") == b"found"
+    assert clock.waits[0] == 7.0
+    assert len(clock.waits) == 2

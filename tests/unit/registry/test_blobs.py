@@ -244,3 +244,27 @@ def test_a_redirect_to_where_there_is_no_tls_is_refused(place: str) -> None:
         pytest.raises(ProtocolError, match=r"storage\.example\.com.* without TLS"),
     ):
         client.blobs.read(image(web), BLOB)
+
+
+# --- what is too much -----------------------------------------------------------------------------
+
+
+def test_a_blob_that_goes_on_after_its_size_is_given_up() -> None:
+    endless = Say(body=DATA + bytes(4 << 20))
+    with Web(in_turn(endless)) as web, make_client() as client:
+        with pytest.raises(ProtocolError, match=f"sends more than {len(DATA) + 1} bytes"):
+            client.blobs.read(image(web), BLOB)
+        with (
+            client.blobs.open(image(web), BLOB.digest, size=BLOB.size) as reader,
+            pytest.raises(ProtocolError, match=f"sends more than {len(DATA) + 1} bytes"),
+        ):
+            reader.read()
+        assert client.traffic.received < 3 * len(DATA) + (1 << 20)
+
+
+def test_a_blob_that_is_said_to_be_huge_is_not_read_into_memory() -> None:
+    huge = Descriptor(media_type="application/x", digest=BLOB.digest, size=1 << 40)
+    with Web(in_turn(Say(body=DATA))) as web, make_client() as client:
+        with pytest.raises(ProtocolError, match="what is read at once has"):
+            client.blobs.read(image(web), huge)
+        assert web.asked == []

@@ -26,7 +26,7 @@ from builder.registry.client import Registry
 from tests.support.client import make_client
 from tests.support.clock import FakeClock
 from tests.support.images import make_image
-from tests.support.web import RESET, Say, Web, in_turn
+from tests.support.web import RESET, Asked, Say, Web, in_turn
 
 MADE = make_image().manifest
 FOUND = Say(
@@ -281,3 +281,27 @@ def test_something_that_is_no_registry_is_told() -> None:
         pytest.raises(ProtocolError, match="it is no registry"),
     ):
         client.check(web.address)
+
+
+def test_pages_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builder.registry.client._MOST_PAGES", 5)
+    pages = iter(range(1000))
+
+    def answer(asked: Asked) -> Say:
+        link = f'</v2/_catalog?n={next(pages)}&x=>; rel="next"'
+        return Say(body=b'{"repositories": ["a"]}', headers={"Link": link})
+
+    with Web(answer) as web, make_client() as client:
+        with pytest.raises(ProtocolError, match="there are more than 5 pages"):
+            list(client.catalog(web.address))
+        assert len(web.asked) == 5
+
+
+@pytest.mark.parametrize("body", [b'{"tags": [1]}', b'{"tags": {}}', b"\xff", b'{"tags": "x"}'])
+def test_an_odd_list_is_one_error_of_ours(body: bytes) -> None:
+    with (
+        Web(in_turn(Say(body=body))) as web,
+        make_client() as client,
+        pytest.raises(ProtocolError, match="no list of tags"),
+    ):
+        list(client.tags(image(web)))
