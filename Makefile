@@ -10,7 +10,7 @@ export OCBUILD_REQUIRE_ENGINE := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-dev engine test-tools registry images check unit integration e2e test-images \
-	cloud test bench-graph bench-reuse bench-assembler shape clean
+	cloud test bench-graph bench-reuse bench-assembler architecture shape clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ bench-reuse: venv-dev engine ## a release that changes nothing, beside docker bu
 
 bench-assembler: venv-dev ## how long changed leaves take to the registry, beside buildx bake
 	@$(PYTHON) benchmarks/assembler.py
+
+architecture: venv-dev ## the map in docs/architecture.md, from the modules' own first sentences
+	@$(PYTHON) -m tests.support.architecture
 
 shape: venv-dev ## the figures of the house: modules, lines, imports; FOLDER=... for another checkout
 	@$(PYTHON) scripts/shape.py $(FOLDER)
