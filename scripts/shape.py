@@ -15,8 +15,9 @@ STORIES = ("builder.commands.build", "builder.pipeline")
 
 
 def stacks(house: House) -> list[str]:
-    """The libraries that HTTP is spoken with, besides what the docker SDK brings for itself."""
-    used = {name for module in house.modules for name, _ in house.imports(module)}
+    """The libraries that HTTP is spoken with, besides the docker SDK and what it is made of."""
+    others = [module for module in house.modules if module.name != "builder.docker.sdk"]
+    used = {name for module in others for name, _ in house.imports(module)}
     return [stack for stack in STACKS if any(f"{name}.".startswith(f"{stack}.") for name in used)]
 
 
