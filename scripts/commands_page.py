@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from builder.core.arguments import BUILD, EXIT_CODES, SELECT, TARGETS, TREE, Argument, CommandRow
 from builder.core.commands import COMMANDS
+from builder.core.options import BUILD, EXIT_CODES, SELECT, TARGETS, TREE, Argument, CommandRow
 
 PAGE = Path("docs/commands.md")
 HEAD = """\

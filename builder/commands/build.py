@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from builder.config.lock import Lock
+from builder.config.load import Lock
 from builder.core.bases import Resolution
 from builder.core.errors import EngineUnavailableError, RevisionError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
@@ -22,12 +22,11 @@ from builder.publish.home import start_registry
 from builder.publish.write import open_writer
 from builder.run.carry_out import DURATIONS, open_session, prepare
 from builder.run.facts import Sources, look_ahead, plan_run
-from builder.system import durations
-from builder.system.files import state_dir
+from builder.system.files import record_durations, state_dir
 from builder.tree.read import Tree, choose_images, read_tree
 
 if TYPE_CHECKING:
-    from builder.core.renewal import Renewal
+    from builder.core.new_release import Renewal
 
 
 def build_or_show(
@@ -103,7 +102,7 @@ def make(
             environ=environ,
         )
         summary = run.carry_out()
-    durations.record(state_dir(environ) / DURATIONS, summary)
+    record_durations(state_dir(environ) / DURATIONS, summary)
     return summary.exit_code
 
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from builder.core.arguments import WordKind
 from builder.core.command_line import SCRIPTS, Candidate, KnownWords, complete
 from builder.core.errors import OcbuildError
-from builder.core.options import CompletionOptions, TreeOptions
+from builder.core.options import CompletionOptions, TreeOptions, WordKind
 
 if TYPE_CHECKING:
     from builder.tree.read import Tree

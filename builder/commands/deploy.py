@@ -17,11 +17,11 @@ from builder.core.release import Release
 from builder.core.settings.config import Config
 from builder.core.settings.sections import Host
 from builder.deploy.environment import env_files_of
+from builder.deploy.networks import SwarmMember, init, join, members_of, settle
 from builder.deploy.prepare import Preparation
 from builder.deploy.project import DeployedProject, host_of
 from builder.deploy.rollout import Roller, rolled_out
 from builder.deploy.shared_record import SharedRecords, shared_records
-from builder.deploy.swarm import SwarmMember, init, join, members_of, settle
 from builder.run.execute import signals
 from builder.tree.read import load_config
 

@@ -25,13 +25,12 @@ from builder.core.options import ListOptions, TreeOptions
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.core.text import counted
 from builder.deploy import environment
-from builder.doctor import engine, machine, remote
+from builder.doctor import engine, machine
 from builder.http.trust import Trust
 from builder.registry.client import Registry
 from builder.report.streams import print_json
-from builder.system.clock import SystemClock
 from builder.system.files import state_dir
-from builder.system.resources import available_memory
+from builder.system.resources import SystemClock, available_memory
 from builder.tree.read import load_config, read_tree
 
 
@@ -66,7 +65,7 @@ def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Findin
     yield machine.state(state)
     yield from machine.memory(available_memory())
     with Registry.connect(environ, clock=SystemClock(), plain_http=plain) as client:
-        yield from remote.registry(
+        yield from machine.registry(
             client,
             host,
             namespace,
@@ -79,7 +78,7 @@ def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Findin
         yield from machine.limits()
         cloud, interfaces = _cloud(config), machine.interfaces()
         yield from check(config.deploy, machine.read_kernel(), cloud, interfaces, machine.tried)
-        yield from remote.hosts(config.deploy, environ)
+        yield from machine.hosts(config.deploy, environ)
 
 
 def _tree(options: TreeOptions) -> tuple[Config | None, ImageGraph | None, list[Finding]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from builder import __version__
-from builder.core.arguments import EXIT_CODES, REPORT, TARGETS, Argument, CommandRow
 from builder.core.command_line import values_of
 from builder.core.commands import COMMANDS, DEFAULT, DESCRIPTION
 from builder.core.errors import UsageError, did_you_mean
+from builder.core.options import EXIT_CODES, REPORT, TARGETS, Argument, CommandRow
 
 # What completion's scripts call; it is for nobody else, so it is not in the table.
 COMPLETE = "__complete"

@@ -29,13 +29,12 @@ from builder.core.settings.config import DEFAULT_ADDRESS
 from builder.core.settings.sections import PruneSettings
 from builder.core.text import size
 from builder.docker.daemon import Daemon
-from builder.publish.deployments import Deployments
 from builder.publish.home import Home, open_home, repositories, scan, shelve
-from builder.registry.collection import collect, obstacle
-from builder.registry.embedded import EmbeddedRegistry
+from builder.publish.write import Deployments
+from builder.registry.embedded import EmbeddedRegistry, collect, obstacle
 from builder.report.streams import print_json, print_lines
 from builder.system.files import state_dir
-from builder.system.threads import each
+from builder.system.process import in_threads
 from builder.tree.revision import branch_commits
 
 _METHOD_NOT_ALLOWED = 405
@@ -150,7 +149,7 @@ def _delete(home: Home, swept: Sweep) -> None:
         [manifest for manifest in images if not manifest.children],
         [manifest for manifest in swept.delete if manifest.path == shelf],
     ):
-        each(lambda manifest: _delete_manifest(home, manifest), batch)
+        in_threads(lambda manifest: _delete_manifest(home, manifest), batch)
 
 
 def _delete_manifest(home: Home, manifest: StoredManifest) -> None:

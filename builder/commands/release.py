@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from builder.core.difference import difference
 from builder.core.errors import PublishError, UsageError
 from builder.core.options import (
     DiffOptions,
@@ -17,6 +16,7 @@ from builder.core.options import (
     TreeOptions,
 )
 from builder.core.reference import BadReferenceError, Reference
+from builder.core.release import difference
 from builder.core.release_text import (
     difference_json,
     difference_lines,

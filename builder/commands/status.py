@@ -31,7 +31,7 @@ from builder.deploy.project import DeployedProject
 from builder.deploy.shared_record import shared_records
 from builder.report.streams import mode_for, print_json, write_line
 from builder.run.execute import signals
-from builder.system.threads import each
+from builder.system.process import in_threads
 
 
 def status(
@@ -81,7 +81,7 @@ def survey(project: DeployedProject, against: Release | None = None) -> list[Row
         except (DeployError, EngineUnavailableError) as error:
             return error.message
 
-    answers = dict(zip(projects, each(ask, projects, at_once=len(projects)), strict=True))
+    answers = dict(zip(projects, in_threads(ask, projects, at_once=len(projects)), strict=True))
     rows: list[Row] = []
     for name in names:
         host = project.stacks[name].host

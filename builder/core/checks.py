@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
 from builder.core.dockerfile.model import BaseUse, Via
 from builder.core.errors import Location
+from builder.core.graph import ImageGraph
 from builder.core.image import Image
 from builder.core.reference import BadReferenceError, Reference
 
@@ -78,3 +79,23 @@ def _junk(image: Image, unread: tuple[str, ...]) -> Iterator[TreeWarning]:
         message=f"no COPY or ADD of {image.name} reads {shown}{more}",
         hint="delete them, or name them in .dockerignore",
     )
+
+
+def remarks_on(
+    graph: ImageGraph, names: Iterable[str], remarks: Mapping[str, str]
+) -> tuple[str, ...]:
+    """One line per remark that concerns an image of ``names``.
+
+    ``remarks`` are those of ``[remarks]``: ``KEY=VALUE`` or ``KEY`` to text. Labels are what an
+    image has in the end, inherited ones too. A remark that concerns nobody is left out: the label
+    may depend on a build argument.
+    """
+    labels = [graph[name].needs.labels for name in names]
+    lines: list[str] = []
+    for wanted, text in remarks.items():
+        key, equals, value = wanted.partition("=")
+        count = sum(key in each and (not equals or each[key] == value) for each in labels)
+        if count:
+            images = "1 image" if count == 1 else f"{count} images"
+            lines.append(f"{images} with {wanted}: {text}")
+    return tuple(lines)

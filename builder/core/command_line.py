@@ -8,9 +8,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.core.arguments import HELP, Argument, CommandRow, WordKind
 from builder.core.commands import COMMANDS, DEFAULT, TOP
 from builder.core.errors import UsageError
+from builder.core.options import HELP, Argument, CommandRow, WordKind
 
 
 def values_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.core.arguments import (
+from builder.core.options import (
     ANY_RELEASE,
     BUILD,
     DRY_SWARM,
@@ -22,15 +22,8 @@ from builder.core.arguments import (
     TIMEOUT,
     TREE,
     VERSION,
-    CommandRow,
-    WordKind,
-    address,
-    flag,
-    operand,
-    option,
-)
-from builder.core.options import (
     BuildOptions,
+    CommandRow,
     CompletionOptions,
     DeployOptions,
     DiffOptions,
@@ -48,6 +41,11 @@ from builder.core.options import (
     StatusOptions,
     SwarmOptions,
     TreeOptions,
+    WordKind,
+    address,
+    flag,
+    operand,
+    option,
 )
 
 DESCRIPTION = "Turns a tree of Dockerfile directories into published, deployable releases."

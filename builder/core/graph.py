@@ -20,8 +20,7 @@ from builder.core.errors import (
     UnknownBaseError,
     raise_all,
 )
-from builder.core.image import Image, ImageSource
-from builder.core.intree import InTreeNames
+from builder.core.image import Image, ImageSource, InTreeNames
 from builder.core.reference import Reference
 
 DEFAULT_PLATFORM = "linux/amd64"

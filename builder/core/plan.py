@@ -8,11 +8,11 @@ from enum import Enum
 from msgspec import Struct, field
 
 from builder.core import reasons
+from builder.core.checks import remarks_on
 from builder.core.graph import ImageGraph
 from builder.core.published import Published
 from builder.core.reference import Reference
 from builder.core.release import ReleasedImage
-from builder.core.remarks import remarks_on
 from builder.core.select import Selection
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from builder.core.difference import input_changes
 from builder.core.graph import ImageGraph
-from builder.core.release import Inputs, Release
+from builder.core.release import Inputs, Release, input_changes
 from builder.core.stale import Staleness
 
 _SHOWN_PACKAGES = 3

@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from builder.core.difference import Difference, short
-from builder.core.release import LATEST, NIGHTLY, Release
+from builder.core.release import LATEST, NIGHTLY, Difference, Release, short
 from builder.core.retention import EngineSweep, Shelved, StoredManifest, Sweep
 from builder.core.text import clean, columns, counted, moment, size
 

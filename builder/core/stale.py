@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct, field
 
-from builder.core.packages.inventory import ALL, Inventory, Package, PackageSource
-from builder.core.packages.offers import Offers
+from builder.core.packages.inventory import ALL, Inventory, Offers, Package, PackageSource
 
 
 class Facts(Struct, frozen=True, kw_only=True):

@@ -21,12 +21,11 @@ from builder.core.deploy.stack import (
 from builder.core.release import Release
 from builder.core.settings.config import registry_host
 from builder.deploy.compose import DockerCommand
-from builder.deploy.networks import Networks
+from builder.deploy.networks import Networks, Swarm
 from builder.deploy.project import DeployedProject
 from builder.deploy.pulling import Puller
-from builder.deploy.swarm import Swarm
 from builder.docker.logins import DockerLogins
-from builder.system.threads import each
+from builder.system.process import in_threads
 
 # Stacks that are rendered side by side: each is a program that waits little and works little.
 _AT_ONCE = 8
@@ -126,7 +125,7 @@ class Preparation(Struct, frozen=True, kw_only=True):
             return pin(name, self.project.engine(name).render(file, self.env_files[name], values))
 
         names = list(stacks)
-        return dict(zip(names, each(render, names, at_once=_AT_ONCE), strict=True))
+        return dict(zip(names, in_threads(render, names, at_once=_AT_ONCE), strict=True))
 
     def _networks(self, rendered: Mapping[str, Compose]) -> dict[str, int]:
         """Make the networks of all stacks; returns the MTU of each, by its key in compose files."""

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from msgspec import Struct, field
 
-from builder.core.deploy.order import chosen, listed
+from builder.core.deploy.rollout import chosen, listed
 from builder.core.errors import UsageError, did_you_mean
 from builder.core.options import DeployOptions, TreeOptions
 from builder.core.settings.config import Config
@@ -16,9 +16,9 @@ from builder.core.settings.sections import Host, Stack
 from builder.deploy.compose import DockerCommand
 from builder.deploy.local_record import LocalRecords
 from builder.registry.client import Registry
-from builder.system.clock import Clock, SystemClock
 from builder.system.files import state_dir
-from builder.system.threads import each
+from builder.system.process import in_threads
+from builder.system.resources import Clock, SystemClock
 from builder.tree.read import load_config
 
 
@@ -74,7 +74,7 @@ class DeployedProject(Struct, frozen=True, kw_only=True):
 
         """
         engines = [self.engines[name] for name in sorted(self.engines)]
-        each(DockerCommand.reach, engines, at_once=len(engines))
+        in_threads(DockerCommand.reach, engines, at_once=len(engines))
 
     def registry(self, environ: Mapping[str, str]) -> Registry:
         plain = frozenset(self.config.publish.plain_http)

@@ -9,17 +9,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from msgspec import Struct, field
 
 from builder.core import codec
-from builder.core.deploy.order import PullOrder, ancestors
+from builder.core.deploy.rollout import PullOrder, ancestors
 from builder.core.deploy.stack import present_references
-from builder.core.engine.transfer import Transfer, pull_failure
+from builder.core.engine.messages import Transfer, pull_failure
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.text import counted, size
 from builder.deploy.compose import DockerCommand
 from builder.docker.logins import Login, registry_auth
 from builder.registry.client import Registry
-from builder.system.clock import Clock
-from builder.system.threads import each
+from builder.system.process import in_threads
+from builder.system.resources import Clock
 
 # Images that one host pulls at a time. The engine fetches three layers at once, whoever asks.
 AT_ONCE = 4
@@ -95,7 +95,7 @@ class Puller(Struct, frozen=True, kw_only=True):
                 PulledLayer(digest=layer.digest, size=layer.size) for layer in manifest.layers
             )
 
-        return dict(zip(references, each(layers, references, at_once=_READERS), strict=True))
+        return dict(zip(references, in_threads(layers, references, at_once=_READERS), strict=True))
 
 
 class _HostPulls(Struct, kw_only=True):

@@ -9,13 +9,13 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from builder.core.deploy.order import StackOrder
 from builder.core.deploy.records import Deployment
 from builder.core.deploy.rollout import (
     TAIL,
     Outcome,
     Rollout,
     StackChange,
+    StackOrder,
     WayBack,
     blocked_line,
     log_reasons,

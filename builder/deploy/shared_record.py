@@ -20,9 +20,8 @@ from builder.core.settings.config import registry_host
 from builder.deploy.compose import DockerCommand
 from builder.deploy.local_record import LocalRecords
 from builder.deploy.project import DeployedProject
-from builder.publish.deployments import Deployments
-from builder.publish.store import Releases
-from builder.system.threads import each
+from builder.publish.write import Deployments, Releases
+from builder.system.process import in_threads
 
 
 def identity(engine: DockerCommand) -> str:
@@ -102,7 +101,7 @@ class SharedRecords(Struct, kw_only=True):
         """
         # An engine that does not answer has no id, so nothing can be looked up of it.
         stacks = [stack for stack, host in self.hosts.items() if host in self.engines]
-        records = each(lambda stack: self.deployments.read(self.tag(stack)), stacks)
+        records = in_threads(lambda stack: self.deployments.read(self.tag(stack)), stacks)
         self.known = {
             stack: record for stack, record in zip(stacks, records, strict=True) if record
         }

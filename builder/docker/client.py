@@ -15,9 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from builder.core.engine.answers import EngineInfo, messages
-from builder.core.engine.endpoint import Endpoint
-from builder.core.engine.faults import translate, unreachable
+from builder.core.engine.answers import Endpoint, EngineInfo, messages
+from builder.core.engine.failure import translate, unreachable
 from builder.core.errors import (
     Bug,
     BuildError,

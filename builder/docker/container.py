@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from builder.core.engine.answers import frames
 from builder.core.engine.failure import span
-from builder.core.engine.solve import cleaned
+from builder.core.engine.statuses import cleaned
 from builder.core.errors import BuildError
 from builder.core.keys import RUN
 from builder.core.text import LineSplitter

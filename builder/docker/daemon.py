@@ -11,9 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
-from builder.core.engine.answers import EngineInfo, LocalImage, Pushed
-from builder.core.engine.endpoint import Endpoint
-from builder.core.engine.transfer import Transfer, pull_failure, push_failure
+from builder.core.engine.answers import Endpoint, EngineInfo, LocalImage, Pushed
+from builder.core.engine.messages import Transfer, pull_failure, push_failure
 from builder.core.errors import (
     BuildError,
     InterruptedRunError,
@@ -24,7 +23,7 @@ from builder.core.keys import RUN
 from builder.core.reference import HUB, Reference
 from builder.core.retention import KeptImage
 from builder.docker.client import Client, Explain
-from builder.docker.endpoint import docker_config, find_endpoint
+from builder.docker.hosts import docker_config, find_endpoint
 from builder.docker.logins import DockerLogins, registry_auth, registry_config
 
 # The engine is silent while a registry puts a large layer together.

@@ -14,7 +14,7 @@ from msgspec import Struct
 from builder.core.errors import EngineUnavailableError
 from builder.core.reference import HUB
 from builder.core.registry_faults import CredentialsError
-from builder.docker.endpoint import docker_config
+from builder.docker.hosts import docker_config
 from builder.system.process import Completed, ProgramMissingError, ProgramTimeoutError, run
 
 HUB_KEY = "https://index.docker.io/v1/"

@@ -27,8 +27,8 @@ from urllib3 import exceptions
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from builder.core.engine.endpoint import Endpoint, dial_words
-from builder.core.engine.faults import NoAnswerError
+from builder.core.engine.answers import Endpoint, dial_words
+from builder.core.engine.failure import NoAnswerError
 from builder.system.process import Dialled, dial
 
 REFUSED = APIError

@@ -19,9 +19,9 @@ from builder.core.doctor.findings import (
 )
 from builder.core.engine.answers import EngineInfo
 from builder.core.errors import OcbuildError
-from builder.core.proxies import is_loopback
 from builder.core.reference import Reference
 from builder.core.settings.config import Config
+from builder.core.web import is_loopback
 from builder.docker.daemon import Daemon
 from builder.doctor.machine import disk
 from builder.engines.bases import look_up, wanted_reference

@@ -10,7 +10,7 @@ from builder.core.engine.request import (
     BuildResult,
     SecretSource,
 )
-from builder.core.engine.solve import Sink
+from builder.core.engine.statuses import Sink
 from builder.core.registry_content import BlobSource
 
 __all__ = [

@@ -17,7 +17,7 @@ from builder.core.assemble import Refused
 from builder.core.assemble.assemble import thin_archive
 from builder.core.engine.answers import LocalImage
 from builder.core.engine.failure import BuildFailedError
-from builder.core.engine.solve import CurrentStep, Sink
+from builder.core.engine.statuses import CurrentStep, Sink
 from builder.core.errors import InterruptedRunError, Location, OcbuildError
 from builder.core.events import ASSEMBLER
 from builder.core.keys import KEY, key_tag

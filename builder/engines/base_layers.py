@@ -21,12 +21,12 @@ from builder.core.assemble.index import LayerIndex, Layers, open_layer
 from builder.core.context import ContextFile, ContextListing, ContextSource, ReadContext
 from builder.core.dockerfile.model import ContextRead
 from builder.core.errors import InputError
-from builder.core.match.globs import clean, has_wildcard, printable
+from builder.core.globs import clean, has_wildcard, printable
 from builder.core.reference import Reference
 from builder.core.registry_content import Manifest
 from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.registry.client import Registry
-from builder.tree.context import read_context
+from builder.tree.discover import read_context
 
 # Other names of what every machine of a platform runs.
 _ALIKE = {"linux/arm64": ("linux/arm64/v8",), "linux/amd64": ("linux/amd64/v1",)}

@@ -34,7 +34,7 @@ from builder.core.errors import BuildError, InterruptedRunError, OcbuildError
 from builder.core.reference import Reference
 from builder.core.settings.config import Config
 from builder.core.settings.sections import BaseSettings, BootstrapSettings
-from builder.system import threads
+from builder.system.process import in_threads
 
 PULLS = 4
 
@@ -133,7 +133,7 @@ def _resolve(texts: Iterable[str], resolve: Callable[[str], ResolvedBase]) -> Re
             return error
 
     names = sorted(set(texts))
-    return dict(zip(names, threads.each(attempt, names, at_once=PULLS), strict=True))
+    return dict(zip(names, in_threads(attempt, names, at_once=PULLS), strict=True))
 
 
 def wanted_reference(text: str, config: Config) -> str:

@@ -19,8 +19,7 @@ from builder.core.engine.failure import (
 )
 from builder.core.engine.place import failure_of
 from builder.core.engine.request import PROXY_NAMES, buildx_arguments, unusable_buildx
-from builder.core.engine.solve import PlainText, Progress, Sink, command_of
-from builder.core.engine.statuses import RawJsonDecoder
+from builder.core.engine.statuses import PlainText, Progress, RawJsonDecoder, Sink, command_of
 from builder.core.errors import InterruptedRunError, Location
 from builder.core.text import LineSplitter
 from builder.docker.daemon import Daemon

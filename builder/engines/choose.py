@@ -1,27 +1,35 @@
-"""Makes an image by the first engine that can, or by the one that was asked for."""
+"""Makes an image by the first engine that can; and what of this machine a build may need."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
-from builder.core.backoff import RetryPolicy
-from builder.core.engine.solve import OutputLine, Sink
-from builder.core.errors import BuildError, EngineUnavailableError, Location, did_you_mean
+from builder.core.engine.request import config_proxies, proxies_to_pass
+from builder.core.engine.statuses import OutputLine, Sink
+from builder.core.errors import (
+    BuildError,
+    ConfigError,
+    EngineUnavailableError,
+    Location,
+    did_you_mean,
+)
+from builder.core.schedule import RetryPolicy
 from builder.docker.daemon import Daemon
+from builder.docker.hosts import docker_config
 from builder.engines import BuildRequest, BuildResult, Engine
 from builder.engines.assembler import Assembler
-from builder.engines.buildkit_api import BuildKitApi
 from builder.engines.buildx import Buildx
-from builder.engines.classic import Classic
+from builder.engines.classic import BuildKitApi, Classic
 from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.engines.posted import BorrowedNames
 from builder.registry.client import Registry
-from builder.system.clock import SystemClock
 from builder.system.files import state_dir
+from builder.system.resources import SystemClock
 
 
 class Engines:
@@ -140,4 +148,50 @@ def _named(name: str, engines: Sequence[Engine]) -> Engine:
     raise EngineUnavailableError(
         f'there is no engine "{name}"',
         hint=did_you_mean(name, known) or f"there are: {', '.join(known)}",
+    )
+
+
+HOST = "host"
+# As Go looks for them: https://go.dev/src/crypto/x509/root_linux.go.
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Gentoo
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
+    "/etc/pki/tls/certs/ca-bundle.crt",  # older RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine, BSD, macOS
+)
+
+
+def proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxies of this machine as build args."""
+    known = config_proxies(docker_config(environ), environ.get("DOCKER_HOST", ""))
+    return proxies_to_pass(environ, known)
+
+
+def ca_bundle(setting: str | None, environ: Mapping[str, str]) -> Path | None:
+    """The file of CA certificates that builds get as the secret "ca-bundle".
+
+    ``setting`` is ``ca-bundle`` of build.toml: a file, or "host" for what this machine trusts.
+
+    Raises:
+        ConfigError: if there is no such file.
+
+    """
+    if not setting:
+        return None
+    if setting != HOST:
+        path = Path(setting).expanduser()
+        if not path.is_file():
+            raise ConfigError(
+                f"ca-bundle: there is no file {path}",
+                hint='name a PEM file, or write ca-bundle = "host"',
+            )
+        return path
+    named = [environ[name] for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE") if environ.get(name)]
+    for candidate in (*named, *_BUNDLES):
+        if Path(candidate).is_file():
+            return Path(candidate)
+    raise ConfigError(
+        'ca-bundle = "host": this machine has no file of CA certificates in a known place',
+        hint="install the package ca-certificates, or set SSL_CERT_FILE",
     )

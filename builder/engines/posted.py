@@ -30,7 +30,7 @@ from builder.core.engine.request import build_parameters, config_proxies
 from builder.core.errors import BuildError, ContextError, InterruptedRunError, Location
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
-from builder.tree.context import open_context
+from builder.tree.discover import open_context
 
 
 def post(

@@ -19,7 +19,6 @@ from msgspec import Struct, field
 
 from builder import __version__
 from builder.core import registry_faults
-from builder.core.proxies import proxy_for
 from builder.core.registry_content import Content
 from builder.core.registry_faults import (
     BrokenTransferError,
@@ -28,6 +27,7 @@ from builder.core.registry_faults import (
     UnreachableError,
     broken,
 )
+from builder.core.web import proxy_for
 from builder.http.handle import Handle, Limits, ShortSourceError, TooLongError, Upload
 from builder.http.trust import Trust
 

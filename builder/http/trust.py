@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from builder.core.errors import ConfigError
-from builder.core.proxies import is_loopback
+from builder.core.web import is_loopback
 
 # Where systems keep the authorities that they trust, as Go looks for them (crypto/x509):
 # libcurl comes with an OpenSSL of its own, which knows none of these places.

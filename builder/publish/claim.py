@@ -22,7 +22,7 @@ from builder.core.reference import Reference
 from builder.core.registry_content import EMPTY, EMPTY_TYPE, make_artifact
 from builder.core.registry_faults import NotFoundError
 from builder.registry.client import Registry
-from builder.system.clock import Clock
+from builder.system.resources import Clock
 
 HOLDER = "org.ocbuild.claim.holder"
 TYPE = "application/vnd.ocbuild.claim.v1+json"

@@ -27,11 +27,11 @@ from builder.core.retention import Shelved, StoredManifest
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.core.text import moment
 from builder.publish import Tell
-from builder.publish.store import Releases
+from builder.publish.write import Releases
 from builder.registry.client import Registry
-from builder.system.clock import SystemClock
 from builder.system.files import state_dir
-from builder.system.threads import each
+from builder.system.process import in_threads
+from builder.system.resources import SystemClock
 from builder.tree.read import load_config
 
 
@@ -143,7 +143,7 @@ def shelve(home: Home) -> tuple[list[Shelved], list[PublishError]]:
 
     tags = sorted(releases.tags())
     by_digest: dict[str, list[str]] = {}
-    for tag, named in zip(tags, each(digest, tags), strict=True):
+    for tag, named in zip(tags, in_threads(digest, tags), strict=True):
         # A tag may go between the list and the look.
         if named:
             by_digest.setdefault(named, []).append(tag)
@@ -159,7 +159,7 @@ def shelve(home: Home) -> tuple[list[Shelved], list[PublishError]]:
             return None
         return Shelved(release=found, digest=digest, tags=tuple(by_digest[digest]))
 
-    read_ones = each(read, sorted(by_digest))
+    read_ones = in_threads(read, sorted(by_digest))
     shelf = newest_first([one for one in read_ones if isinstance(one, Shelved)])
     return shelf, [one for one in read_ones if isinstance(one, PublishError)]
 
@@ -212,11 +212,11 @@ def scan(home: Home, paths: Iterable[str]) -> list[StoredManifest]:
     """Every manifest that has a tag, and the parts of indexes, each repository for itself."""
     tags = [
         place.with_tag(tag)
-        for places in each(lambda path: _tags(home, home.at(path)), paths)
+        for places in in_threads(lambda path: _tags(home, home.at(path)), paths)
         for place, tag in places
     ]
     named: dict[tuple[str, str], list[str]] = {}
-    heads = each(home.registry.head, tags)
+    heads = in_threads(home.registry.head, tags)
     for reference, head in zip(tags, heads, strict=True):
         if head is not None:
             named.setdefault((reference.path, head.digest), []).append(reference.tag)
@@ -226,7 +226,7 @@ def scan(home: Home, paths: Iterable[str]) -> list[StoredManifest]:
         return list(_read(home, home.at(path), digest, tuple(named[place])))
 
     found: dict[tuple[str, str], StoredManifest] = {}
-    for one in (one for several in each(read, sorted(named)) for one in several):
+    for one in (one for several in in_threads(read, sorted(named)) for one in several):
         # A part of an index may have a tag of its own.
         if one.tags or one.place not in found:
             found[one.place] = one

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from builder.core import events
 from builder.core.engine.answers import LocalImage, Pushed
-from builder.core.engine.transfer import Fault, PushFailedError
+from builder.core.engine.messages import Fault, PushFailedError
 from builder.core.errors import PublishError
 from builder.core.plan import Plan, Retag
 from builder.core.published import other_content
@@ -24,7 +24,7 @@ from builder.docker.daemon import Amounts, Daemon
 from builder.publish import MadeImage, Progress, Publisher, Tell
 from builder.publish.claim import Claim
 from builder.registry.client import Registry
-from builder.system import threads
+from builder.system.process import in_threads
 
 # Two runs get in each other's way for the few milliseconds between a tag and its push.
 _ATTEMPTS = 10
@@ -133,7 +133,7 @@ class SolePublisher:
     def claim(self, tell: Tell) -> None:
         self._claim.take(tell)
         # Before any tag of this release is set, so that all of them stay as they are.
-        threads.each(self._refuse_other_content, list(self._promised) if self._immutable else ())
+        in_threads(self._refuse_other_content, list(self._promised) if self._immutable else ())
 
     def tag(self, target: Reference, digest: str) -> None:
         self._publisher.tag(target, digest)

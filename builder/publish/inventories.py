@@ -13,8 +13,8 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from builder.core.errors import PublishError
-from builder.core.packages.control import is_newer
 from builder.core.packages.inventory import ARTIFACT_TYPE, PATHS, Inventory, Package, inventory_of
+from builder.core.packages.sources import is_newer
 from builder.core.reference import Reference
 from builder.core.registry_content import Content, Descriptor, Manifest, is_artifact, make_artifact
 from builder.core.registry_faults import NotFoundError

@@ -22,9 +22,9 @@ from builder.core.release import LATEST, Release, ReleasedImage
 from builder.core.text import moment
 from builder.publish.home import Home
 from builder.publish.inventories import tag_for
-from builder.publish.store import Releases, artifact
+from builder.publish.write import Releases, artifact
 from builder.registry.blobs import Stored
-from builder.system.threads import each
+from builder.system.process import in_threads
 
 _BLOBS_AT_ONCE = 8
 _SHOWN_CONFLICTS = 10
@@ -145,8 +145,8 @@ def load(source: Home, target: Home, release: Release) -> Shipment:
             for digest in filter(None, (whole.image.digest, whole.image.inventory))
         )
 
-    wholes = each(whole, pairs)
-    there = each(is_there, wholes)
+    wholes = in_threads(whole, pairs)
+    there = in_threads(is_there, wholes)
     held = {
         digest: one.target
         for one, present in zip(wholes, there, strict=True)
@@ -166,18 +166,18 @@ def carry(source: Home, target: Home, release: Release, shipment: Shipment) -> P
     """Have the release at the target, as ``load`` found it to be wanted there."""
     tally = _Tally()
     same = source.host == target.host
-    each(
+    in_threads(
         lambda one: _transfer(target, one, tally, same=same),
         shipment.transfers,
         at_once=_BLOBS_AT_ONCE,
     )
     goal = moved(release, target.namespace)
-    each(lambda one: _put_manifests(target, one), shipment.todo)
+    in_threads(lambda one: _put_manifests(target, one), shipment.todo)
     images = [goal.images[name] for name in sorted(goal.images)]
-    each(lambda image: _put_key(target, image), images)
+    in_threads(lambda image: _put_key(target, image), images)
     # Much time may have passed since the first look.
     refuse_conflicts(target, goal)
-    each(lambda image: _put_tag(target, image), images)
+    in_threads(lambda image: _put_tag(target, image), images)
     latest = _is_newest(target.releases, goal)
     reference = target.releases.write(goal, tags=(LATEST,) if latest else ())
     return Promoted(
@@ -201,7 +201,7 @@ def forecast(source: Home, target: Home, shipment: Shipment) -> tuple[int, int]:
             return 0
         return 0 if target.registry.blobs.exists(one.targets[0], one.blob.digest) else one.blob.size
 
-    sending = each(sent, shipment.transfers)
+    sending = in_threads(sent, shipment.transfers)
     total = sum(one.blob.size * len(one.targets) for one in shipment.transfers)
     first = sum(one.blob.size for one in shipment.transfers if not same and one.held is None)
     return sum(sending), total - first
@@ -222,7 +222,7 @@ def refuse_conflicts(target: Home, goal: Release) -> None:
         taken = found is not None and found.digest != expected[name]
         return f"{name} is {found.digest} there" if found is not None and taken else ""
 
-    conflicts = [text for text in each(conflict, sorted(expected)) if text]
+    conflicts = [text for text in in_threads(conflict, sorted(expected)) if text]
     if conflicts:
         more = len(conflicts) - _SHOWN_CONFLICTS
         shown = [*conflicts[:_SHOWN_CONFLICTS], *([f"and {more} more"] if more > 0 else [])]

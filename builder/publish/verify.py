@@ -12,7 +12,7 @@ from builder.core.registry_content import Descriptor, Manifest
 from builder.core.registry_faults import DigestMismatchError, NotFoundError
 from builder.core.release import Release, ReleasedImage
 from builder.publish.home import Home
-from builder.system.threads import each
+from builder.system.process import in_threads
 
 _BLOCK = 1 << 20
 # Whole layers are read: more at a time would only share the same line.
@@ -59,7 +59,7 @@ def verify_release(home: Home, release: Release, *, deep: bool) -> Verdict:
 
     """
     images = [release.images[name] for name in sorted(release.images)]
-    looked = each(lambda image: _look(home, image), images)
+    looked = in_threads(lambda image: _look(home, image), images)
     wanted = {
         (str(place), blob.digest): (one.image, place, blob)
         for one in looked
@@ -72,7 +72,7 @@ def verify_release(home: Home, release: Release, *, deep: bool) -> Verdict:
             return None
         return Defect(image=image, text=f"the blob {blob.digest} is gone")
 
-    missing = [defect for defect in each(gone, wanted.values()) if defect is not None]
+    missing = [defect for defect in in_threads(gone, wanted.values()) if defect is not None]
     absent = {defect.text for defect in missing}
     spoilt = _read_all(home, wanted.values(), absent) if deep else []
     defects = [*(defect for one in looked for defect in one.defects), *missing, *spoilt]
@@ -146,4 +146,4 @@ def _read_all(
             return None
         return Defect(image=image, text=f"{blob.digest} has {size} bytes, not {blob.size}")
 
-    return [defect for defect in each(read, once.values(), at_once=_DOWNLOADS) if defect]
+    return [defect for defect in in_threads(read, once.values(), at_once=_DOWNLOADS) if defect]

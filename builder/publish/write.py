@@ -1,29 +1,184 @@
-"""Reads the releases that a run goes on from, and writes the one that comes of it."""
+"""The release of a run: stored as an artifact beside deployments, and written last."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
 from builder.core import new_release
+from builder.core.deploy.records import SharedRecord, is_record_tag
+from builder.core.errors import PublishError, did_you_mean
 from builder.core.events import ImageResult, Summary
 from builder.core.graph import ImageGraph
-from builder.core.new_release import Frame, ImageRecord
+from builder.core.new_release import Frame, ImageRecord, Renewal
 from builder.core.plan import Plan
 from builder.core.reference import Reference
-from builder.core.registry_content import EMPTY, Content, Manifest
-from builder.core.release import LATEST, EarlierReleases, Inputs, ReleasedImage
-from builder.core.renewal import Renewal
+from builder.core.registry_content import EMPTY, Content, Manifest, is_artifact, make_artifact
+from builder.core.registry_faults import (
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    UnauthorisedError,
+)
+from builder.core.release import (
+    ARTIFACT_TYPE,
+    DEPLOYED,
+    LATEST,
+    NAME,
+    EarlierReleases,
+    Inputs,
+    Release,
+    ReleasedImage,
+)
 from builder.core.settings.config import registry_host
-from builder.publish.claim import Claim, RegistryMarks
-from builder.publish.store import Releases
+from builder.publish.claim import CLAIMS, Claim, RegistryMarks
 from builder.registry.client import Registry
-from builder.system import threads
-from builder.system.clock import SystemClock
+from builder.system.process import in_threads
+from builder.system.resources import SystemClock
 from builder.tree.read import Tree
+
+
+class Releases:
+    """The releases of one namespace of one registry; none is read twice."""
+
+    def __init__(self, registry: Registry, *, host: str, namespace: str) -> None:
+        self._registry = registry
+        self.repository = Reference(path=f"{namespace}/{NAME}", registry=host)
+        self._known: dict[str, Release] = {}
+
+    def find(self, tag: str) -> Release | None:
+        """The release of this tag; None if there is none.
+
+        Raises:
+            RegistryError: the registry cannot be asked.
+            PublishError: what is there is no release.
+
+        """
+        reference = self.repository.with_tag(tag)
+        try:
+            manifest = self._registry.manifest(reference)
+        except NotFoundError:
+            return None
+        if not is_artifact(manifest, ARTIFACT_TYPE):
+            raise PublishError(
+                f"{reference} is no release of ocbuild",
+                hint="is the namespace the right one?",
+            )
+        known = self._known.get(manifest.digest)
+        if known is None:
+            content = self._registry.blobs.read(self.repository, manifest.layers[0])
+            known = self._known[manifest.digest] = Release.from_bytes(content, str(reference))
+        return known
+
+    def read(self, tag: str) -> Release:
+        """The release of this tag.
+
+        Raises:
+            PublishError: there is none; the hint has the nearest tags.
+
+        """
+        found = self.find(tag)
+        if found is None:
+            raise PublishError(
+                f"there is no release {tag} in {self.repository}",
+                hint=did_you_mean(tag, list(self.tags())) or "see: ocbuild release ls",
+            )
+        return found
+
+    def write(self, release: Release, tags: tuple[str, ...] = ()) -> Reference:
+        """Store it under its own tag and then under ``tags``; where it is, by digest."""
+        manifest, (empty, content) = artifact(release)
+        # It says when it was made, so nobody has it.
+        self._registry.blobs.put(self.repository, content, look=False)
+        own, *others = (self.repository.with_tag(tag) for tag in (release.tag, *tags))
+        self._registry.put_artifact(own, manifest, empty)
+        for reference in others:
+            self._registry.put(reference, manifest)
+        return self.repository.at(manifest.digest)
+
+    def tags(self) -> Iterator[str]:
+        """The tags of all releases, moving ones included; none where there is no release yet."""
+        try:
+            for tag in self._registry.tags(self.repository):
+                # The claims of runs and the records of deployments lie beside them.
+                if tag not in CLAIMS and not tag.startswith(DEPLOYED):
+                    yield tag
+        except NotFoundError:
+            return
+
+
+def artifact(release: Release) -> tuple[Manifest, tuple[Content, ...]]:
+    """The manifest of a release, and the blobs that must be there before it."""
+    annotations = {
+        "org.opencontainers.image.created": release.created,
+        "org.opencontainers.image.revision": release.commit,
+        "org.opencontainers.image.version": release.tag,
+    }
+    return make_artifact(ARTIFACT_TYPE, release.as_bytes(), annotations)
+
+
+TYPE = "application/vnd.ocbuild.deployment.v1+json"
+
+
+class Deployments:
+    """The records of one namespace of one registry; ``repository`` is that of its releases."""
+
+    def __init__(self, registry: Registry, repository: Reference) -> None:
+        self._registry = registry
+        self._repository = repository
+
+    def read(self, tag: str) -> SharedRecord | None:
+        """The record of this tag; None if there is none.
+
+        Raises:
+            RegistryError: the registry cannot be asked.
+            PublishError: what is there is no record.
+
+        """
+        place = self._repository.with_tag(tag)
+        try:
+            manifest = self._registry.manifest(place)
+        except NotFoundError:
+            return None
+        if not is_artifact(manifest, TYPE):
+            raise PublishError(
+                f"{place} is no record of a deployment", hint="delete that tag, and deploy again"
+            )
+        data = self._registry.blobs.read(self._repository, manifest.layers[0])
+        return SharedRecord.from_bytes(data, str(place))
+
+    def all(self) -> Iterator[SharedRecord]:
+        try:
+            tags = [tag for tag in self._registry.tags(self._repository) if is_record_tag(tag)]
+        except NotFoundError:
+            return
+        for tag in tags:
+            record = self.read(tag)
+            if record is not None:
+                yield record
+
+    def write(self, record: SharedRecord) -> None:
+        """Put it in the place of what was there, which is deleted where that is allowed."""
+        place = self._repository.with_tag(record.tag)
+        before = self._registry.head(place)
+        manifest, parts = make_artifact(
+            TYPE,
+            record.as_bytes(),
+            {
+                "org.opencontainers.image.created": record.at,
+                "org.opencontainers.image.title": f"{record.stack} on {record.host}",
+            },
+        )
+        for part in parts:
+            self._registry.blobs.put(self._repository, part)
+        self._registry.put(place, manifest)
+        if before is not None and before.digest != manifest.digest:
+            # Nothing names it any more; a registry that keeps it all the same is welcome to it.
+            with suppress(NotFoundError, RefusedError, ForbiddenError, UnauthorisedError):
+                self._registry.delete(self._repository.at(before.digest))
 
 
 def read_earlier(releases: Releases, tag: str) -> EarlierReleases:
@@ -143,7 +298,7 @@ class ReleaseWriter(Struct, frozen=True, kw_only=True):
         missing = new_release.missing(summary)
         if frame.refresh:
             untouched = new_release.kept(earlier, made, missing, frame)
-            threads.each(self._rename, untouched.values())
+            in_threads(self._rename, untouched.values())
         release = new_release.compose(frame, earlier, made=made, missing=missing, now=now)
         if release is not earlier.same:
             # Each tag is as the registry has said in its answer, and by the claim nobody else's.
@@ -187,7 +342,7 @@ class ReleaseWriter(Struct, frozen=True, kw_only=True):
                 asked.append(result)
             else:
                 known[result.image] = image
-        return known | {image.name: image for image in threads.each(make, asked)}
+        return known | {image.name: image for image in in_threads(make, asked)}
 
     def _record(self, result: ImageResult, manifests: Mapping[str, Manifest]) -> ImageRecord:
         reference = self.graph[result.image].repository.at(result.digest or "")

@@ -20,13 +20,19 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.core.packages.inventory import ALL, PackageSource
-from builder.core.packages.offers import Offers, ReleaseFile, Versions, read_packages, read_release
+from builder.core.packages.inventory import (
+    ALL,
+    Offers,
+    PackageSource,
+    ReleaseFile,
+    Versions,
+    read_packages,
+    read_release,
+)
 from builder.refresh.download import MOST_BYTES, ArchiveError, Downloads, MissingFileError
-from builder.system import threads
-from builder.system.clock import Clock, SystemClock
 from builder.system.files import replace_file
-from builder.system.process import ProgramMissingError, run
+from builder.system.process import ProgramMissingError, in_threads, run
+from builder.system.resources import Clock, SystemClock
 
 READERS = 4
 KEYRINGS = Path("/usr/share/keyrings")
@@ -89,7 +95,7 @@ class Archives:
         for source, architecture in sorted(set(wanted)):
             one = (source.uri, source.suite, source.trusted)
             suites.setdefault(one, []).append((source, architecture))
-        read = threads.each(self._read_suite, suites.values(), at_once=READERS)
+        read = in_threads(self._read_suite, suites.values(), at_once=READERS)
         self._forget_old()
         return Offered(
             indexes={pair: index for one in read for pair, index in one.indexes.items()},

@@ -17,7 +17,7 @@ from builder.engines.bases import wanted_reference
 from builder.publish.inventories import Inventories
 from builder.refresh.archives import Archives, Offered
 from builder.registry.client import Registry
-from builder.system import threads
+from builder.system.process import in_threads
 
 ASKED_AT_ONCE = 8
 NOTHING = Offered(indexes={}, faults={})
@@ -111,7 +111,7 @@ def _facts(
             held=record.held if record else {},
         )
 
-    records = threads.each(one, images, at_once=ASKED_AT_ONCE)
+    records = in_threads(one, images, at_once=ASKED_AT_ONCE)
     return dict(zip((image.name for image in images), records, strict=True))
 
 
@@ -134,7 +134,7 @@ def _ask_bases(
         return OcbuildError(f"{reference} is not there") if found is None else found.digest
 
     wanted = sorted(texts)
-    return dict(zip(wanted, threads.each(one, wanted, at_once=ASKED_AT_ONCE), strict=True))
+    return dict(zip(wanted, in_threads(one, wanted, at_once=ASKED_AT_ONCE), strict=True))
 
 
 def _is_made_here(text: str, config: Config) -> bool:

@@ -14,15 +14,15 @@ from urllib.parse import urljoin
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.core.backoff import RetryPolicy
 from builder.core.codec import MalformedError, decode, encode
 from builder.core.errors import OcbuildError
-from builder.core.headers import retry_after
 from builder.core.registry_faults import RegistryError
+from builder.core.schedule import RetryPolicy
+from builder.core.web import retry_after
 from builder.http.client import DOCUMENT, HttpClient, Request, Response
 from builder.http.trust import Trust
-from builder.system.clock import Clock
 from builder.system.files import replace_file
+from builder.system.resources import Clock
 
 # The largest index of Debian has 60 MB, and a fifth of that packed.
 MOST_BYTES = 1 << 29

@@ -13,7 +13,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.core.codec import MalformedError, decode
-from builder.core.headers import Challenge, challenges, retry_after
 from builder.core.registry_content import Content
 from builder.core.registry_faults import (
     ProtocolError,
@@ -22,9 +21,10 @@ from builder.core.registry_faults import (
     refusal,
     unauthorised,
 )
+from builder.core.web import Challenge, challenges, retry_after
 from builder.docker.logins import Login
 from builder.http.client import DOCUMENT, HttpClient, Request, Response
-from builder.system.clock import Clock
+from builder.system.resources import Clock
 
 Scopes = frozenset[str]
 Logins = Callable[[str], Login | None]

@@ -11,9 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from msgspec.structs import replace
 
-from builder.core.backoff import RetryPolicy
 from builder.core.codec import MalformedError, convert, decode
-from builder.core.headers import media_type, next_page
 from builder.core.reference import Reference
 from builder.core.registry_content import MANIFESTS, Content, Descriptor, Manifest, algorithm
 from builder.core.registry_faults import (
@@ -22,14 +20,16 @@ from builder.core.registry_faults import (
     NotFoundError,
     ProtocolError,
 )
+from builder.core.schedule import RetryPolicy
+from builder.core.web import media_type, next_page
 from builder.docker.logins import DockerLogins
 from builder.http.client import HttpClient, Response, Traffic
 from builder.http.trust import Trust
 from builder.registry.auth import Logins
 from builder.registry.blobs import Blobs
 from builder.registry.session import Call, Repository, Session
-from builder.system import threads
-from builder.system.clock import Clock
+from builder.system.process import in_threads
+from builder.system.resources import Clock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -240,7 +240,7 @@ class Registry:
             part = self.manifest(source.at(child.digest))
             self._copy_parts(source, target, part)
             self.put(target.at(child.digest), part)
-        threads.each(
+        in_threads(
             lambda blob: self._copy_blob(source, target, blob), manifest.blobs, at_once=_AT_ONCE
         )
 

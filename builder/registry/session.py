@@ -12,16 +12,16 @@ from urllib.parse import urljoin, urlsplit
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from builder.core.backoff import RetryPolicy
 from builder.core.errors import InterruptedRunError
-from builder.core.headers import retry_after
 from builder.core.reference import HUB, Reference
 from builder.core.registry_content import Content
 from builder.core.registry_faults import ProtocolError, RegistryError, refusal
+from builder.core.schedule import RetryPolicy
+from builder.core.web import retry_after
 from builder.http.client import DOCUMENT, HttpClient, Request, Response, Traffic
 from builder.http.handle import Limits
 from builder.registry.auth import Authoriser, Logins, Need, Scopes
-from builder.system.clock import Clock
+from builder.system.resources import Clock
 
 T = TypeVar("T")
 

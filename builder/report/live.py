@@ -27,7 +27,7 @@ from builder.core.events import (
 )
 from builder.core.run_text import RunLines, RunProgress, advance, progress_text, summary_text
 from builder.core.text import Draw, TableLine, clean, duration
-from builder.system.clock import Clock
+from builder.system.resources import Clock
 
 _BAR_WIDTH = 24
 _DRAWN_PER_SECOND = 4

@@ -26,7 +26,7 @@ from builder.core.events import (
 from builder.core.run_json import event_json
 from builder.core.run_text import RunLines, last_line, outcome_text, summary_text
 from builder.core.text import clean
-from builder.system.clock import Clock
+from builder.system.resources import Clock
 
 
 def open_progress(

@@ -13,23 +13,21 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builder.core.backoff import RetryPolicy
+from builder.core.engine.request import Circumstances, make_requests
 from builder.core.errors import OcbuildError, PublishError
 from builder.core.events import Note, Report, RunFinished, RunStarted, Summary
+from builder.core.new_release import Renewal
 from builder.core.options import BuildOptions
 from builder.core.plan import Plan
 from builder.core.registry_content import Manifest
 from builder.core.release import Inputs
-from builder.core.renewal import Renewal
-from builder.core.requests import Circumstances, make_requests
-from builder.core.schedule import GATE, Task
+from builder.core.schedule import GATE, RetryPolicy, Task
 from builder.core.settings.config import Config
 from builder.core.summary import summarise
 from builder.core.tasks import BUILD_POOL, PUSH_POOL, connect, phases
 from builder.docker.daemon import Daemon
 from builder.engines import Maker
-from builder.engines.choose import maker
-from builder.engines.host import ca_bundle, proxy_args
+from builder.engines.choose import ca_bundle, maker, proxy_args
 from builder.publish import Publisher
 from builder.publish.images import open_publisher
 from builder.publish.write import ReleaseWriter
@@ -39,10 +37,8 @@ from builder.run.execute import Results, StepCrashedError, execute, signals
 from builder.run.facts import Gathered, Sources
 from builder.run.task import TaskRunner
 from builder.run.workers import Work
-from builder.system import durations
-from builder.system.clock import Clock, SystemClock
-from builder.system.files import state_dir
-from builder.system.resources import Room, available_memory
+from builder.system.files import expected_durations, load_durations, state_dir
+from builder.system.resources import Clock, Room, SystemClock, available_memory
 from builder.tree.read import LAST_REPORT, Tree
 
 PUSHES = 4
@@ -84,8 +80,8 @@ def open_session(
     at = datetime.fromtimestamp(started, timezone.utc)
     run_id = f"{at:%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     log_dir = tree.config.root / RUNS / run_id
-    known = durations.load(state_dir(environ) / DURATIONS)
-    expected = durations.expected(known, tree.graph.order)
+    known = load_durations(state_dir(environ) / DURATIONS)
+    expected = expected_durations(known, tree.graph.order)
     cancel, kill = threading.Event(), threading.Event()
     # Progress is talk, and goes to stderr; JSON is data, and goes to stdout.
     stream = sys.stdout if options.progress == "json" else sys.stderr

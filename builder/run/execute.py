@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from builder.core.backoff import RetryPolicy
 from builder.core.errors import Bug
 from builder.core.events import (
     Interrupted,
@@ -26,9 +25,9 @@ from builder.core.events import (
     StepId,
     StepStarted,
 )
-from builder.core.schedule import Schedule, Task
+from builder.core.schedule import RetryPolicy, Schedule, Task
 from builder.run.workers import Ended, Work, Workers
-from builder.system.clock import Clock
+from builder.system.resources import Clock
 
 # The owner also has to notice a signal and that memory has become free, which put nothing into its
 # queue, so it looks this often.

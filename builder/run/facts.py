@@ -18,11 +18,13 @@ from builder.core.bases import (
     released_pins,
 )
 from builder.core.context import ContextListing, ReadContext
+from builder.core.engine.request import promised_bases
 from builder.core.errors import ContextError, PublishError
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
 from builder.core.image import Image
 from builder.core.keys import KEY, Identity, identify_image, key_tag
+from builder.core.new_release import Renewal
 from builder.core.options import BuildOptions
 from builder.core.plan import (
     AvailableImage,
@@ -33,15 +35,13 @@ from builder.core.plan import (
 )
 from builder.core.published import Published, Question, Sought, answered, consult
 from builder.core.release import EarlierReleases, Inputs
-from builder.core.renewal import Renewal
-from builder.core.requests import promised_bases
 from builder.core.select import Selection
 from builder.docker.daemon import Daemon
 from builder.engines import bases
 from builder.publish.write import ReleaseWriter
 from builder.registry.client import Registry
-from builder.system import threads
-from builder.tree.context import with_contents
+from builder.system.process import in_threads
+from builder.tree.discover import with_contents
 from builder.tree.read import Tree, context_of, read_contexts
 
 Provide = Callable[[frozenset[str], Mapping[str, Pin]], Resolution]
@@ -340,7 +340,7 @@ def _published(
         return answer
 
     questions = {name: fact for name, fact in known.items() if isinstance(fact, Question)}
-    answers = dict(zip(questions, threads.each(ask, questions.values()), strict=True))
+    answers = dict(zip(questions, in_threads(ask, questions.values()), strict=True))
     facts = {**known, **answers}
     return {name: fact for name, fact in facts.items() if isinstance(fact, Published)}
 

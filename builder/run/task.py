@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from builder.core.engine.solve import CurrentStep, Output
+from builder.core.engine.statuses import CurrentStep, Output
 from builder.core.errors import Bug, BuildError, OcbuildError
 from builder.core.events import (
     Built,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
-from builder.core.backoff import RetryPolicy
 from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 from builder.core.events import (
@@ -25,7 +24,8 @@ from builder.core.events import (
     StepProgress,
     StepRetried,
 )
-from builder.system.clock import Clock
+from builder.core.schedule import RetryPolicy
+from builder.system.resources import Clock
 
 _TAIL_LINES = 20
 

@@ -14,17 +14,14 @@ from builder.core.codec import MalformedError, decode
 from builder.core.context import ContextListing
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
-from builder.core.image import Image
-from builder.core.intree import InTreeNames
-from builder.core.naming import render_tag, used_fields
+from builder.core.image import Image, InTreeNames, render_tag, used_fields
 from builder.core.options import SelectOptions, TreeOptions
 from builder.core.run_json import RunReport
 from builder.core.select import Selection, needs_changes, select
 from builder.core.settings.config import Config, inputs, registry_host
 from builder.core.settings.sections import Group
 from builder.core.text import quoted
-from builder.tree.context import read_context, unread_files
-from builder.tree.discover import discover
+from builder.tree.discover import discover, read_context, unread_files
 from builder.tree.revision import Revision, changed_paths, read_revision
 
 DIRTY = "-dirty"

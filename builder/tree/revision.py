@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from builder.core.errors import RevisionError, did_you_mean
-from builder.core.match.globs import printable
+from builder.core.globs import printable
 from builder.system import process
 
 if TYPE_CHECKING:

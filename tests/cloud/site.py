@@ -16,9 +16,9 @@ from msgspec import Struct, field
 
 from builder.core.reference import Reference
 from builder.core.release import Inputs, Release, ReleasedImage
-from builder.publish.store import Releases
+from builder.publish.write import Releases
 from builder.registry.client import Registry
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.support.engines import docker
 
 ROOT = Path(__file__).parents[2]

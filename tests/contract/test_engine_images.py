@@ -11,7 +11,7 @@ import pytest
 from msgspec import Struct
 
 from builder.core.engine.answers import LocalImage
-from builder.core.engine.transfer import PushFailedError
+from builder.core.engine.messages import PushFailedError
 from builder.core.errors import BuildError
 from builder.docker.daemon import Daemon
 from tests.contract.conftest import real

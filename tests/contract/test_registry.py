@@ -20,7 +20,7 @@ from builder.core.registry_content import (
     digest_of,
 )
 from builder.core.registry_faults import BlobsMissingError, NotFoundError, RegistryError
-from builder.publish.store import Releases
+from builder.publish.write import Releases
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from builder.registry.embedded import EmbeddedRegistry

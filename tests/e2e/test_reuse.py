@@ -12,7 +12,7 @@ import pytest
 
 from builder.core.reference import Reference
 from builder.publish.claim import Claim, RegistryMarks
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.e2e.conftest import Ocbuild, ask, docker
 from tests.support.client import make_client
 from tests.support.engines import soon

@@ -29,7 +29,7 @@ from builder.engines.buildx import Buildx
 from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.engines.together import put_together
 from builder.registry.client import Registry
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.support import dockerfiles
 from tests.support.engines import (
     BUSYBOX,

@@ -11,13 +11,13 @@ import pytest
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
-from builder.core.backoff import RetryPolicy
 from builder.core.reference import Reference
+from builder.core.schedule import RetryPolicy
 from builder.docker.daemon import Daemon
 from builder.engines.assembler import Assembler
 from builder.engines.layer_cache import LayerIndexes
 from builder.registry.client import Registry
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.support.engines import BOX, OURS, TEST_LABEL, Outputs, box, connect, docker
 from tests.support.registry import LocalRegistry, free_address
 from tests.support.yard import Yard

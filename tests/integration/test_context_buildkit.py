@@ -17,8 +17,8 @@ from msgspec import Struct
 from builder.core.context import ContextFile, ContextSource
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import InputError, InputErrors, Location
-from builder.core.match.globs import has_wildcard
-from builder.tree.context import read_context
+from builder.core.globs import has_wildcard
+from builder.tree.discover import read_context
 
 pytestmark = pytest.mark.engine
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.engine.transfer import Fault, PullFailedError, PushFailedError
+from builder.core.engine.messages import Fault, PullFailedError, PushFailedError
 from builder.core.errors import BuildError, EngineUnavailableError, InterruptedRunError
 from builder.docker.daemon import Daemon
 from builder.publish.images import staged

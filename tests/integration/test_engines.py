@@ -18,8 +18,7 @@ from builder.core.errors import BuildError, InterruptedRunError
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine, SecretSource
 from builder.engines.buildx import Buildx
-from builder.engines.choose import available, make
-from builder.engines.host import ca_bundle
+from builder.engines.choose import available, ca_bundle, make
 from builder.engines.posted import BorrowedNames
 from tests.support.engines import (
     BOX,

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from builder.core.errors import PublishError
-from builder.publish.store import Releases
+from builder.publish.write import Releases
 from tests.support.client import make_client
 from tests.support.registry import LocalRegistry
 from tests.unit.core.test_release import RELEASE

@@ -7,8 +7,8 @@ import re
 from hypothesis import given, strategies as st
 
 from builder.core.errors import InputError
-from builder.core.match.globs import compile_glob
-from builder.core.match.ignore import Ignore, ancestry
+from builder.core.globs import compile_glob
+from builder.core.ignore import Ignore, ancestry
 
 NAMES = st.sampled_from(["a", "b", "ab", "abc", "a.txt", "b.md", "tmp", ".git", "é", "a b"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)

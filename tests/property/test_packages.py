@@ -7,7 +7,7 @@ import subprocess
 
 from hypothesis import given, settings, strategies as st
 
-from builder.core.packages import control
+from builder.core.packages import sources as control
 from tests.support.registry import require
 
 _DIGITS = st.text("0123456789", min_size=1, max_size=4)

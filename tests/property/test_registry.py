@@ -6,10 +6,10 @@ import json
 
 from hypothesis import given, settings, strategies as st
 
-from builder.core.headers import challenges
 from builder.core.reference import Reference
 from builder.core.registry_content import MANIFESTS, Content, Manifest, digest_of
 from builder.core.registry_faults import ProtocolError
+from builder.core.web import challenges
 from tests.support.client import make_client
 from tests.support.web import Asked, Say, Web
 

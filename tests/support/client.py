@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from builder.core.backoff import RetryPolicy
+from builder.core.schedule import RetryPolicy
 from builder.docker.logins import Login
 from builder.http.trust import Trust
 from builder.registry.client import Registry

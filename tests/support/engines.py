@@ -18,8 +18,8 @@ from builder.core.dockerfile.model import Dockerfile
 from builder.core.dockerfile.parse import parse
 from builder.core.engine.answers import LocalImage, Pushed
 from builder.core.engine.failure import BuildFailedError
-from builder.core.engine.solve import CurrentStep, Output, OutputLine, Sink
-from builder.core.engine.transfer import PushFailedError, push_failure
+from builder.core.engine.messages import PushFailedError, push_failure
+from builder.core.engine.statuses import CurrentStep, Output, OutputLine, Sink
 from builder.core.errors import (
     BuildError,
     DockerfileError,

@@ -26,7 +26,7 @@ from builder.core.bases import Pin
 from builder.core.deploy.records import Deployment, SharedRecord
 from builder.core.events import Event, Outcome, Phase, RunFinished, StepFinished, StepId, Summary
 from builder.core.graph import ImageGraph
-from builder.core.intree import InTreeNames
+from builder.core.image import InTreeNames
 from builder.core.packages.inventory import Inventory
 from builder.core.plan import Action, AvailableImage, Decision, ImageFacts, Plan, RunFacts, decide
 from builder.core.published import Published
@@ -34,16 +34,15 @@ from builder.core.reference import Reference
 from builder.core.release import Release
 from builder.core.run_text import plan_listing
 from builder.core.select import select
-from builder.core.settings.lock import as_text
+from builder.core.settings.config import as_text
 from builder.core.summary import summarise
 from builder.core.tasks import connect
 from builder.deploy.local_record import LocalRecords
-from builder.publish.deployments import Deployments
 from builder.publish.inventories import Inventories, Record, tag_for
-from builder.publish.store import Releases
+from builder.publish.write import Deployments, Releases
 from builder.report.files import open_logs, write_report
 from builder.report.streams import open_progress
-from builder.system import durations
+from builder.system.files import record_durations
 from builder.tree.discover import discover
 from tests.support.client import make_client
 from tests.support.clock import FakeClock
@@ -261,7 +260,7 @@ def report_of(summary: Summary, folder: Path) -> bytes:
 
 
 def durations_of(summary: Summary, folder: Path) -> bytes:
-    durations.record(folder / "durations.json", summary)
+    record_durations(folder / "durations.json", summary)
     return (folder / "durations.json").read_bytes()
 
 

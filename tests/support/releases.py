@@ -12,7 +12,7 @@ from builder.core.keys import key_tag
 from builder.core.reference import Reference
 from builder.core.registry_content import OCI_MANIFEST, Content, Manifest
 from builder.core.release import Inputs, Release, ReleasedImage
-from builder.publish.store import Releases
+from builder.publish.write import Releases
 from builder.registry.client import Registry
 from tests.support.images import CONFIGS, LAYERS, Made
 

@@ -20,7 +20,7 @@ from builder.core.tasks import BUILD_POOL, connect
 from builder.report.streams import PlainReport, fanout
 from builder.run.execute import execute, signals
 from builder.run.workers import Context
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.support.decisions import decision
 
 

@@ -13,7 +13,7 @@ from builder.engines import BuildRequest, StorableResult
 from builder.engines.assembler import Assembler
 from builder.engines.layer_cache import LayerIndexes
 from builder.registry.client import Registry
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.support.engines import OURS, TEST_LABEL, Outputs, parsed
 
 

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 # Who else may import a package of these that the table allows to all above it.
 ONLY = {
     # The registry takes only the logins and the address of the engine from there.
-    ("registry", "docker"): {"builder.docker.logins", "builder.docker.endpoint"},
+    ("registry", "docker"): {"builder.docker.logins", "builder.docker.hosts"},
 }
 
 # All of the standard library that the core may use: none of it reaches outside the process.

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from builder.core.assemble import Refused
 from builder.core.assemble.files import Node, Owner, StageFiles, apart, whole
 from builder.core.assemble.index import LINKED, WHITEOUT
-from builder.core.match.globs import clean, compile_glob, has_wildcard
+from builder.core.globs import clean, compile_glob, has_wildcard
 
 
 class CopySource(NamedTuple):

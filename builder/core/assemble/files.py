@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from builder.core.assemble import Content, ContentReader, InLayer, Refused
 from builder.core.assemble.index import ACCOUNTS, CAPABLE, LINKED, LayerEntry, Layers
-from builder.core.match.globs import clean
+from builder.core.globs import clean
 
 _MOST_LINKS = 255
 

@@ -22,7 +22,7 @@ from msgspec import Struct, field
 
 from builder.core.assemble import Refused
 from builder.core.codec import convert
-from builder.core.match.globs import clean
+from builder.core.globs import clean
 
 VERSION = 1
 WHITEOUT = ".wh."

@@ -20,13 +20,13 @@ from builder.core.dockerfile.model import (
     Inherited,
     Instruction,
     Via,
+    is_remote,
 )
 from builder.core.dockerfile.parse import parse
 from builder.core.dockerfile.scope import Scope
-from builder.core.dockerfile.sources import is_remote
 from builder.core.dockerfile.stages import SCRATCH, GlobalArgs, StageGraph, bases_of, global_args
 from builder.core.errors import DockerfileError
-from builder.core.match.globs import clean
+from builder.core.globs import clean
 
 _MODE = re.compile(r"[0-7]{1,4}")
 # Flags of COPY and ADD whose effect is known here exactly; what --link does is looked at later.

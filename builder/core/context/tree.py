@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from builder.core.context import ContextFile
 from builder.core.errors import ContextError
-from builder.core.match.globs import Glob, printable
-from builder.core.match.ignore import Ignore, Rule
+from builder.core.globs import Glob, printable
+from builder.core.ignore import Ignore, Rule
 
 _MOST_LINKS = 255
 

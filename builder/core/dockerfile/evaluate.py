@@ -22,11 +22,15 @@ from builder.core.dockerfile.model import (
     Flag,
     Inherited,
     Instruction,
+    Mount,
     Needs,
     Via,
+    is_git,
+    is_remote,
+    is_whole_context,
+    parse_mount,
 )
 from builder.core.dockerfile.scope import Scope, Value
-from builder.core.dockerfile.sources import Mount, is_git, is_remote, is_whole_context, parse_mount
 from builder.core.dockerfile.stages import (
     SCRATCH,
     GlobalArgs,

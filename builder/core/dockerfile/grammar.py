@@ -14,8 +14,7 @@ from msgspec import Struct, field
 
 from builder.core.dockerfile import arguments
 from builder.core.dockerfile.arguments import Arguments, Command, opens_heredoc
-from builder.core.dockerfile.model import Flag, Instruction
-from builder.core.dockerfile.sources import origin_of
+from builder.core.dockerfile.model import Flag, Instruction, origin_of
 from builder.core.dockerfile.words import WordError, expand
 from builder.core.errors import DockerfileError, did_you_mean
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from builder.core.dockerfile.lines import placed
-from builder.core.dockerfile.model import Dockerfile, Inherited, Instruction, Stage
-from builder.core.dockerfile.sources import origin_of
+from builder.core.dockerfile.model import Dockerfile, Inherited, Instruction, Stage, origin_of
 from builder.core.dockerfile.words import Expansion, WordError, expand
 from builder.core.errors import DockerfileError, Location, did_you_mean
 

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Annotated, Literal
 
 from builder.core.errors import ConfigError
-from builder.core.naming import name_rule, tag_rule
+from builder.core.image import name_rule, tag_rule
 from builder.core.reference import BadReferenceError, Reference
 from builder.core.settings.readers import Duration, Text, WholeNumber, WordOrPath
 

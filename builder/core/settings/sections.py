@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builder.core.errors import did_you_mean
-from builder.core.naming import BadRuleError, render_tag, used_fields
+from builder.core.image import BadRuleError, render_tag, used_fields
 from builder.core.options import ENGINES
 from builder.core.settings.forms import (
     Address,

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.config.load import load
-from builder.config.lock import Lock, from_text
+from builder.config.load import Lock, from_text, load
 from builder.core.bases import Pin, ResolvedBase
 from builder.core.errors import BuildError, ConfigError, InputErrors
 from builder.core.options import BuildOptions
-from builder.core.settings.config import Config
-from builder.core.settings.lock import as_text
+from builder.core.settings.config import Config, as_text
 from tests.support.tree import BUILD_TOML, Tree
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

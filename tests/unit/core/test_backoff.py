@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.backoff import RetryPolicy
+from builder.core.schedule import RetryPolicy
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.commands.parser import parser_of, runner
-from builder.core.arguments import CommandRow, option
 from builder.core.command_line import SCRIPTS, values_of
 from builder.core.commands import COMMANDS
 from builder.core.errors import UsageError
 from builder.core.options import (
     BuildOptions,
+    CommandRow,
     DeployOptions,
     DownOptions,
     GraphOptions,
@@ -33,6 +33,7 @@ from builder.core.options import (
     StatusOptions,
     SwarmOptions,
     TreeOptions,
+    option,
 )
 
 ROOT = Path(__file__).parents[3]

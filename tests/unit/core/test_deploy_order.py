@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.deploy.order import StackOrder, chosen
+from builder.core.deploy.rollout import StackOrder, chosen
 from builder.core.errors import ConfigError, UsageError
 from builder.core.settings.sections import Stack
 

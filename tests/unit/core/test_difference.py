@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from builder.core.difference import difference, input_changes
-from builder.core.release import Inputs, Release, ReleasedImage
+from builder.core.release import Inputs, Release, ReleasedImage, difference, input_changes
 
 
 def image(name: str, version: str = "1", *, inputs: Inputs | None = None) -> ReleasedImage:

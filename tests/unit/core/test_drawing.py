@@ -9,7 +9,7 @@ import pytest
 from builder.config.load import load
 from builder.core.drawing import as_dot, as_json, as_mermaid, as_tree
 from builder.core.graph import ImageGraph
-from builder.core.intree import InTreeNames
+from builder.core.image import InTreeNames
 from builder.tree.discover import discover
 from tests.support.tree import Tree
 

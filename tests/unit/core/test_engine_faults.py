@@ -10,8 +10,8 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from builder.core.engine.endpoint import Endpoint
-from builder.core.engine.faults import MEANINGS, NoAnswerError, translate
+from builder.core.engine.answers import Endpoint
+from builder.core.engine.failure import MEANINGS, NoAnswerError, translate
 from builder.core.errors import Bug, BuildError, EngineUnavailableError, OcbuildError, PublishError
 from builder.docker.client import Client
 

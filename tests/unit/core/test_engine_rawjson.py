@@ -7,8 +7,14 @@ import json
 
 import pytest
 
-from builder.core.engine.solve import BuildWarning, Log, PlainText, Status, Vertex
-from builder.core.engine.statuses import RawJsonDecoder
+from builder.core.engine.statuses import (
+    BuildWarning,
+    Log,
+    PlainText,
+    RawJsonDecoder,
+    Status,
+    Vertex,
+)
 
 ONE = {
     "vertexes": [

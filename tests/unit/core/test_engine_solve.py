@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.engine.solve import (
+from builder.core.engine.statuses import (
     BuildWarning,
     Log,
     PlainText,

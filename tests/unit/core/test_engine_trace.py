@@ -6,8 +6,14 @@ import base64
 
 import pytest
 
-from builder.core.engine.solve import BuildWarning, Log, Vertex
-from builder.core.engine.statuses import BadTraceError, fields, trace_statuses
+from builder.core.engine.statuses import (
+    BadTraceError,
+    BuildWarning,
+    Log,
+    Vertex,
+    fields,
+    trace_statuses,
+)
 
 
 def field(number: int, value: bytes | int) -> bytes:

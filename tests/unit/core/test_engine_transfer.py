@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.engine.transfer import Fault, Transfer, fault_of, pull_failure, push_failure
+from builder.core.engine.messages import Fault, Transfer, fault_of, pull_failure, push_failure
 from builder.core.reference import Reference
 
 DIGEST = "sha256:" + "ab" * 32

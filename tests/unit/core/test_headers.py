@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.headers import challenges, media_type, next_page, retry_after
+from builder.core.web import challenges, media_type, next_page, retry_after
 
 HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builder.core.errors import InputError, InputErrors, Location
-from builder.core.match.globs import clean, compile_glob, has_wildcard, printable
-from builder.core.match.ignore import Ignore, ancestry
+from builder.core.globs import clean, compile_glob, has_wildcard, printable
+from builder.core.ignore import Ignore, ancestry
 
 
 def ignore(*lines: str) -> Ignore:

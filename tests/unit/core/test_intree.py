@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builder.core.errors import Location, UnknownBaseError
-from builder.core.intree import InTreeNames
+from builder.core.image import InTreeNames
 
 IMAGES = ("analytics", "debian", "nova")
 HERE = Location("contrail/analytics-api/Dockerfile", 1)

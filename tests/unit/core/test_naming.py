@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from builder.core.naming import (
+from builder.core.image import (
     BadRuleError,
     image_name,
     name_rule,

@@ -6,9 +6,18 @@ import pytest
 from msgspec import structs
 
 from builder.core.errors import PublishError
-from builder.core.packages.control import is_newer, unsigned
-from builder.core.packages.inventory import Inventory, Package, PackageSource, installed
-from builder.core.packages.offers import DEFAULT, NEVER, Offers, read_packages, read_release
+from builder.core.packages.inventory import (
+    DEFAULT,
+    NEVER,
+    Inventory,
+    Offers,
+    Package,
+    PackageSource,
+    installed,
+    read_packages,
+    read_release,
+)
+from builder.core.packages.sources import is_newer, unsigned
 
 STATUS = """\
 Package: libc6

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from builder.config.load import load
 from builder.core.assemble.obstacles import all_assembled, quick_to_make
+from builder.core.checks import remarks_on
 from builder.core.graph import ImageGraph
-from builder.core.intree import InTreeNames
+from builder.core.image import InTreeNames
 from builder.core.plan import (
     Action,
     Assemble,
@@ -28,7 +29,6 @@ from builder.core.plan import (
 from builder.core.published import Published
 from builder.core.reference import Reference
 from builder.core.release import Inputs, ReleasedImage
-from builder.core.remarks import remarks_on
 from builder.core.select import select
 from builder.tree.discover import discover
 from tests.support.tree import Tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.proxies import proxy_for
+from builder.core.web import proxy_for
 
 
 @pytest.mark.parametrize(

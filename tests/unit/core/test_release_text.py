@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from builder.core.difference import difference, short
 from builder.core.keys import KEY as KEY_LABEL
-from builder.core.release import Inputs, Release, ReleasedImage
+from builder.core.release import Inputs, Release, ReleasedImage, difference, short
 from builder.core.release_text import (
     difference_json,
     difference_lines,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from builder.core.new_release import next_suffix, renewal
 from builder.core.packages.inventory import Package
-from builder.core.renewal import next_suffix, renewal
 from builder.core.stale import Moved, Outdated, StaleImages, Staleness
 from tests.unit.core.test_packages import package
 

@@ -11,12 +11,17 @@ from msgspec.structs import replace
 
 from builder.config.load import load
 from builder.core.bases import Pin, as_image, as_promise
-from builder.core.engine.request import BuildRequest, SecretSource
+from builder.core.engine.request import (
+    BuildRequest,
+    Circumstances,
+    SecretSource,
+    make_requests,
+    promised_bases,
+)
 from builder.core.errors import BuildError, TreeError
 from builder.core.graph import ImageGraph
-from builder.core.intree import InTreeNames
+from builder.core.image import InTreeNames
 from builder.core.plan import Action, Decision, Plan
-from builder.core.requests import Circumstances, make_requests, promised_bases
 from builder.tree.discover import discover
 from tests.support.decisions import DIGEST as REUSED, decision
 from tests.support.tree import BUILD_TOML, Tree

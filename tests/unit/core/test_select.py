@@ -9,7 +9,7 @@ import pytest
 from builder.config.load import load
 from builder.core.errors import UsageError
 from builder.core.graph import ImageGraph
-from builder.core.intree import InTreeNames
+from builder.core.image import InTreeNames
 from builder.core.select import needs_changes, select
 from builder.tree.discover import discover
 from tests.support.tree import Tree

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from builder.core.packages.inventory import Inventory, Package, PackageSource
-from builder.core.packages.offers import Offers
+from builder.core.packages.inventory import Inventory, Offers, Package, PackageSource
 from builder.core.stale import Facts, StaleImages, judge
 from tests.unit.core.test_packages import package
 

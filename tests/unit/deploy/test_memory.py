@@ -23,8 +23,7 @@ from builder.core.reference import Reference
 from builder.core.registry_content import make_artifact
 from builder.deploy.local_record import LocalRecords
 from builder.deploy.shared_record import SharedRecords
-from builder.publish.deployments import TYPE, Deployments
-from builder.publish.store import Releases
+from builder.publish.write import TYPE, Deployments, Releases
 from builder.registry.client import Registry
 from tests.support.client import make_client
 from tests.support.registry import LocalRegistry

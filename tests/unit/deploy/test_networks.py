@@ -22,8 +22,7 @@ from builder.core.deploy.networks import (
 )
 from builder.core.errors import DeployError
 from builder.core.settings.sections import Host, Network
-from builder.deploy.networks import Networks
-from builder.deploy.swarm import Swarm
+from builder.deploy.networks import Networks, Swarm
 from builder.system.process import Completed
 
 EXT = Network(

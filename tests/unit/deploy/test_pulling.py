@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import given, strategies as st
 
-from builder.core.deploy.order import PullOrder, ancestors
+from builder.core.deploy.rollout import PullOrder, ancestors
 
 IMAGES = {
     "base": ["b"],

@@ -10,7 +10,7 @@ import pytest
 from builder.core.deploy.swarm import manager_of
 from builder.core.errors import DeployError
 from builder.core.settings.sections import Host
-from builder.deploy.swarm import Swarm, SwarmMember, init, join
+from builder.deploy.networks import Swarm, SwarmMember, init, join
 
 TOKEN = "SWMTKN-1-secret"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.engine.endpoint import Endpoint
+from builder.core.engine.answers import Endpoint
 from builder.core.errors import EngineUnavailableError
-from builder.docker.endpoint import docker_config, find_endpoint
+from builder.docker.hosts import docker_config, find_endpoint
 
 
 def write_config(folder: Path, content: object) -> None:

@@ -17,18 +17,18 @@ from builder.core.assemble import InContext, InLayer, Refused
 from builder.core.assemble.assemble import thin_archive
 from builder.core.assemble.copy import is_archive
 from builder.core.assemble.index import LayerIndex
-from builder.core.backoff import RetryPolicy
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.dockerfile.parse import parse
 from builder.core.errors import Location
 from builder.core.reference import Reference
 from builder.core.registry_content import OCI_INDEX, Descriptor, Manifest
+from builder.core.schedule import RetryPolicy
 from builder.engines import BuildRequest
 from builder.engines.base_layers import Contents, context_sources, for_platform
 from builder.engines.layer_cache import LayerIndexes
 from builder.engines.together import created_at
 from builder.registry.client import Registry
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.unit.core.test_assembler_image import make
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.engine.request import config_proxies
 from builder.core.errors import ConfigError
-from builder.engines.host import ca_bundle, proxy_args
+from builder.engines.choose import ca_bundle, proxy_args
 
 
 def test_proxies_of_the_environment_become_build_args(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.core.proxies import is_loopback
+from builder.core.web import is_loopback
 from builder.http.trust import Trust
 from tests.support.certificates import make_authority, make_server
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from builder.core.engine.answers import LocalImage
-from builder.core.engine.transfer import Fault, PushFailedError, push_failure
+from builder.core.engine.messages import Fault, PushFailedError, push_failure
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
 from builder.publish.images import staged

@@ -15,7 +15,7 @@ import pytest
 from builder.core.packages.inventory import PackageSource
 from builder.refresh import archives, download
 from builder.refresh.archives import Archives, Offered
-from builder.system.clock import SystemClock
+from builder.system.resources import SystemClock
 from tests.support.clock import FakeClock
 from tests.support.registry import require
 from tests.support.web import Asked, Say, Web, in_turn

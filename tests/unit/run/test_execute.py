@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 from msgspec import Struct, field
 
-from builder.core.backoff import RetryPolicy
 from builder.core.errors import Bug, BuildError, InterruptedRunError, Location, PublishError
 from builder.core.events import (
     Blocked,
@@ -26,7 +25,7 @@ from builder.core.events import (
     StepRetried,
     StepStarted,
 )
-from builder.core.schedule import Task
+from builder.core.schedule import RetryPolicy, Task
 from builder.run.execute import Results, StepCrashedError, execute
 from builder.run.workers import Context, Work
 from tests.support.clock import FakeClock

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builder.core.dockerfile.parse import parse
-from builder.core.engine.solve import CurrentStep, OutputLine, Sink
+from builder.core.engine.statuses import CurrentStep, OutputLine, Sink
 from builder.core.errors import Bug, BuildError
 from builder.core.events import (
     Built,

@@ -16,7 +16,7 @@ import pytest
 from builder.core.context import ContextFile, ContextListing
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import ContextError, InputError, InputErrors, Location
-from builder.tree.context import file_digest, read_context, unread_files
+from builder.tree.discover import file_digest, read_context, unread_files
 
 SHOWN = "openstack/nova"
 

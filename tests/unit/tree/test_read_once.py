@@ -19,10 +19,10 @@ import builder.tree.read
 from builder.core.bases import Pin, Resolution, ResolvedBase
 from builder.core.context import ContextListing
 from builder.core.engine.failure import BuildFailedError
+from builder.core.engine.request import Circumstances, make_requests
 from builder.core.errors import InputError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.core.plan import Plan
-from builder.core.requests import Circumstances, make_requests
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine
 from builder.engines.assembler import Assembler
@@ -32,8 +32,8 @@ from builder.engines.layer_cache import LayerIndexes
 from builder.engines.together import put_together
 from builder.registry.client import Registry
 from builder.run.facts import Gathered, Provide, Sources, identify, look_ahead, plan_run
-from builder.system.clock import SystemClock
-from builder.tree.context import read_context
+from builder.system.resources import SystemClock
+from builder.tree.discover import read_context
 from builder.tree.read import Tree as ReadTree, choose_images, read_contexts, read_tree
 from tests.support.engines import Outputs
 from tests.support.tree import Tree

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from builder.core.errors import ContextError, InputError, Location, raise_all
-from builder.core.match.globs import BadPatternError, Match, clean, compile_pattern, fixed_parts
+from builder.core.globs import BadPatternError, Match, clean, compile_pattern, fixed_parts
 
 # What Go's strings.TrimSpace takes off; Python's str.strip would take off more.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501

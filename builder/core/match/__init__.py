@@ -1,1 +1,0 @@
-"""Patterns of paths as Go and moby match them: globs and ignore files."""
