@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from builder.config.load import load
 from builder.core import new_release
 from builder.core.events import Failed, ImageResult, ImageStatus, Summary
-from builder.core.new_release import Frame, compose
+from builder.core.graph import ImageGraph
+from builder.core.image import InTreeNames
+from builder.core.new_release import Frame, ImageRecord, compose
 from builder.core.plan import Action, Decision, Plan
 from builder.core.release import EarlierReleases, Inputs, Release, ReleasedImage
+from builder.tree.discover import discover
 from tests.support.decisions import decision
+from tests.support.tree import Tree
 
 NOW = 1_700_000_000.0
 CREATED = "2023-11-14T22:13:20+00:00"
@@ -182,6 +188,33 @@ def test_an_image_that_a_release_has_is_taken_from_there_with_its_new_tag() -> N
     for other in (result("app", digest="sha256:e"), result("app", key="other")):
         assert new_release.known(other, now, earlier, FRAME) is None
     assert new_release.known(result("web"), now, earlier, FRAME) is None
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "assembled", "base"),
+    [
+        ("FROM base\n", True, "base"),
+        ("FROM base\n", False, ""),
+        ("FROM debian:12\n", True, ""),
+        ("FROM scratch\nCOPY --from=base /a /a\n", True, ""),
+    ],
+)
+def test_only_what_was_put_together_has_the_packages_of_its_base(
+    tmp_path: Path, dockerfile: str, *, assembled: bool, base: str
+) -> None:
+    tree = Tree(tmp_path, {"base": "FROM scratch\nCOPY a /a\n", "app": dockerfile})
+    sources = discover(load(tree.root / "build.toml", []))
+    app = ImageGraph.of(sources, InTreeNames(namespace="acme"))["app"]
+    made = new_release.new(
+        app,
+        replace(result("app"), assembled=assembled),
+        INPUTS,
+        ImageRecord(digest="sha256:d", media_type="m", size=7, inventory="i"),
+        tag="1",
+        generation=2,
+    )
+    assert (made.base, made.path, made.inventory) == (base, "acme/app", "i")
+    assert (made.digest, made.key, made.size, made.generation) == ("sha256:d", "k-app", 7, 2)
 
 
 @pytest.mark.parametrize(

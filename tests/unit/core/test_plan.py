@@ -242,6 +242,21 @@ def test_what_is_there_keeps_no_image_from_being_assembled(graph: ImageGraph) ->
     assert pushed(plan) == {"app": ()}
 
 
+def test_what_is_there_says_nothing_of_engines_though_it_has_a_run(graph: ImageGraph) -> None:
+    base, _ = assembled_plan(graph, "app", existing=("base",), run=("base",)).steps
+    assert base.reasons == ("needed by app", "the engine has its key")
+
+
+def test_a_build_that_is_published_already_waits_for_no_push(graph: ImageGraph) -> None:
+    """Else the image between it and the build above would be built for its sake."""
+    facts = facts_for(graph, "root", "base", "app", run=("root", "app"), push=True)
+    made = {"root": "build", "base": "build", "app": "build"}
+    assert actions(decide(facts)) == made
+    published = Published(digest=APP, tagged=True)
+    there = with_image(facts, "app", published=published)
+    assert actions(decide(there)) == {**made, "base": "assemble", "app": "reuse"}
+
+
 def test_another_engine_makes_all_of_them_with_push_too(graph: ImageGraph) -> None:
     plan = decide(facts_for(graph, "all", push=True))
     assert {step.action for step in plan.steps} == {Action.BUILD}
@@ -469,7 +484,7 @@ def test_each_kind_of_decision_has_its_name_in_json() -> None:
         Reuse(reference="a:1", **common),
         Retag(reference="a@d", digest="d", **common),
         Assemble(**common),
-        Build(**common),
+        Build(**{**common, "key": "k"}),
         Block(by="b", **common),
     )
     document = Plan(commit="", dirty=True, steps=steps).as_json()
@@ -480,4 +495,5 @@ def test_each_kind_of_decision_has_its_name_in_json() -> None:
         ("build", None),
         ("blocked", "b"),
     ]
+    assert [step["key"] for step in document["steps"]] == [None, None, None, "k", None]  # type: ignore[attr-defined]
     assert (document["commit"], document["dirty"]) == (None, True)
