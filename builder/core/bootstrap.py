@@ -1,6 +1,6 @@
 """What a base image is put together from, and how mmdebstrap is told to do it.
 
-mmdebstrap(1) unpacks the packages: https://manpages.debian.org/stable/mmdebstrap/mmdebstrap.1.en.html.
+mmdebstrap(1) unpacks the packages.
 What comes out is laid out like the distribution's official image, and is the same to the byte for
 the same state of the archives, so that its id says if a base moved. The file names are those of the
 official images, so that Dockerfiles which edit or remove one of them ("rm -f

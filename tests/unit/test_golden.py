@@ -349,7 +349,7 @@ INVENTORY = Inventory(
         )
     ),
     sources=(
-        PackageSource(uri="http://deb.debian.org/debian", suite="trixie", component="main"),
+        PackageSource(uri="http://archive.example.com/debian", suite="trixie", component="main"),
         PackageSource(uri="file:/flat", suite="./", trusted=True),
     ),
     pinned=True,

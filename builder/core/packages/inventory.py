@@ -1,7 +1,7 @@
 """What archives offer: their indexes as text to versions, and the version that apt would take.
 
-The indexes are those of https://wiki.debian.org/DebianRepository/Format, the priorities those of
-apt_preferences(5): https://manpages.debian.org/stable/apt/apt_preferences.5.en.html
+The indexes are those of the Debian repository format, whose paragraphs are of deb822(5); the
+priorities are those of apt_preferences(5).
 """
 
 from __future__ import annotations
