@@ -29,7 +29,7 @@ from builder.core.registry_faults import (
 )
 from builder.core.web import proxy_for
 from builder.http.handle import Handle, Limits, ShortSourceError, TooLongError, Upload
-from builder.http.trust import Trust
+from builder.http.trust import Certificates, Trust
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -355,13 +355,7 @@ def _options(request: Request) -> _Options:
 
 def _tls(trust: Trust, authority: str) -> _Options:
     certificates = trust.certificates(authority)
-    options: _Options = []
-    if certificates.folders:
-        options.append((pycurl.CAPATH, certificates.folders))
-    if certificates.more:
-        options.append((pycurl.CAINFO_BLOB, certificates.authorities()))
-    elif certificates.bundle:
-        options.append((pycurl.CAINFO, certificates.bundle))
+    options = _roots(certificates, pycurl.CAPATH, pycurl.CAINFO_BLOB, pycurl.CAINFO)
     if certificates.own:
         options += [(pycurl.SSLCERT, certificates.own), (pycurl.SSLKEY, certificates.key)]
     return options
@@ -369,13 +363,19 @@ def _tls(trust: Trust, authority: str) -> _Options:
 
 def _proxy_tls(trust: Trust) -> _Options:
     certificates = trust.certificates("")
+    names = (pycurl.PROXY_CAPATH, pycurl.PROXY_CAINFO_BLOB, pycurl.PROXY_CAINFO)
+    return _roots(certificates, *names)
+
+
+def _roots(certificates: Certificates, path: int, blob: int, file: int) -> _Options:
+    """The authorities to trust; the options of a server and of a proxy have names of their own."""
     options: _Options = []
     if certificates.folders:
-        options.append((pycurl.PROXY_CAPATH, certificates.folders))
+        options.append((path, certificates.folders))
     if certificates.more:
-        options.append((pycurl.PROXY_CAINFO_BLOB, certificates.authorities()))
+        options.append((blob, certificates.authorities()))
     elif certificates.bundle:
-        options.append((pycurl.PROXY_CAINFO, certificates.bundle))
+        options.append((file, certificates.bundle))
     return options
 
 
