@@ -64,6 +64,8 @@ def refresh(
         return 0
     from builder.commands.build import make, refuse_dirt  # noqa: PLC0415 - a check needs no engine
 
+    # A check can take minutes: what is made, and whether a commit has it, is what lies there now.
+    tree = read_tree(tree_options)
     _refuse_other_commit(tree, found.release)
     wanted = renewal(
         found.verdict, now=found.now, generations=found.release.generations, suffix=suffix

@@ -342,6 +342,19 @@ def test_a_tree_that_has_gone_on_is_published_before_it_is_refreshed(
     assert release(registry, namespace, "latest") == before
 
 
+def test_an_edit_while_the_check_goes_on_is_not_published_as_if_it_were_committed(
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str, apt: AptRepository
+) -> None:
+    assert ocbuild("all", "--push").code == 0
+    before = release(registry, namespace, "latest")
+    apt.add("toy", "1.1")
+    apt.when_asked = lambda: tree.image("toy", f"FROM base\n{INSTALL} toy && echo edited > /e\n")
+    ended = ocbuild("refresh", "--push")
+    assert ended.code == 2, ended.err
+    assert "uncommitted edits" in ended.err
+    assert release(registry, namespace, "latest") == before
+
+
 def test_without_a_push_the_images_are_made_and_nothing_is_published(
     ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str, apt: AptRepository
 ) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,10 @@ from tests.support.service import Service
 
 
 class AptRepository(Service):
-    """Serves what ``add`` packs; ``uri`` is good in a container and outside; a context manager."""
+    """Serves what ``add`` packs; ``uri`` is good in a container and outside; a context manager.
+
+    ``when_asked`` is called at each request.
+    """
 
     def __init__(self, folder: Path) -> None:
         require(shutil.which("dpkg-deb"), "the program dpkg-deb")
@@ -29,7 +33,8 @@ class AptRepository(Service):
             "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"
         )
         self.asked: list[str] = []
-        handler = partial(_Handler, directory=str(self._root), asked=self.asked)
+        self.when_asked: Callable[[], object] = lambda: None
+        handler = partial(_Handler, directory=str(self._root), hear=self._hear)
         self._server = ThreadingHTTPServer((gateway, 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.uri = f"http://{gateway}:{self._server.server_address[1]}"
@@ -78,6 +83,10 @@ class AptRepository(Service):
     def start(self) -> None:
         self._thread.start()
 
+    def _hear(self, path: str) -> None:
+        self.asked.append(path)
+        self.when_asked()
+
     def close(self) -> None:
         """Answer no more."""
         self._server.shutdown()
@@ -86,9 +95,9 @@ class AptRepository(Service):
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def __init__(self, *arguments: Any, asked: list[str], **options: Any) -> None:
-        self._asked = asked
+    def __init__(self, *arguments: Any, hear: Callable[[str], None], **options: Any) -> None:
+        self._hear = hear
         super().__init__(*arguments, **options)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        self._asked.append(self.path)
+        self._hear(self.path)
