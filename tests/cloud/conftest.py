@@ -12,6 +12,7 @@ from tests.cloud.client import Client
 from tests.cloud.site import ROOT, Site, release
 from tests.images.conftest import References, references
 from tests.support.engines import docker
+from tests.support.leftovers import sweep
 from tests.support.registry import require
 
 __all__ = ["References", "references"]
@@ -27,6 +28,7 @@ BROKEN = (
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site with nothing deployed, and three releases: a good, a newer, a broken one."""
     require(docker("version", "--format", "{{.Server.Version}}"), "a Docker Engine")
+    sweep()
     made = Site(tmp_path_factory.mktemp("site"))
     made.write()
     release("r1", {})

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from builder.publish.write import Releases
 from builder.registry.client import Registry
 from builder.system.resources import SystemClock
 from tests.support.engines import docker
+from tests.support.leftovers import new_name
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1:5000"
@@ -46,7 +46,7 @@ class Site(Struct, frozen=True):
     """A folder with build.toml and the tree's stacks, under names that nobody else has."""
 
     folder: Path
-    name: str = field(default_factory=lambda: f"ocbuild-cloud-{uuid.uuid4().hex[:8]}")
+    name: str = field(default_factory=lambda: new_name("cloud"))
     environ: Mapping[str, str] = field(default_factory=dict)
 
     @property

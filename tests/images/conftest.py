@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.containers import Containers
 from tests.support.engines import docker
+from tests.support.leftovers import sweep
 from tests.support.registry import require
 
 
@@ -40,6 +41,7 @@ class References(dict[str, str]):
 def references() -> References:
     """Every image of the tree under its release tag."""
     require(docker("version", "--format", "{{.Server.Version}}"), "a Docker Engine")
+    sweep()
     done = subprocess.run(
         [sys.executable, "-m", "builder", "graph", "all", "--format", "json"],
         capture_output=True,

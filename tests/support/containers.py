@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import uuid
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -96,7 +95,7 @@ class Containers:
 
     def __init__(self, references: Mapping[str, str]) -> None:
         self._references = references
-        self._network = f"ocbuild-images-{uuid.uuid4().hex[:8]}"
+        self._network = new_name("images")
         self._ids: list[str] = []
         docker("network", "create", self._network)
 
