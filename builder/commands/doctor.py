@@ -25,7 +25,7 @@ from builder.core.options import ListOptions, TreeOptions
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.core.text import counted
 from builder.deploy import environment
-from builder.doctor import engine, machine
+from builder.doctor import facts
 from builder.http.trust import Trust
 from builder.registry.client import Registry
 from builder.report.streams import print_json
@@ -60,12 +60,12 @@ def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Findin
     plain = frozenset[str]() if config is None else frozenset(config.publish.plain_http)
     scheme = Trust.of(environ, plain_http=plain).scheme(host)
     deploys = config is not None and bool(config.deploy.stacks)
-    yield from engine.engine(environ, deploys=deploys, plain=host if scheme == "http" else "")
+    yield from facts.engine(environ, deploys=deploys, plain=host if scheme == "http" else "")
     state = state_dir(environ)
-    yield machine.state(state)
-    yield from machine.memory(available_memory())
+    yield facts.state(state)
+    yield from facts.memory(available_memory())
     with Registry.connect(environ, clock=SystemClock(), plain_http=plain) as client:
-        yield from machine.registry(
+        yield from facts.registry(
             client,
             host,
             namespace,
@@ -73,12 +73,12 @@ def examine(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Findin
             embedded=host == DEFAULT_ADDRESS,
         )
         if config is not None and graph is not None:
-            yield from engine.bases(graph.external, config, environ, client)
+            yield from facts.bases(graph.external, config, environ, client)
     if config is not None and deploys:
-        yield from machine.limits()
-        cloud, interfaces = _cloud(config), machine.interfaces()
-        yield from check(config.deploy, machine.read_kernel(), cloud, interfaces, machine.tried)
-        yield from machine.hosts(config.deploy, environ)
+        yield from facts.limits()
+        cloud, interfaces = _cloud(config), facts.interfaces()
+        yield from check(config.deploy, facts.read_kernel(), cloud, interfaces, facts.tried)
+        yield from facts.hosts(config.deploy, environ)
 
 
 def _tree(options: TreeOptions) -> tuple[Config | None, ImageGraph | None, list[Finding]]:

@@ -31,7 +31,7 @@ from builder.core.deploy.stack import (
 from builder.core.errors import DeployError
 from builder.core.settings.sections import Host
 from builder.core.text import LineSplitter, moment
-from builder.docker.hosts import HostEngine
+from builder.docker.settings import HostEngine
 from builder.system.process import Completed, ProgramTimeoutError, run, stream
 
 # How many seconds an engine may take to answer a question; starting and pulling have limits of

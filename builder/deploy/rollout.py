@@ -25,8 +25,7 @@ from builder.core.deploy.rollout import (
 from builder.core.deploy.stack import Compose, Container, is_well, last_lines
 from builder.core.errors import OcbuildError
 from builder.core.settings.sections import Host
-from builder.deploy.local_record import LocalRecords
-from builder.deploy.project import DeployedProject
+from builder.deploy.project import DeployedProject, LocalRecords
 
 # The last lines of a container that are kept in a file.
 _KEPT = 5000

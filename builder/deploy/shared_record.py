@@ -18,8 +18,7 @@ from builder.core.deploy.records import SharedRecord, tag_of, with_volumes
 from builder.core.errors import DeployError, EngineUnavailableError, OcbuildError
 from builder.core.settings.config import registry_host
 from builder.deploy.compose import DockerCommand
-from builder.deploy.local_record import LocalRecords
-from builder.deploy.project import DeployedProject
+from builder.deploy.project import DeployedProject, LocalRecords
 from builder.publish.write import Deployments, Releases
 from builder.system.process import in_threads
 

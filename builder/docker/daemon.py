@@ -23,8 +23,13 @@ from builder.core.keys import RUN
 from builder.core.reference import HUB, Reference
 from builder.core.retention import KeptImage
 from builder.docker.client import Client, Explain
-from builder.docker.hosts import docker_config, find_endpoint
-from builder.docker.logins import DockerLogins, registry_auth, registry_config
+from builder.docker.settings import (
+    DockerLogins,
+    docker_config,
+    find_endpoint,
+    registry_auth,
+    registry_config,
+)
 
 # The engine is silent while a registry puts a large layer together.
 _SILENCE_SECONDS = 900

@@ -20,13 +20,12 @@ from builder.core.errors import (
 )
 from builder.core.schedule import RetryPolicy
 from builder.docker.daemon import Daemon
-from builder.docker.hosts import docker_config
+from builder.docker.settings import docker_config
 from builder.engines import BuildRequest, BuildResult, Engine
 from builder.engines.assembler import Assembler
 from builder.engines.buildx import Buildx
-from builder.engines.classic import BuildKitApi, Classic
 from builder.engines.layer_cache import LayerIndexes, ManifestCache
-from builder.engines.posted import BorrowedNames
+from builder.engines.posted import BorrowedNames, BuildKitApi, Classic
 from builder.registry.client import Registry
 from builder.system.files import state_dir
 from builder.system.resources import SystemClock

@@ -22,7 +22,7 @@ from builder.core.registry_faults import (
     unauthorised,
 )
 from builder.core.web import Challenge, challenges, retry_after
-from builder.docker.logins import Login
+from builder.docker.settings import Login
 from builder.http.client import DOCUMENT, HttpClient, Request, Response
 from builder.system.resources import Clock
 

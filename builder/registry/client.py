@@ -22,7 +22,7 @@ from builder.core.registry_faults import (
 )
 from builder.core.schedule import RetryPolicy
 from builder.core.web import media_type, next_page
-from builder.docker.logins import DockerLogins
+from builder.docker.settings import DockerLogins
 from builder.http.client import HttpClient, Response, Traffic
 from builder.http.trust import Trust
 from builder.registry.auth import Logins

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from builder.docker.logins import Login
+from builder.docker.settings import Login
 from tests.e2e.conftest import Ocbuild, docker
 from tests.support.certificates import Certificate, make_authority, make_server
 from tests.support.client import make_client

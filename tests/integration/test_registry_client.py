@@ -27,7 +27,7 @@ from builder.core.registry_faults import (
     RefusedError,
     UnreachableError,
 )
-from builder.docker.logins import Login
+from builder.docker.settings import Login
 from builder.registry.blobs import Stored
 from builder.registry.client import Registry
 from tests.support.client import make_client

@@ -19,7 +19,7 @@ from builder.core.registry_faults import (
     TlsError,
     UnauthorisedError,
 )
-from builder.docker.logins import Login
+from builder.docker.settings import Login
 from builder.http.trust import Trust
 from builder.registry.client import Registry
 from tests.support.certificates import Certificate, make_authority, make_server

@@ -18,7 +18,7 @@ import pytest
 
 from builder.core.errors import DeployError, EngineUnavailableError, InterruptedRunError
 from builder.docker.daemon import Daemon
-from builder.docker.hosts import HostEngine
+from builder.docker.settings import HostEngine
 from tests.support.certificates import make_authority, make_server
 from tests.support.engines import BOX, OURS, TEST_LABEL, box, connect
 from tests.support.registry import require

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from builder.core.schedule import RetryPolicy
-from builder.docker.logins import Login
+from builder.docker.settings import Login
 from builder.http.trust import Trust
 from builder.registry.client import Registry
 from tests.support.clock import FakeClock

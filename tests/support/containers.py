@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from tests.support.engines import docker, soon
+from tests.support.leftovers import new_name
 
 # Checks of health are for days of operation; a test wants to know at once.
 _QUICK = ("--health-interval=1s", "--health-start-period=0s", "--health-retries=300")

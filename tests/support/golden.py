@@ -37,7 +37,7 @@ from builder.core.select import select
 from builder.core.settings.config import as_text
 from builder.core.summary import summarise
 from builder.core.tasks import connect
-from builder.deploy.local_record import LocalRecords
+from builder.deploy.project import LocalRecords
 from builder.publish.inventories import Inventories, Record, tag_for
 from builder.publish.write import Deployments, Releases
 from builder.report.files import open_logs, write_report

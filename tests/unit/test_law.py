@@ -46,8 +46,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 }
 # Who else may import a package of these that the table allows to all above it.
 ONLY = {
-    # The registry takes only the logins and the address of the engine from there.
-    ("registry", "docker"): {"builder.docker.logins", "builder.docker.hosts"},
+    # The registry takes only what docker's own settings say from there.
+    ("registry", "docker"): {"builder.docker.settings"},
 }
 
 # All of the standard library that the core may use: none of it reaches outside the process.

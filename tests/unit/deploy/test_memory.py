@@ -21,7 +21,7 @@ from builder.core.deploy.stack import skeleton
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
 from builder.core.registry_content import make_artifact
-from builder.deploy.local_record import LocalRecords
+from builder.deploy.project import LocalRecords
 from builder.deploy.shared_record import SharedRecords
 from builder.publish.write import TYPE, Deployments, Releases
 from builder.registry.client import Registry

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from builder.core.deploy.rollout import Outcome
 from builder.core.deploy.stack import Container, changed_services
 from builder.core.settings.sections import Host
-from builder.deploy.local_record import LocalRecords
+from builder.deploy.project import LocalRecords
 from builder.deploy.rollout import Roller
 
 GOOD, BAD = "registry/cloud/api@sha256:aa", "registry/cloud/api@sha256:bad"

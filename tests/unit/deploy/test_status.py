@@ -23,8 +23,7 @@ from builder.core.release import Inputs, Release, ReleasedImage
 from builder.core.settings.sections import Stack
 from builder.core.text import TableLine
 from builder.deploy.compose import look
-from builder.deploy.local_record import LocalRecords
-from builder.deploy.project import DeployedProject
+from builder.deploy.project import DeployedProject, LocalRecords
 from builder.report.live import open_table, render_table
 from builder.system.process import Completed
 from tests.support.clock import FakeClock

@@ -10,7 +10,7 @@ import pytest
 
 from builder.core.engine.answers import Endpoint
 from builder.core.errors import EngineUnavailableError
-from builder.docker.hosts import docker_config, find_endpoint
+from builder.docker.settings import docker_config, find_endpoint
 
 
 def write_config(folder: Path, content: object) -> None:

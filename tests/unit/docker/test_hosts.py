@@ -14,8 +14,7 @@ import pytest
 
 from builder.core.errors import DeployError, InterruptedRunError
 from builder.core.reference import Reference
-from builder.docker.hosts import HostEngine
-from builder.docker.logins import Login, registry_auth
+from builder.docker.settings import HostEngine, Login, registry_auth
 from tests.support.web import Asked, Say, Web, in_turn
 
 # As `ssh … docker system dial-stdio` does it: what comes in goes to the engine, and back.

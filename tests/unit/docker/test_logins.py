@@ -10,7 +10,7 @@ import pytest
 
 from builder.core.reference import HUB
 from builder.core.registry_faults import CredentialsError
-from builder.docker.logins import HUB_KEY, DockerLogins, Login, registry_auth, registry_config
+from builder.docker.settings import HUB_KEY, DockerLogins, Login, registry_auth, registry_config
 
 HOST = "registry.example.com:5000"
 ALICE = Login(username="alice", password="s3:cret")

@@ -31,8 +31,8 @@ from builder.core.errors import (
 )
 from builder.core.options import TreeOptions
 from builder.core.settings.sections import DeploySettings, Host, Network
-from builder.doctor import machine
-from builder.doctor.engine import made_here, of_info
+from builder.doctor import facts
+from builder.doctor.facts import made_here, of_info
 
 RELEASE = "6.1.0-x"
 
@@ -80,7 +80,7 @@ def root(tmp_path: Path, *, config: str | None = None, modules: str | None = Non
 
 def read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr("platform.release", lambda: RELEASE)
-    return machine.read_kernel(folder)
+    return facts.read_kernel(folder)
 
 
 def test_a_kernel_is_what_it_was_built_with(
@@ -203,7 +203,7 @@ def proc(tmp_path: Path, files: Mapping[str, str]) -> Path:
 )
 def test_few_inotify_instances_are_a_warning(tmp_path: Path, instances: str, level: str) -> None:
     folder = proc(tmp_path, {"proc/sys/fs/inotify/max_user_instances": instances})
-    (found,) = machine.limits(folder)
+    (found,) = facts.limits(folder)
     assert found.level.value == level
     assert "max_user_instances" in found.fact
 
@@ -216,31 +216,31 @@ def test_too_few_and_too_many_open_files_are_a_warning(
 ) -> None:
     limits = f"Limit  Soft  Hard  Units\nMax open files            {soft}   unlimited   files\n"
     folder = proc(tmp_path, {"var/run/docker.pid": "77", "proc/77/limits": limits})
-    (found,) = machine.limits(folder)
+    (found,) = facts.limits(folder)
     assert (found.level.value, found.fact) == (level, f"containers may open {soft} files")
 
 
 def test_the_state_folder_is_tried_and_not_made(tmp_path: Path) -> None:
     later = tmp_path / "a/b"
-    assert machine.state(later).level is Level.OK
+    assert facts.state(later).level is Level.OK
     assert not later.exists()
     later.mkdir(parents=True)
-    assert machine.state(later).level is not Level.FAILURE
+    assert facts.state(later).level is not Level.FAILURE
     assert not list(later.iterdir())
     blocked = tmp_path / "file"
     blocked.write_text("")
-    found = machine.state(blocked)
+    found = facts.state(blocked)
     assert (found.level, found.exit_code) == (Level.FAILURE, 3)
 
 
 def test_a_disk_that_is_not_there_is_no_failure(tmp_path: Path) -> None:
-    assert machine.disk(tmp_path / "none", "images").level is Level.WARNING
+    assert facts.disk(tmp_path / "none", "images").level is Level.WARNING
 
 
 @pytest.mark.parametrize(("available", "level"), [(100 * 2**20, "warning"), (2**33, "ok")])
 def test_little_memory_is_a_warning(available: int, level: str) -> None:
-    assert [one.level.value for one in machine.memory(available)] == [level]
-    assert not list(machine.memory(None))
+    assert [one.level.value for one in facts.memory(available)] == [level]
+    assert not list(facts.memory(None))
 
 
 # --- the engine -----------------------------------------------------------------------------------

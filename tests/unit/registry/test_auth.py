@@ -20,7 +20,7 @@ from builder.core.registry_faults import (
     ServerFaultError,
     UnauthorisedError,
 )
-from builder.docker.logins import Login
+from builder.docker.settings import Login
 from builder.registry.auth import merged
 from tests.support.client import make_client
 from tests.support.clock import FakeClock

@@ -14,7 +14,7 @@ from builder.core.registry_faults import (
     QuotaError,
     UnreachableError,
 )
-from builder.docker.logins import Login
+from builder.docker.settings import Login
 from builder.registry.blobs import Stored
 from tests.support.client import make_client
 from tests.support.clock import FakeClock
