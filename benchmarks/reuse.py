@@ -1,8 +1,9 @@
-"""What a release that changes nothing costs, beside `docker buildx bake --push`.
+"""What a run that changes nothing or little costs, beside `docker buildx bake`.
 
 Run with `make bench-reuse` or `python benchmarks/reuse.py [IMAGES]`. Both publish the same tree to
 the same registry; then each does it again on the same commit, after an empty commit, and after an
-edit of one leaf. Printed are medians of seconds and how many times longer bake takes.
+edit of one leaf. Then both have it in the engine alone (`all`, and `bake --load`). Printed are
+medians of seconds and how many times longer bake takes. The buildx is that of the docker command.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ from tests.support.registry import LocalRegistry
 
 RUNS = 5
 GROUPS = 6
+PUSH, LOAD = "--push", "--load"
+ROWS = (
+    (PUSH, "the same commit"),
+    (PUSH, "an empty commit"),
+    (PUSH, "one leaf edited"),
+    (LOAD, "the same commit"),
+    (LOAD, "one leaf edited"),
+)
 BASE = 'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
 
 
@@ -74,9 +83,9 @@ class Trial:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", why)
 
-    def bake(self) -> None:
+    def bake(self, where: str) -> None:
         """Its file is written before the clock runs: it has no graph from FROM of its own."""
-        run(["docker", "buildx", "bake", "--push", "--file", "bake.json"], self.root)
+        run(["docker", "buildx", "bake", where, "--file", "bake.json"], self.root)
 
     def write_bake(self) -> None:
         tag = self.git("rev-parse", "--short=7", "HEAD")
@@ -92,8 +101,9 @@ class Trial:
         document = {"group": {"default": {"targets": list(targets)}}, "target": targets}
         (self.root / "bake.json").write_text(json.dumps(document))
 
-    def ocbuild(self) -> None:
-        run([sys.executable, "-m", "builder", "all", "--push", "--progress", "quiet"], self.root)
+    def ocbuild(self, where: str) -> None:
+        words = ["all", "--push"] if where == PUSH else ["all"]
+        run([sys.executable, "-m", "builder", *words, "--progress", "quiet"], self.root)
 
     def remove_images(self) -> None:
         names = run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"], self.root)
@@ -115,9 +125,9 @@ def run(words: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[str], None], where: str) -> float:
     began = time.perf_counter()
-    work()
+    work(where)
     return time.perf_counter() - began
 
 
@@ -126,25 +136,27 @@ def main(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, LocalRegistry() as registry:
         trial = Trial(Path(folder), registry.address, images)
         trial.write_bake()
-        trial.ocbuild()
-        trial.bake()
-        found: dict[str, dict[str, list[float]]] = {}
-        for number in range(RUNS):
-            for what in ("the same commit", "an empty commit", "one leaf edited"):
-                if what == "one leaf edited":
-                    trial.edit(0, f"edit {number}")
-                if what != "the same commit":
-                    trial.commit(what)
-                    trial.write_bake()
-                took = found.setdefault(what, {"ocbuild": [], "bake": []})
-                took["ocbuild"].append(seconds(trial.ocbuild))
-                took["bake"].append(seconds(trial.bake))
+        times: dict[tuple[str, str], dict[str, list[float]]] = {}
+        for where in (PUSH, LOAD):
+            trial.ocbuild(where)
+            trial.bake(where)
+            for number in range(RUNS):
+                for what in (what for place, what in ROWS if place == where):
+                    if what == "one leaf edited":
+                        trial.edit(0, f"edit {number} {where}")
+                    if what != "the same commit":
+                        trial.commit(what)
+                        trial.write_bake()
+                    took = times.setdefault((where, what), {"ocbuild": [], "bake": []})
+                    took["ocbuild"].append(seconds(trial.ocbuild, where))
+                    took["bake"].append(seconds(trial.bake, where))
         trial.remove_images()
-    print(f"{images} images, medians of {RUNS} whole runs with --push, in seconds")
-    for what, took in found.items():
+    print(f"{images} images, medians of {RUNS} whole runs, in seconds")
+    for (where, what), took in times.items():
         ours, theirs = (statistics.median(took[who]) for who in ("ocbuild", "bake"))
         print(
-            f"{what:16}  ocbuild {ours:6.2f}  bake {theirs:6.2f}  bake/ocbuild {theirs / ours:5.1f}"
+            f"{where}  {what:16}  ocbuild {ours:6.2f}  bake {theirs:6.2f}"
+            f"  bake/ocbuild {theirs / ours:5.1f}"
         )
 
 

@@ -13,7 +13,7 @@ from builder.config.load import Lock
 from builder.core.bases import Resolution
 from builder.core.errors import EngineUnavailableError, RevisionError
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
-from builder.core.plan import Reuse
+from builder.core.run_json import plan_json
 from builder.core.run_text import plan_listing
 from builder.core.select import Selection
 from builder.docker.daemon import Daemon
@@ -22,7 +22,7 @@ from builder.publish.home import start_registry
 from builder.publish.write import open_writer
 from builder.run.carry_out import DURATIONS, open_session, prepare
 from builder.run.facts import Sources, look_ahead, plan_run
-from builder.system.files import record_durations, state_dir
+from builder.system.files import known_images, record_durations, state_dir
 from builder.tree.read import Tree, choose_images, read_tree
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def make(
     sources = Sources.of(tree, selection, options, renewal)
     lock = _open_lock(sources)
     daemon = Daemon.connect(environ)
-    sources = sources.with_engine(daemon)
+    sources = sources.with_engine(daemon, known_images(environ).ids())
     with ExitStack() as stack:
         session = stack.enter_context(open_session(tree, options, environ))
         writer = None
@@ -89,7 +89,7 @@ def make(
         pins = {**lock.pins, **(renewal.pins if renewal else {})}
         plan, gathered = plan_run(sources, pins, provide)
         _keep_lock(lock, sources, gathered.resolution)
-        if writer is not None and not all(isinstance(step, Reuse) for step in plan.steps):
+        if writer is not None and not plan.publishes_nothing:
             writer.check_access()
         run = prepare(
             session,
@@ -117,7 +117,7 @@ def plan(
     sources = Sources.of(tree, choose_images(tree, select_options), options, None)
     lock = _open_lock(sources)
     try:
-        sources = sources.with_engine(Daemon.connect(environ))
+        sources = sources.with_engine(Daemon.connect(environ), known_images(environ).ids())
     except EngineUnavailableError as error:
         sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
     with ExitStack() as stack:
@@ -130,7 +130,7 @@ def plan(
             lock.record(resolution, tree.graph.external)
         planned = look_ahead(sources, resolution, sources.texts - lock.pins.keys())
     if options.as_json:
-        sys.stdout.write(json.dumps(planned.as_json(), indent=2) + "\n")
+        sys.stdout.write(json.dumps(plan_json(planned), indent=2) + "\n")
     else:
         sys.stdout.write(plan_listing(planned))
     return 0

@@ -175,9 +175,13 @@ def _short_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:INPUT_DIGITS]
 
 
-def key_tag(key: str) -> str:
-    """The tag under which every published image can be found by its key."""
-    return f"key-{key[:TAG_DIGITS]}"
+def key_tag(key: str, tests: str = "") -> str:
+    """The tag under which every published image can be found by its key.
+
+    ``tests`` are those that it has passed, as the hash of its inputs: what is found by its key is
+    not tested again.
+    """
+    return f"key-{key[:TAG_DIGITS]}-{tests}" if tests else f"key-{key[:TAG_DIGITS]}"
 
 
 def _stage(stage: Stage) -> list[object]:

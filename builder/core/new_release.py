@@ -54,7 +54,7 @@ class ImageRecord(Struct, frozen=True, kw_only=True):
 
 def nothing_to_do(plan: Plan, earlier: EarlierReleases) -> bool:
     """Whether the release of this run is there, and every image of the plan is as it has it."""
-    return earlier.same is not None and all(isinstance(step, Reuse) for step in plan.steps)
+    return earlier.same is not None and plan.publishes_nothing
 
 
 def published(plan: Plan, summary: Summary) -> list[ImageResult]:
@@ -103,7 +103,8 @@ def new(
         generation=generation,
         inventory=record.inventory,
         labels=dict(image.needs.labels),
-        base=image.links.get(image.base or "", "") if result.assembled else "",
+        # What was put together has no inventory of its own, but its base's packages.
+        base="" if record.inventory else image.links.get(image.base or "", ""),
         inputs=inputs,
     )
 

@@ -66,12 +66,15 @@ class Reuse(Decision, frozen=True, kw_only=True, tag=Action.REUSE.value):
     """Nothing is made: ``reference`` is where its children find the image.
 
     ``digest`` is set where the registry has a selected image under its very tag. ``image_id`` is
-    the Docker Engine's image that still has to be given the name, if that is who has it.
+    the Docker Engine's image that still has to be given its names, if that is who has it;
+    ``to_push``: the registry lacks it. ``base`` is the image of the tree that it starts from.
     """
 
     reference: str
     image_id: str = ""
     digest: str = ""
+    to_push: bool = False
+    base: str = ""
 
 
 class Retag(Decision, frozen=True, kw_only=True, tag=Action.RETAG.value):
@@ -124,23 +127,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     steps: tuple[Decision, ...]
     remarks: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, object]:
-        """The contract of ``ocbuild plan --json``."""
-        return {
-            "commit": self.commit or None,
-            "dirty": self.dirty,
-            "steps": [
-                {
-                    "image": step.image,
-                    "action": step.action.value,
-                    "reasons": list(step.reasons),
-                    "key": step.key or None,
-                    "refs": list(step.refs),
-                    "blocked_by": step.by if isinstance(step, Block) else None,
-                }
-                for step in self.steps
-            ],
-        }
+    @property
+    def publishes_nothing(self) -> bool:
+        """Whether the registry has all of it, under its tags."""
+        return all(isinstance(step, Reuse) and not step.to_push for step in self.steps)
 
 
 class AvailableImage(Struct, frozen=True, kw_only=True):
@@ -196,11 +186,21 @@ class RunFacts(Struct, frozen=True, kw_only=True):
     released: Mapping[str, ReleasedImage] = field(default_factory=dict)
 
     def is_there(self, name: str) -> bool:
-        """Whether nothing has to be made: what is selected counts only where it is published."""
+        """Whether nothing has to be made."""
         facts = self.images[name]
         if name in self.selection.because:
-            return facts.published is not None
+            return facts.published is not None or self.is_kept(name)
         return facts.available is not None
+
+    def is_kept(self, name: str) -> bool:
+        """Whether a selected image is only in the engine, and as good as one that is made now.
+
+        What is published without an engine has other bytes than what one pushes, so it is made.
+        """
+        facts = self.images[name]
+        if name not in self.selection.because or facts.published or facts.available is None:
+            return False
+        return not self.push or self.obstacles is None or bool(self.obstacles[name])
 
 
 def decide(facts: RunFacts) -> Plan:
@@ -262,8 +262,13 @@ def _taken(facts: RunFacts, name: str) -> tuple[type[Decision], dict[str, object
     if image.published is not None:
         kind = Reuse if image.published.tagged else Retag
         return kind, {"reference": reference, "digest": image.published.digest}
-    image_id = image.available.image_id if image.available else ""
-    return Reuse, {"reference": reference, "image_id": image_id}
+    own = facts.graph[name]
+    return Reuse, {
+        "reference": reference,
+        "image_id": image.available.image_id if image.available else "",
+        "to_push": facts.push and facts.is_kept(name),
+        "base": own.links.get(own.base or "", ""),
+    }
 
 
 def _assembling(facts: RunFacts, making: _Making, name: str) -> dict[str, object]:
@@ -305,6 +310,8 @@ def _reasons(facts: RunFacts, making: _Making, name: str) -> tuple[str, ...]:
         why = reasons.needed(children, place=place, key=image.key, no_reuse=facts.no_reuse)
     elif image.published is not None:
         why = reasons.published(image.published.of, tagged=image.published.tagged)
+    elif facts.is_kept(name):
+        why = reasons.kept()
     else:
         why = image.changes or reasons.selected(targets)
     obstacle = making.obstacle(name)
@@ -348,14 +355,17 @@ class _Making:
         )
 
     def built_parents(self, name: str) -> tuple[str, ...]:
-        """The parents that an engine builds in this run."""
+        """The parents that an engine builds in this run, or only has to push."""
         return tuple(
             parent
             for parent in self._facts.graph[name].parents
-            if parent in self._names
-            and not self._facts.is_there(parent)
-            and not self.is_assembled(parent)
+            if parent in self._names and self._comes_from_engine(parent)
         )
+
+    def _comes_from_engine(self, name: str) -> bool:
+        if self._facts.is_there(name):
+            return self._facts.push and self._facts.is_kept(name)
+        return not self.is_assembled(name)
 
     def _find_obstacle(self, name: str) -> str:
         """Parents first, for it depends on what makes them."""
@@ -369,7 +379,8 @@ class _Making:
             return reasons.stands_on_build(built[0])
         # A build that stood on this image would have to wait until the parent is pushed.
         child = self._engine_child[name]
-        return reasons.stands_on_build(built[0], child) if child else ""
+        kept = self._facts.is_there(built[0])
+        return reasons.stands_on_build(built[0], child, kept=kept) if child else ""
 
     def _engine_children(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Of each image one that an engine builds and that is built on it, directly or not."""

@@ -52,7 +52,7 @@ class Question(Struct, frozen=True, kw_only=True):
 
     @property
     def reference(self) -> Reference:
-        tag = self.sought.tag if self.digest else key_tag(self.sought.key)
+        tag = self.sought.tag if self.digest else key_tag(self.sought.key, self.sought.tests)
         return self.sought.repository.with_tag(tag)
 
 

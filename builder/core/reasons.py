@@ -38,6 +38,11 @@ def published(of: str, *, tagged: bool) -> tuple[str, ...]:
     return (f"the registry has its key{f', of {of}' if of else ''}",)
 
 
+def kept() -> tuple[str, ...]:
+    """Why a selected image is not made that is not published."""
+    return ("the engine has it, made of the same inputs",)
+
+
 def not_published(
     name: str,
     last: Release | None,
@@ -89,9 +94,12 @@ def needs_engine(obstacle: str) -> str:
     return f"needs an engine: {obstacle}"
 
 
-def stands_on_build(parent: str, child: str = "") -> str:
-    """The obstacle of a parent that an engine builds; ``child`` would have to wait for its push."""
-    because = f"an engine builds {parent} in this run"
+def stands_on_build(parent: str, child: str = "", *, kept: bool = False) -> str:
+    """The obstacle of a parent that an engine builds; ``child`` would have to wait for its push.
+
+    ``kept``: the engine has it, and only the registry lacks it.
+    """
+    because = f"an engine {'pushes' if kept else 'builds'} {parent} in this run"
     return f"{because}, and {child} on this image" if child else because
 
 

@@ -157,11 +157,14 @@ class EarlierReleases(Struct, frozen=True, kw_only=True):
         """The images of that one."""
         return self.before.images if self.before else {}
 
-    def having(self, name: str, key: str) -> Release | None:
-        """The release that has the image with this key, the one of this run's tag before others."""
+    def having(self, name: str, key: str, tests: str | None = None) -> Release | None:
+        """The release that has the image with this key, the one of this run's tag before others.
+
+        With ``tests``, only where it has passed these.
+        """
         for release in (self.same, self.last):
             image = release.images.get(name) if release else None
-            if image is not None and image.key == key:
+            if image is not None and image.key == key and tests in (None, image.inputs.tests):
                 return release
         return None
 

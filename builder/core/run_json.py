@@ -12,12 +12,31 @@ from msgspec import Struct
 
 from builder.core.errors import Location
 from builder.core.events import Event, ImageResult, Outcome, StepId, Summary
-from builder.core.plan import Plan
+from builder.core.plan import Block, Plan
 from builder.core.run_text import failure_line
 from builder.core.text import clean, columns, counted, duration, size
 
 _INNER_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 _DIGEST = slice(len("sha256:"), len("sha256:") + 12)
+
+
+def plan_json(plan: Plan) -> dict[str, object]:
+    """The contract of ``ocbuild plan --json``."""
+    return {
+        "commit": plan.commit or None,
+        "dirty": plan.dirty,
+        "steps": [
+            {
+                "image": step.image,
+                "action": step.action.value,
+                "reasons": list(step.reasons),
+                "key": step.key or None,
+                "refs": list(step.refs),
+                "blocked_by": step.by if isinstance(step, Block) else None,
+            }
+            for step in plan.steps
+        ],
+    }
 
 
 def report_json(summary: Summary) -> dict[str, object]:
@@ -90,7 +109,7 @@ def _fields(value: Event | Outcome | StepId) -> dict[str, object]:
 def _json(value: object) -> object:  # noqa: PLR0911 - one return for each kind of value
     match value:
         case Plan():
-            return value.as_json()
+            return plan_json(value)
         case Summary():
             return report_json(value)
         case Location():

@@ -212,7 +212,7 @@ def _table(summary: Summary) -> Iterator[str]:
 
 def _has_row(result: ImageResult) -> bool:
     if result.status is ImageStatus.OK:
-        return result.action != Action.REUSE.value
+        return result.action != Action.REUSE.value or result.pushed_bytes is not None
     return result.status is ImageStatus.FAILED or result.seconds > 0
 
 

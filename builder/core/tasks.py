@@ -19,7 +19,7 @@ _SHORT_SECONDS = 1.0
 
 
 def phases(plan: Plan, tested: Collection[str], *, push: bool) -> dict[str, list[Phase]]:
-    """What is done for each image; what is only reused is neither tested nor published anew.
+    """What is done for each image; what is only reused is not tested anew.
 
     ``tested`` are the images with tests.
     """
@@ -40,6 +40,8 @@ def _phases(step: Decision, *, tested: bool, push: bool) -> list[Phase]:
         case Block():
             return []
         case Reuse():
+            if step.to_push:
+                return [Phase.BUILD, Phase.PUSH, *tags]
             return [] if step.digest else [Phase.BUILD]
         case Retag():
             return tags

@@ -65,11 +65,6 @@ class Daemon:
         return self._client.endpoint
 
     @property
-    def endpoint_env(self) -> Mapping[str, str]:
-        """What a docker command needs in its environment to talk to this engine."""
-        return self.endpoint.env
-
-    @property
     def docker_config(self) -> Mapping[str, Any]:
         return self._config
 
@@ -103,15 +98,6 @@ class Daemon:
             except self._client.not_found:
                 return None
         return LocalImage.of(found)
-
-    def find_labelled(self, label: str, value: str) -> LocalImage | None:
-        """An image with this label that has a tag, the youngest if there are several."""
-        with self._client.errors(f"cannot look for images with {label}"):
-            found = self._client.api.images(
-                filters={"label": f"{label}={value}", "dangling": False}
-            )
-        youngest = max(found, key=lambda image: int(image["Created"]), default=None)
-        return None if youngest is None else self.inspect(youngest["Id"])
 
     def read_files(
         self, image: str, paths: Sequence[str], *, run_id: str = ""

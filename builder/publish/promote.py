@@ -270,8 +270,8 @@ def _put_manifests(target: Home, whole: WholeImage) -> None:
 def _put_key(target: Home, image: ReleasedImage) -> None:
     """A key that is taken stays: what it names was made of the same inputs."""
     place = target.at(image.path)
-    if target.registry.head(place.with_tag(key_tag(image.key))) is None:
-        target.registry.retag(place.at(image.digest), key_tag(image.key))
+    if target.registry.head(place.with_tag(key_tag(image.key, image.inputs.tests))) is None:
+        target.registry.retag(place.at(image.digest), key_tag(image.key, image.inputs.tests))
 
 
 def _put_tag(target: Home, image: ReleasedImage) -> None:

@@ -111,7 +111,7 @@ def _blobs(home: Home, reference: Reference) -> list[Descriptor]:
 def _tags(home: Home, image: ReleasedImage, place: Reference) -> tuple[list[Defect], list[Defect]]:
     defects: list[Defect] = []
     notes: list[Defect] = []
-    key = key_tag(image.key)
+    key = key_tag(image.key, image.inputs.tests)
     for tag in (image.tag, key):
         named = home.registry.head(place.with_tag(tag))
         if named is None:

@@ -37,7 +37,12 @@ from builder.run.execute import Results, StepCrashedError, execute, signals
 from builder.run.facts import Gathered, Sources
 from builder.run.task import TaskRunner
 from builder.run.workers import Work
-from builder.system.files import expected_durations, load_durations, state_dir
+from builder.system.files import (
+    expected_durations,
+    known_images,
+    load_durations,
+    state_dir,
+)
 from builder.system.resources import Clock, Room, SystemClock, available_memory
 from builder.tree.read import LAST_REPORT, Tree
 
@@ -236,6 +241,8 @@ def prepare(
         maker=_maker(sources, daemon, environ),
         publisher=publisher,
         run_id=session.run_id,
+        inputs=gathered.inputs,
+        remember=known_images(environ).add,
     )
     tested = [image for image, commands in tests.items() if commands]
     return Run(

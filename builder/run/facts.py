@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builder.core import reasons
 from builder.core.assemble.obstacles import all_assembled, all_obstacles, quick_to_make
-from builder.core.bases import (
-    Pin,
-    Resolution,
-    ResolvedBase,
-    digests,
-    released_pins,
-)
+from builder.core.bases import Pin, Resolution, ResolvedBase, digests, released_pins
 from builder.core.context import ContextListing, ReadContext
 from builder.core.engine.request import promised_bases
 from builder.core.errors import ContextError, PublishError
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
 from builder.core.image import Image
-from builder.core.keys import KEY, Identity, identify_image, key_tag
+from builder.core.keys import Identity, identify_image, key_tag
 from builder.core.new_release import Renewal
 from builder.core.options import BuildOptions
-from builder.core.plan import (
-    AvailableImage,
-    ImageFacts,
-    Plan,
-    RunFacts,
-    decide,
-)
+from builder.core.plan import AvailableImage, ImageFacts, Plan, RunFacts, decide
 from builder.core.published import Published, Question, Sought, answered, consult
+from builder.core.reference import Reference
 from builder.core.release import EarlierReleases, Inputs
 from builder.core.select import Selection
 from builder.docker.daemon import Daemon
@@ -54,7 +44,8 @@ class Sources(Struct, frozen=True, kw_only=True):
     ``daemon`` is None where no engine answers, ``registry`` where nothing is published;
     ``platform`` is the engine's. ``generations`` count how often each image was refreshed;
     ``refresh`` are the reasons of those that a refresh makes anew. ``listings`` are the contexts as
-    they were when the run began.
+    they were when the run began. ``known`` are the ids of images that were made here, by the tags
+    of their keys.
     """
 
     tree: Tree
@@ -67,6 +58,7 @@ class Sources(Struct, frozen=True, kw_only=True):
     generations: Mapping[str, int] = field(default_factory=dict)
     refresh: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listings: Mapping[str, ContextListing] = field(default_factory=dict)
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -91,8 +83,8 @@ class Sources(Struct, frozen=True, kw_only=True):
             listings=read_contexts(tree, selection.images),
         )
 
-    def with_engine(self, daemon: Daemon) -> Sources:
-        return replace(self, daemon=daemon, platform=daemon.info().platform)
+    def with_engine(self, daemon: Daemon, known: Mapping[str, Sequence[str]]) -> Sources:
+        return replace(self, daemon=daemon, platform=daemon.info().platform, known=known)
 
     def with_releases(self, writer: ReleaseWriter) -> Sources:
         return replace(
@@ -210,6 +202,9 @@ def gather(
             generations=sources.generations,
             published=published,
         )
+    unmade = [name for name in names if name not in published]
+    find = partial(_available, sources, identities, in_engine=in_engine)
+    available = dict(zip(unmade, in_threads(find, unmade), strict=True))
     images = {
         name: ImageFacts(
             key=identities[name].key if name in identities else "",
@@ -217,7 +212,7 @@ def gather(
             moving=tree.moving[name],
             optional=tree.config.image(name).optional,
             tested=bool(tree.config.image(name).test),
-            available=_available(sources, name, identities.get(name), in_engine=in_engine),
+            available=available.get(name),
             published=published.get(name),
             changes=changes.get(name, ()),
         )
@@ -346,33 +341,50 @@ def _published(
 
 
 def _available(
-    sources: Sources, name: str, identity: Identity | None, *, in_engine: bool
+    sources: Sources, identities: Mapping[str, Identity], name: str, *, in_engine: bool
 ) -> AvailableImage | None:
-    """Where an image is that is not selected, but needed."""
-    if identity is None or name in sources.selection.because or sources.options.no_reuse:
+    """Where an image is that need not be made; one that is selected has to be in the engine.
+
+    The engine has what this machine knows to have made there, the registry what a release or the
+    tag of the key names. No label counts: a child inherits it, and anybody can write one.
+    """
+    identity = identities.get(name)
+    if identity is None or sources.options.no_reuse:
         return None
-    image, key = sources.tree.graph[name], identity.key
-    release = sources.earlier.having(image.name, key)
+    if name in sources.selection.because:
+        return None if sources.options.no_cache else _made_here(sources, name, identity)
+    repository = sources.tree.graph[name].repository
+    release = sources.earlier.having(name, identity.key, identity.inputs.tests)
     if release is not None and not in_engine:
-        place = image.repository.at(release.images[image.name].digest)
+        place = repository.at(release.images[name].digest)
         return AvailableImage(reference=str(place), place="the registry")
+    return _made_here(sources, name, identity) or _under_key(sources, repository, identity)
+
+
+def _made_here(sources: Sources, name: str, identity: Identity) -> AvailableImage | None:
+    """The image in the engine, rather that which has the name already."""
+    ids = sources.known.get(key_tag(identity.key, identity.inputs.tests), ())
+    if sources.daemon is None or not ids:
+        return None
+    reference = sources.tree.refs(name)[0]
+    for each in (reference, *reversed(ids)):
+        image = sources.daemon.inspect(each)
+        if image is not None and image.id in ids:
+            return AvailableImage(reference=reference, place="the engine", image_id=image.id)
+    return None
+
+
+def _under_key(
+    sources: Sources, repository: Reference, identity: Identity
+) -> AvailableImage | None:
+    """The image in the registry, which the engine asks."""
     if sources.daemon is None:
         return None
-    return find_image(sources.daemon, image, key, sources.tree.refs(image.name)[0])
-
-
-def find_image(daemon: Daemon, image: Image, key: str, release: str) -> AvailableImage | None:
-    """The image of this key, in the engine or else in the registry; ``release`` is its name."""
-    # An engine with many images takes long to look through them all.
-    local = daemon.inspect(release)
-    if local is None or local.labels.get(KEY) != key:
-        local = daemon.find_labelled(KEY, key)
-    if local is not None:
-        return AvailableImage(reference=release, place="the engine", image_id=local.id)
+    place = repository.with_tag(key_tag(identity.key, identity.inputs.tests))
     try:
-        digest = daemon.remote_digest(str(image.repository.with_tag(key_tag(key))))
+        digest = sources.daemon.remote_digest(str(place))
     except PublishError:
         return None  # a registry that does not answer has nothing to offer; it is no duty here
     if digest is None:
         return None
-    return AvailableImage(reference=str(image.repository.at(digest)), place="the registry")
+    return AvailableImage(reference=str(place.at(digest)), place="the registry")

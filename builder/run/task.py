@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -25,6 +25,7 @@ from builder.core.events import (
 from builder.core.keys import BASE_DIGEST, key_tag
 from builder.core.plan import Assemble, Decision, Plan, Retag, Reuse
 from builder.core.reference import Reference
+from builder.core.release import Inputs
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Maker, StorableResult
 from builder.publish import MadeImage, Publisher
@@ -36,7 +37,9 @@ class TaskRunner:
 
     ``requests`` are those of the images that are made, or why that cannot even be tried (a base
     that cannot be had): the image fails with it, and the others go on. ``tests`` are the commands
-    by image. Without ``publisher`` nothing is published.
+    by image, ``inputs`` what the keys are made of. Without ``publisher`` nothing is published.
+    ``remember`` is told the id of an image that the Docker Engine has now, its key, and the tests
+    that it has passed.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class TaskRunner:
         maker: Maker,
         publisher: Publisher | None,
         run_id: str,
+        inputs: Mapping[str, Inputs],
+        remember: Callable[[str, str, str], None],
     ) -> None:
         self._decisions = {step.image: step for step in plan.steps}
         self._requests = requests
@@ -57,6 +62,8 @@ class TaskRunner:
         self._maker = maker
         self._optional_publisher = publisher
         self._run_id = run_id
+        self._inputs = inputs
+        self._remember = remember
         # Written by many threads, each for its own image, before a task that reads it can start.
         self._made: dict[str, BuildResult] = {}
 
@@ -79,8 +86,9 @@ class TaskRunner:
 
     def _build(self, decision: Decision, step: StepId, context: Context) -> Outcome:
         if isinstance(decision, Reuse):
-            if decision.image_id:
-                self._daemon.tag(decision.image_id, decision.reference)
+            names = decision.refs if decision.selected else (decision.reference,)
+            for name in names if decision.image_id else ():
+                self._daemon.tag(decision.image_id, name)
             return Reused(reference=decision.reference)
 
         def sink(output: Output) -> None:
@@ -92,6 +100,8 @@ class TaskRunner:
         request = self._request(decision)
         result = self._maker.make(_with_base_digest(request, context), sink, context.cancel)
         self._made[decision.image] = result
+        if not self._tests.get(decision.image):
+            self._remember_made(decision)
         return Built(
             image_id=result.image_id,
             size=result.size,
@@ -130,22 +140,37 @@ class TaskRunner:
                     f"the test `{command}` ended with exit code {code}",
                     hint=f"docker run --rm -it --entrypoint sh {decision.release}",
                 )
+        self._remember_made(decision)
         return Tested(commands=len(commands))
+
+    def _remember_made(self, decision: Decision) -> None:
+        """Note what the Docker Engine has now, once there is no test that it may fail."""
+        if self._request(decision).in_engine:
+            tests = self._inputs[decision.image].tests
+            self._remember(self._result(decision).image_id, decision.key, tests)
 
     def _push(self, decision: Decision, step: StepId, context: Context) -> Outcome:
         def progress(current: int, total: int) -> None:
             context.emit(StepProgress(step=step, text="uploading", current=current, total=total))
 
-        result = self._result(decision)
+        tests = self._inputs[decision.image].tests
         image = MadeImage(
             name=decision.image,
             release=decision.release,
-            staged=decision.repository.with_tag(key_tag(decision.key)),
-            local=result.local or result.image_id,
-            base=self._request(decision).base,
-            blobs=result.blobs if isinstance(result, StorableResult) else None,
-            bare=isinstance(decision, Assemble) and decision.bare,
+            staged=decision.repository.with_tag(key_tag(decision.key, tests)),
+            local="",
         )
+        if isinstance(decision, Reuse):
+            image = replace(image, local=decision.image_id, base=decision.base)
+        else:
+            result = self._result(decision)
+            image = replace(
+                image,
+                local=result.local or result.image_id,
+                base=self._request(decision).base,
+                blobs=result.blobs if isinstance(result, StorableResult) else None,
+                bare=isinstance(decision, Assemble) and decision.bare,
+            )
         return self._publisher.push(image, progress, lambda text: context.emit(Note(text=text)))
 
     def _tag(self, decision: Decision, tags: tuple[str, ...], context: Context) -> Outcome:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from builder.core.codec import MalformedError, decode
 from builder.core.events import ImageStatus, Summary
+from builder.core.keys import key_tag
 from builder.core.plan import Action
+
+# Of which no more is kept than a few trees have.
+MOST_KEYS = 4000
+MOST_IDS = 4
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -58,6 +65,49 @@ def state_dir(environ: Mapping[str, str], *, uid: int | None = None) -> Path:
     if not Path(home).is_absolute():
         home = f"{environ.get('HOME') or Path.home()}/.local/state"
     return Path(home) / "ocbuild"
+
+
+class KnownImages:
+    """The images that this machine has made in its engines, and what it knows of them.
+
+    A label says of which key an image claims to be; this says which are. Ids are those of content,
+    so that it does not matter which engine has an image. The file has, by key and tests passed, the
+    ids of images, the newest last.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def ids(self) -> Mapping[str, Sequence[str]]:
+        """By the tag of key and tests the ids of images; none where nothing is kept."""
+        try:
+            return decode(self._path.read_bytes(), dict[str, list[str]], what=str(self._path))
+        except (OSError, MalformedError):
+            return {}
+
+    def add(self, image_id: str, key: str, tests: str) -> None:
+        """Note an image that was made of this key, and has passed these tests."""
+        # A record that cannot be kept costs another build, and must not fail this one.
+        with self._lock, contextlib.suppress(OSError), _locked(self._path.with_suffix(".lock")):
+            known, name = dict(self.ids()), key_tag(key, tests)
+            others = [id_ for id_ in known.pop(name, ()) if id_ != image_id]
+            known[name] = [*others, image_id][-MOST_IDS:]
+            newest = dict(list(known.items())[-MOST_KEYS:])
+            replace_file(self._path, json.dumps(newest, indent=1) + "\n")
+
+
+def known_images(environ: Mapping[str, str]) -> KnownImages:
+    return KnownImages(state_dir(environ) / "images.json")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that other runs change, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 # A build's time follows the network of the day; the last few runs say more than the last one.

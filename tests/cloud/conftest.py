@@ -10,7 +10,8 @@ import pytest
 
 from tests.cloud.client import Client
 from tests.cloud.site import ROOT, Site, release
-from tests.images.conftest import References, references
+from tests.images.conftest import references
+from tests.support.containers import References
 from tests.support.engines import docker
 from tests.support.leftovers import sweep
 from tests.support.registry import require

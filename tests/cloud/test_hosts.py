@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from tests.cloud.client import Client
 from tests.cloud.site import HOST, NAMESPACE, Site, release
-from tests.images.conftest import References
+from tests.support.containers import References
 from tests.support.hosts import HostEngine, hosts
 from tests.support.registry import require
 from tests.support.relay import Relay

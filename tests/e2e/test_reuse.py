@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -291,3 +292,68 @@ def test_who_comes_late_says_so_and_sets_no_tag(
     tags = ask(registry, f"{namespace}/base/tags/list")[0]["tags"]
     assert f"1.0-{commit}" not in tags
     assert ocbuild("release", "show", commit).code == 4
+
+
+# -- what the engine has ---------------------------------------------------------------------------
+
+
+def test_what_is_in_the_engine_is_left_alone_until_something_of_it_changes(
+    ocbuild: Ocbuild, tree: Tree
+) -> None:
+    tree.image("app", "FROM base\nRUN echo app > /app\n")
+    tree.image("app-api", "FROM app\nCMD api\n")
+    tree.commit()
+    assert ocbuild("all").code == 0
+    ended = ocbuild("all")
+    assert ended.code == 0, ended.err
+    assert set(actions(ocbuild).values()) == {"reuse"}
+    assert "3 unchanged" in ended.err
+    tree.image("app-api", "FROM app\nCMD another\n")
+    assert ocbuild("all").code == 0
+    assert [name for name, action in actions(ocbuild).items() if action != "reuse"] == ["app-api"]
+
+
+def test_what_only_the_engine_has_is_pushed_and_not_built(
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str
+) -> None:
+    tree.image("app", "FROM base\nRUN echo app > /app\n")
+    commit = tree.commit()
+    assert ocbuild("all").code == 0
+    (made,) = docker("images", "--quiet", f"{registry.address}/{namespace}/app").split()
+    ended = ocbuild("all", "--push")
+    assert ended.code == 0, ended.err
+    assert actions(ocbuild)["app"] == "reuse"
+    assert ask(registry, f"{namespace}/app/manifests/1.0-{commit}")[1]["Docker-Content-Digest"]
+    assert docker("images", "--quiet", f"{registry.address}/{namespace}/app").split() == [made]
+    assert ocbuild("all", "--push").code == 0
+    assert set(actions(ocbuild).values()) == {"reuse"}
+
+
+def test_an_image_is_not_ours_because_its_label_says_so(
+    ocbuild: Ocbuild, tree: Tree, registry: LocalRegistry, namespace: str
+) -> None:
+    tree.image("app", "FROM base\nCMD app\n")
+    commit = tree.commit()
+    steps = json.loads(ocbuild("plan", "app", "--json").out)["steps"]
+    (key,) = [step["key"] for step in steps if step["image"] == "base"]
+    name = f"{registry.address}/{namespace}/base:1.0-{commit}"
+    stranger = tree.write("images/base/Dockerfile.else", "FROM scratch\nENV A=b\n").parent
+    words = ("--label", f"ocbuild.key={key}", "--tag", name)
+    docker("build", "--quiet", *words, "--file", str(stranger / "Dockerfile.else"), str(stranger))
+    tree.git("clean", "--force", "--quiet")
+    assert docker("images", "--quiet", name)
+    ended = ocbuild("app")
+    assert ended.code == 0, ended.err
+    assert actions(ocbuild)["base"] != "reuse"
+
+
+def test_an_image_whose_test_has_failed_is_made_and_tested_again(
+    ocbuild: Ocbuild, tree: Tree
+) -> None:
+    tree.image("app", "FROM base\nRUN echo app > /app\n")
+    toml = (tree.root / "build.toml").read_text()
+    tree.write("build.toml", toml + '\n[images.app]\ntest = ["test -e /nowhere"]\n')
+    tree.commit()
+    for _ in range(2):
+        assert ocbuild("app").code == 1
+        assert actions(ocbuild)["app"] == "build"

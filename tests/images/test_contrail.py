@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.conftest import References, published
-from tests.support.containers import Containers
+from tests.support.containers import Containers, References, published
 from tests.support.engines import docker, soon
 
 pytestmark = pytest.mark.images

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.images.conftest import References
 from tests.support.aptrepo import AptRepository
+from tests.support.containers import References
 from tests.support.engines import docker
 
 pytestmark = pytest.mark.images

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.conftest import References
+from tests.support.containers import References
 from tests.support.engines import docker
 from tests.support.registry import LocalRegistry
 

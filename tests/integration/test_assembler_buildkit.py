@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -21,7 +20,6 @@ from builder.core.assemble import Refused
 from builder.core.assemble.assemble import Assembled
 from builder.core.reference import Reference
 from builder.core.registry_content import OCI_MANIFEST, Content, Manifest
-from builder.core.registry_faults import RegistryError
 from builder.engines import BuildRequest
 from builder.engines.assembler import Assembler
 from builder.engines.base_layers import BaseImage, read_base
@@ -31,6 +29,7 @@ from builder.engines.together import put_together
 from builder.registry.client import Registry
 from builder.system.resources import SystemClock
 from tests.support import dockerfiles
+from tests.support.containers import tree_images
 from tests.support.engines import (
     BUSYBOX,
     OURS,
@@ -294,16 +293,15 @@ def test_the_same_input_gives_the_same_image_on_any_day(workshop: Workshop) -> N
 
 
 def test_images_of_our_trees_without_run_are_those_of_buildkit(tmp_path: Path) -> None:
-    """Each on the base that the engine has; made by the engine `assembler` as a run makes it."""
+    """Each on the base of this tree; made by the engine `assembler` as a run makes it."""
     daemon = connect()
     registry = Registry.connect(os.environ, clock=SystemClock())
     engine = Assembler(daemon, registry, LayerIndexes(registry, tmp_path / "i"), platform=PLATFORM)
     buildx = Buildx(daemon, os.environ)
     made: dict[str, tuple[str, str]] = {}
+    images = tree_images()
     for folder in without_run():
         base = base_of(folder)
-        below = pushed(base, registry)
-        require(below, f"the image {base}, built and pushed")
         request = BuildRequest(
             image=folder.name,
             parsed=parsed((folder / "Dockerfile").read_text()),
@@ -311,7 +309,7 @@ def test_images_of_our_trees_without_run_are_those_of_buildkit(tmp_path: Path) -
             dockerfile=folder / "Dockerfile",
             dockerfile_label=f"{folder.name}/Dockerfile",
             tags=(f"assembler-test/{folder.name}:{OURS}",),
-            contexts={base: below},
+            contexts={base: images[base]},
             labels={**LABELS, "org.opencontainers.image.title": folder.name},
         )
         theirs = replace(request, tags=(f"{request.tags[0]}-theirs",))
@@ -329,21 +327,6 @@ def test_images_of_our_trees_without_run_are_those_of_buildkit(tmp_path: Path) -
         remove_test_images()
         registry.close()
         daemon.close()
-
-
-def pushed(title: str, registry: Registry) -> str:
-    """The youngest image of this title in the engine that its registry has, too; "" for none."""
-    found = docker(
-        *("images", "--format", "{{.Repository}}:{{.Tag}}"),
-        *("--filter", f"label=org.opencontainers.image.title={title}"),
-    )
-    for name in found.split():
-        reference = Reference.parse(name) if "<none>" not in name else None
-        # Another run may have built one just now, and not pushed it.
-        with contextlib.suppress(RegistryError):  # that of a test that was killed is gone
-            if reference and reference.registry and registry.head(reference):
-                return name
-    return ""
 
 
 def without_run() -> list[Path]:

@@ -138,7 +138,6 @@ def test_an_image_is_described(daemon: Daemon) -> None:
 
 def test_an_image_that_is_not_there_is_none(daemon: Daemon) -> None:
     assert daemon.inspect("ocbuild-test/nothing:1") is None
-    assert daemon.find_labelled("ocbuild.nothing", "x") is None
 
 
 def test_tags_are_given_and_taken_away(daemon: Daemon) -> None:
@@ -153,13 +152,6 @@ def test_tags_are_given_and_taken_away(daemon: Daemon) -> None:
     daemon.untag(name)
     assert daemon.inspect(name) is None
     assert daemon.inspect(BOX) is not None
-
-
-def test_an_image_is_found_by_its_label(daemon: Daemon) -> None:
-    found = daemon.find_labelled(TEST_LABEL, OURS)
-
-    assert found is not None
-    assert found.labels[TEST_LABEL] == OURS
 
 
 def test_an_image_that_is_not_there_cannot_be_tagged(daemon: Daemon) -> None:
@@ -550,6 +542,6 @@ def test_what_a_run_left_behind_is_removed_and_nothing_else(daemon: Daemon) -> N
 def test_the_environment_of_a_docker_command_names_the_same_engine(daemon: Daemon) -> None:
     environ = daemon.endpoint.child_environ(os.environ)
 
-    assert {k: environ[k] for k in daemon.endpoint_env} == dict(daemon.endpoint_env)
+    assert {k: environ[k] for k in daemon.endpoint.env} == dict(daemon.endpoint.env)
     with contextlib.closing(Daemon.connect(environ)) as same:
         assert same.endpoint.url == daemon.endpoint.url

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
 from tests.support.engines import docker, soon
 from tests.support.leftovers import new_name
+from tests.support.registry import require
 
 # Checks of health are for days of operation; a test wants to know at once.
 _QUICK = ("--health-interval=1s", "--health-start-period=0s", "--health-retries=300")
@@ -139,3 +143,39 @@ class Containers:
         code = made.exit_code()
         assert code == 0, f"{image} {command} ended with {code}:\n{made.logs()}"
         return made.logs()
+
+
+def published(reference: str) -> bool:
+    """Whether the engine has the image, or can have it from the registry."""
+    found = subprocess.run(
+        ["docker", "image", "inspect", reference], capture_output=True, check=False, timeout=60
+    )
+    if found.returncode == 0:
+        return True
+    pulled = subprocess.run(
+        ["docker", "pull", "--quiet", reference], capture_output=True, check=False, timeout=600
+    )
+    return pulled.returncode == 0
+
+
+class References(dict[str, str]):
+    """Image name to reference; one that is not there skips, or fails, the test that asks for it."""
+
+    def __getitem__(self, name: str) -> str:
+        reference = super().__getitem__(name)
+        require(published(reference), f"{reference} (make images)")
+        return reference
+
+
+def tree_images() -> References:
+    """The images of this repository under their release tags, and no others of such names."""
+    done = subprocess.run(
+        [sys.executable, "-m", "builder", "graph", "all", "--format", "json"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    images: Mapping[str, Mapping[str, str]] = json.loads(done.stdout)["images"]
+    return References({name: f"{image['ref']}:{image['tag']}" for name, image in images.items()})

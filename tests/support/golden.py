@@ -213,10 +213,6 @@ def plan_text(plan: Plan) -> str:
     return plan_listing(plan)
 
 
-def plan_json(plan: Plan) -> object:
-    return plan.as_json()
-
-
 # --- runs ---------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ from builder.core.events import (
 from builder.core.packages.inventory import Inventory, Package, PackageSource
 from builder.core.plan import Action, Plan
 from builder.core.release import Inputs, Release, ReleasedImage
+from builder.core.run_json import plan_json
 from tests.support import golden
 from tests.support.golden import Facts
 from tests.support.seed import write_seed
@@ -111,8 +112,8 @@ def plan_text(name: str) -> Case:
     return lambda folder: golden.plan_text(PLANS[name](folder))
 
 
-def plan_json(name: str) -> Case:
-    return lambda folder: json.dumps(golden.plan_json(PLANS[name](folder)), indent=2) + "\n"
+def plan_case(name: str) -> Case:
+    return lambda folder: json.dumps(plan_json(PLANS[name](folder)), indent=2) + "\n"
 
 
 # --- runs ---------------------------------------------------------------------------------------
@@ -422,7 +423,7 @@ CASES: dict[str, Case] = {
     "help/ocbuild.txt": help_of(""),
     **{f"help/{name.replace(' ', '-')}.txt": help_of(name) for name in COMMANDS},
     **{f"plan/{name}.txt": plan_text(name) for name in PLANS},
-    **{f"plan/{name}.json": plan_json(name) for name in PLANS},
+    **{f"plan/{name}.json": plan_case(name) for name in PLANS},
     **{f"summary/{name}.txt": summary_text(name) for name in SUMMARIES},
     **{f"summary/{name}.json": report(name) for name in SUMMARIES},
     "run/durations.json": lambda folder: golden.durations_of(summary_ok(), folder),

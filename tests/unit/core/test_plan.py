@@ -29,6 +29,7 @@ from builder.core.plan import (
 from builder.core.published import Published
 from builder.core.reference import Reference
 from builder.core.release import Inputs, ReleasedImage
+from builder.core.run_json import plan_json
 from builder.core.select import select
 from builder.tree.discover import discover
 from tests.support.tree import Tree
@@ -114,7 +115,7 @@ def actions(plan: Plan) -> dict[str, str]:
 
 
 def test_every_selected_image_is_built_in_order(graph: ImageGraph) -> None:
-    plan = plan_for(graph, "all", existing=("base",))
+    plan = plan_for(graph, "all")
     assert tuple(step.image for step in plan.steps) == graph.order
     assert {step.action for step in plan.steps} == {Action.BUILD}
     assert plan.steps[0].reasons == ('selected by "all"',)
@@ -147,7 +148,7 @@ def test_a_step_waits_only_for_parents_that_are_in_the_plan(graph: ImageGraph) -
 
 
 def test_json_has_the_keys_that_scripts_rely_on(graph: ImageGraph) -> None:
-    document = plan_for(graph, "other", existing=("root",)).as_json()
+    document = plan_json(plan_for(graph, "other", existing=("root",)))
     assert document == {
         "commit": "c" * 40,
         "dirty": False,
@@ -310,9 +311,39 @@ def test_an_ancestor_of_the_engine_gets_the_name_that_its_children_know(graph: I
     assert app.parents == ("base",)
 
 
-def test_a_selected_image_that_is_only_in_the_engine_is_made(graph: ImageGraph) -> None:
-    facts = with_image(facts_for(graph, "app", existing=("app", "base")), "app", published=None)
-    assert actions(decide(facts)) == {"base": "reuse", "app": "build"}
+def test_a_selected_image_that_is_in_the_engine_is_left_alone(graph: ImageGraph) -> None:
+    (step,) = plan_for(graph, "app", existing=("app",)).steps
+    assert isinstance(step, Reuse)
+    assert (step.image_id, step.to_push, step.base) == ("sha256:here", False, "base")
+    assert step.reasons == ("the engine has it, made of the same inputs",)
+
+
+def test_what_only_the_engine_has_is_pushed_and_not_made(graph: ImageGraph) -> None:
+    plan = decide(facts_for(graph, "app", existing=("app",), run=("app",), push=True))
+    (step,) = plan.steps
+    assert isinstance(step, Reuse)
+    assert step.to_push
+    assert not plan.publishes_nothing
+
+
+def test_what_can_be_assembled_is_published_with_the_assemblers_bytes(graph: ImageGraph) -> None:
+    facts = facts_for(graph, "app", existing=("app", "base"), run=("base",), push=True)
+    assert actions(decide(facts)) == {"base": "reuse", "app": "assemble"}
+
+
+def test_what_is_assembled_on_a_kept_image_waits_for_its_push(graph: ImageGraph) -> None:
+    facts = facts_for(graph, "base", "app", existing=("base",), run=("base",), push=True)
+    assert pushed(decide(facts)) == {"app": ("base",)}
+    assert pushed(decide(replace(facts, push=False))) == {"app": ()}
+
+
+def test_a_build_never_waits_for_the_push_of_a_kept_image(graph: ImageGraph) -> None:
+    run = ("base", "app-api")
+    facts = facts_for(graph, "base", "app", "app-api", existing=("base",), run=run, push=True)
+    reasons = {step.image: step.reasons[-1] for step in decide(facts).steps}
+    assert reasons["app"] == (
+        "needs an engine: an engine pushes base in this run, and app-api on this image"
+    )
 
 
 def test_an_image_that_is_not_published_says_what_changed(graph: ImageGraph) -> None:
@@ -487,7 +518,7 @@ def test_each_kind_of_decision_has_its_name_in_json() -> None:
         Build(**{**common, "key": "k"}),
         Block(by="b", **common),
     )
-    document = Plan(commit="", dirty=True, steps=steps).as_json()
+    document = plan_json(Plan(commit="", dirty=True, steps=steps))
     assert [(step["action"], step["blocked_by"]) for step in document["steps"]] == [  # type: ignore[attr-defined]
         ("reuse", None),
         ("retag", None),

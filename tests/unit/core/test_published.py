@@ -51,7 +51,7 @@ def asked(
 NOTHING = EarlierReleases()
 LAST = EarlierReleases(last=release("last", "1.0-last"))
 SAME = EarlierReleases(same=release("now"), last=release("last", "1.0-last"))
-BY_KEY, BY_TAG = key_tag(KEY), "1.0-now"
+BY_KEY, BY_TAG = key_tag(KEY, "t"), "1.0-now"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,13 @@ BY_KEY, BY_TAG = key_tag(KEY), "1.0-now"
             {BY_KEY: "sha256:left", BY_TAG: "sha256:left"},
             ("sha256:left", True, ""),
             [BY_KEY, BY_TAG],
+        ),
+        (
+            "it lies under its key, and has passed no tests or others",
+            NOTHING,
+            {key_tag(KEY): "sha256:left", key_tag(KEY, "u"): "sha256:left"},
+            None,
+            [BY_KEY],
         ),
         ("nobody has made it, so its tag is not looked at", NOTHING, {}, None, [BY_KEY]),
         (

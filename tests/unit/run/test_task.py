@@ -29,8 +29,9 @@ from builder.core.events import (
     Tested as Passed,
 )
 from builder.core.keys import BASE_DIGEST
-from builder.core.plan import Action, Decision, Plan
+from builder.core.plan import Action, Decision, Plan, Reuse
 from builder.core.reference import Reference
+from builder.core.release import Inputs
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult
 from builder.publish import MadeImage, Publisher
@@ -49,6 +50,8 @@ class Notes(Struct):
     images: list[MadeImage] = field(default_factory=list)
     result: BuildResult = BuildResult(image_id="sha256:made", size=7, engine="fake", cached=True)
     code: int = 0
+    tests: str = ""
+    known: list[tuple[str, ...]] = field(default_factory=list)
     manifests: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
@@ -90,6 +93,8 @@ class Runs:
             maker=self.notes,
             publisher=changes.pop("publisher", cast("Publisher", self.notes)),
             run_id="run",
+            inputs={"app": Inputs(recipe="", tests=self.notes.tests), "base": Inputs(recipe="")},
+            remember=lambda *known: self.notes.known.append(known),
         )
 
     def __call__(self, phase: Phase, image: str = "app") -> Outcome:
@@ -131,7 +136,7 @@ def test_a_base_that_cannot_be_had_fails_its_image() -> None:
 
 @pytest.mark.parametrize("image_id", ["", "sha256:local"])
 def test_what_the_engine_has_gets_the_name_that_its_children_know(image_id: str) -> None:
-    runs = Runs(replace(decision("base", action=Action.REUSE), image_id=image_id))
+    runs = Runs(replace(decision("base", action=Action.REUSE, selected=False), image_id=image_id))
     assert runs(BUILD, "base") == Reused(reference=f"base@{DIGEST}")
     assert runs.notes.log == ([f"tag sha256:local base@{DIGEST}"] if image_id else [])
 
@@ -224,3 +229,63 @@ def test_without_a_publisher_nothing_is_published() -> None:
 def test_what_is_neither_built_nor_reused_is_a_bug() -> None:
     with pytest.raises(Bug, match="web is neither built nor reused"):
         Runs(decision("web"))(BUILD, "web")
+
+
+# -- what this machine knows to be there --------------------------------------------------------
+
+
+def test_an_image_without_tests_is_remembered_as_soon_as_it_is_made() -> None:
+    runs = Runs(decision("base", key="k"), requests={"base": request("base")})
+    runs(BUILD, "base")
+    assert runs.notes.known == [("sha256:made", "k", "")]
+
+
+def test_an_image_is_remembered_with_the_tests_that_it_has_passed() -> None:
+    runs = Runs(decision("app", key="k"), notes=Notes(tests="t"))
+    runs(BUILD)
+    assert runs.notes.known == []
+    runs(TEST)
+    assert runs.notes.known == [("sha256:made", "k", "t")]
+
+
+def test_an_image_that_fails_its_test_is_not_remembered() -> None:
+    runs = Runs(decision("app", key="k"), notes=Notes(tests="t", code=1))
+    runs(BUILD)
+    with pytest.raises(BuildError):
+        runs(TEST)
+    assert runs.notes.known == []
+
+
+def test_what_the_docker_engine_never_had_is_not_remembered() -> None:
+    unseen = replace(request("base"), in_engine=False)
+    runs = Runs(decision("base", key="k"), requests={"base": unseen})
+    runs(BUILD, "base")
+    assert runs.notes.known == []
+
+
+def test_what_is_tested_lies_under_a_key_that_says_so() -> None:
+    runs = Runs(decision("app", key="k" * 64), notes=Notes(tests="t"))
+    for phase in (BUILD, TEST, PUSH):
+        runs(phase)
+    assert [str(image.staged) for image in runs.notes.images] == [f"app:key-{'k' * 40}-t"]
+
+
+def test_a_selected_image_that_is_there_gets_all_its_names_and_is_pushed_as_it_is() -> None:
+    there = Reuse(
+        image="app",
+        reasons=(),
+        key="k",
+        repository=Reference.parse("app"),
+        tag="1",
+        moving=("latest",),
+        reference="app:1",
+        image_id="sha256:there",
+        to_push=True,
+        base="base",
+    )
+    runs = Runs(there)
+    assert runs(BUILD) == Reused(reference="app:1")
+    assert runs.notes.log == ["tag sha256:there app:1", "tag sha256:there app:latest"]
+    runs(PUSH)
+    (image,) = runs.notes.images
+    assert (image.local, image.base, image.blobs) == ("sha256:there", "base", None)

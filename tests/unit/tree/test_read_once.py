@@ -91,7 +91,6 @@ def planner(whole: ReadTree, *targets: str) -> Planner:
     selection = choose_images(whole, SelectOptions(targets=targets))
     daemon = SimpleNamespace(
         inspect=lambda _name: None,
-        find_labelled=lambda _label, _value: None,
         remote_digest=lambda _name: None,
     )
     sources = Sources(
