@@ -72,10 +72,11 @@ class Assembler:
             raise InterruptedRunError(f"{request.image}: interrupted")
         sink(CurrentStep(text="putting the image together"))
         self._keep(request, made)
+        image_id = made.image_id
         if request.in_engine:
-            self._give_to_engine(request, made, cancel)
+            image_id = self._give_to_engine(request, made, cancel)
         return StorableResult(
-            image_id=made.image_id,
+            image_id=image_id,
             size=made.size,
             local=request.tags[0],
             blobs=AssembledBlobs(self, made),
@@ -83,7 +84,8 @@ class Assembler:
 
     def _give_to_engine(
         self, request: BuildRequest, made: NewImage, cancel: threading.Event
-    ) -> None:
+    ) -> str:
+        """Have the Docker Engine have it; its id there, which not every store makes alike."""
         where = Location(request.dockerfile_label)
         try:
             if self._has_containerd_store:
@@ -97,6 +99,7 @@ class Assembler:
             ) from error
         if image is None:
             raise BuildFailedError("the engine took the image, but does not have it", where=where)
+        return image.id
 
     def _have_pulled(self, request: BuildRequest, made: NewImage, cancel: threading.Event) -> None:
         """Let the engine fetch the image from the registry, where only its digest names it."""
