@@ -32,6 +32,7 @@ from tests.support.story import BROKEN, BUILD, EVENTS, SUMMARY, TAG, finished, s
 
 SUMMARY_TEXT = """\
 image          action  status  time      size
+common         reuse   ok         -         -
 openstackbase  build   ok      41 s  120.3 MB
 nova           build   FAILED  12 s         -
 
