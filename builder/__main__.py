@@ -5,12 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder import __version__
 from builder.commands.parser import parse, report_path
 from builder.core.errors import Bug, InterruptedRunError, OcbuildError
 
@@ -41,12 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`ocbuild list | head`): nobody is left to tell.
         sys.stdout = None
         return 0
-    except Bug as error:
-        return _bug(error, None if error.reported else report_path(words))
     except OcbuildError as error:
-        return _failed(error, error.exit_code, report_path(words))
+        told = _bug(error) if isinstance(error, Bug) else error
+        return _failed(told, told.exit_code, report_path(words))
     except Exception as error:  # noqa: BLE001 - the one door: what gets here is our bug
-        return _bug(error, report_path(words))
+        return _failed(_bug(error), Bug.exit_code, report_path(words))
 
 
 def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
@@ -60,16 +56,10 @@ def _failed(error: OcbuildError, exit_code: int, report: Path | None) -> int:
     return exit_code
 
 
-def _bug(error: Exception, report: Path | None) -> int:
-    handle, name = tempfile.mkstemp(prefix="ocbuild-bug-", suffix=".log")
-    with os.fdopen(handle, "w") as log:
-        log.write(f"ocbuild {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n")
-        log.write("".join(traceback.format_exception(error)))
-    told = OcbuildError(
-        f"this is a bug in ocbuild: {type(error).__name__}: {error}",
-        hint=f"please report it with the log file {name}",
-    )
-    return _failed(told, Bug.exit_code, report)
+def _bug(error: Exception) -> OcbuildError:
+    from builder.report.files import told_bug  # noqa: PLC0415 - 70 ms
+
+    return told_bug(error)
 
 
 if __name__ == "__main__":

@@ -136,10 +136,7 @@ class InterruptedRunError(OcbuildError):
 
 
 class Bug(OcbuildError):  # noqa: N818 - the honest name for what it is
-    """``reported``: the run has written its report already, with all that was done."""
-
     exit_code = 70
-    reported = False
 
 
 def raise_all(errors: Sequence[InputError]) -> None:

@@ -6,13 +6,18 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import re
+import sys
+import tempfile
+import traceback
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
-from builder.core.errors import OcbuildError
+from builder import __version__
+from builder.core.errors import Bug, OcbuildError
 from builder.core.events import (
     Event,
     Failed,
@@ -192,4 +197,16 @@ def _unwritable(log_dir: Path, error: OSError) -> OcbuildError:
     return OcbuildError(
         f"cannot write the logs in {log_dir}: {error.strerror or error}",
         hint="make room there, or choose another state folder with OCBUILD_STATE",
+    )
+
+
+def told_bug(error: BaseException) -> Bug:
+    """What the user is told of an exception that is a fault of ours; where it came is in a file."""
+    handle, name = tempfile.mkstemp(prefix="ocbuild-bug-", suffix=".log")
+    with os.fdopen(handle, "w", errors="backslashreplace") as log:
+        log.write(f"ocbuild {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n")
+        log.write("".join(traceback.format_exception(error)))
+    return Bug(
+        f"this is a bug in ocbuild: {type(error).__name__}: {error}",
+        hint=f"please report it with the log file {name}",
     )

@@ -33,7 +33,7 @@ from builder.publish.images import open_publisher
 from builder.publish.write import ReleaseWriter
 from builder.report.files import log_path, open_logs, write_report
 from builder.report.streams import fanout, open_progress
-from builder.run.execute import Results, StepCrashedError, execute, signals
+from builder.run.execute import Results, execute, signals
 from builder.run.facts import Gathered, Sources
 from builder.run.task import TaskRunner
 from builder.run.workers import Work
@@ -146,12 +146,7 @@ class Run(Struct, frozen=True, kw_only=True):
             )
         )
         with self._released():
-            try:
-                results = self._execute()
-            except StepCrashedError as error:
-                self._write(self._sum_up(error.results, begun))
-                raise
-            summary = self._sum_up(results, begun)
+            summary = self._sum_up(self._execute(), begun)
             if self.writer is not None and summary.exit_code == 0:
                 summary = self._publish(self.writer, summary)
         self._write(summary)

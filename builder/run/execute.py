@@ -51,20 +51,6 @@ class Results(Struct, frozen=True, kw_only=True):
     abandoned: frozenset[StepId] = frozenset()
 
 
-class StepCrashedError(Bug):
-    """The work of a step raised what it must not; ``results`` are whole, so they can be reported.
-
-    The original exception is the ``__cause__``.
-    """
-
-    reported = True
-
-    def __init__(self, step: StepId, error: BaseException, results: Results) -> None:
-        super().__init__(f"{step}: {type(error).__name__}: {error}")
-        self.step = step
-        self.results = results
-
-
 def execute(
     steps: Iterable[Task],
     work: Work,
@@ -86,11 +72,7 @@ def execute(
     be started just now, or None; a build is started in spite of it when no other one runs.
 
     A work function returns an outcome or raises an OcbuildError, which fails its step; a transient
-    failure is repeated as ``retry`` says.
-
-    Raises:
-        StepCrashedError: if a work function raised anything else, after all others were stopped.
-
+    failure is repeated as ``retry`` says. So does whatever else it raises, as a bug of ours.
     """
     schedule = Schedule(steps, limits, keep_going=keep_going)
     workers = Workers(work, clock=clock, retry=retry or RetryPolicy())
@@ -155,7 +137,6 @@ class _Owner:
         self._started: dict[StepId, float] = {}
         self._finished: dict[StepId, StepFinished] = {}
         self._abandoned: set[StepId] = set()
-        self._crash: Ended | None = None
         self._deadline: float | None = None
 
     def run(self, grace: float) -> Results:
@@ -241,13 +222,8 @@ class _Owner:
         if not isinstance(message, Ended):
             self._report(message)
             return
-        if message.crash is not None and self._crash is None:
-            self._crash = message
         self._workers.forget(message.step)
         self._finish(message.step, message.outcome)
-        if message.crash is not None:
-            for step, outcome in self._schedule.cancel():
-                self._settled(step, outcome)
 
     def _finish(self, step: StepId, outcome: Outcome) -> None:
         seconds = self._clock.monotonic() - self._started[step]
@@ -262,13 +238,9 @@ class _Owner:
         self._report(event)
 
     def _results(self) -> Results:
-        results = Results(
+        return Results(
             finished=self._finished,
             interrupted=self._cancel.is_set()
             and any(isinstance(end.outcome, Interrupted) for end in self._finished.values()),
             abandoned=frozenset(self._abandoned),
         )
-        if self._crash is not None and self._crash.crash is not None:
-            crash = self._crash.crash
-            raise StepCrashedError(self._crash.step, crash, results) from crash
-        return results

@@ -25,6 +25,7 @@ from builder.core.events import (
     StepRetried,
 )
 from builder.core.schedule import RetryPolicy
+from builder.report.files import told_bug
 from builder.system.resources import Clock
 
 _TAIL_LINES = 20
@@ -51,7 +52,6 @@ Work = Callable[[StepId, Context], Outcome]
 class Ended(Struct, frozen=True, kw_only=True):
     step: StepId
     outcome: Outcome
-    crash: BaseException | None = None
 
 
 Message = Told | StepRetried | Ended
@@ -116,11 +116,11 @@ class Workers:
 
     def _run(self, step: StepId, needed: Mapping[StepId, Outcome]) -> None:
         try:
-            message = Ended(step=step, outcome=self._until_settled(step, needed))
-        except BaseException as error:  # noqa: BLE001 - the owner raises it; here it would be lost
-            outcome = Failed(message=f"{type(error).__name__}: {error}", exit_code=Bug.exit_code)
-            message = Ended(step=step, outcome=outcome, crash=error)
-        self.inbox.put(message)
+            outcome = self._until_settled(step, needed)
+        except BaseException as error:  # noqa: BLE001 - one image is lost to it, not the run
+            told = told_bug(error)
+            outcome = Failed(message=told.message, hint=told.hint, exit_code=told.exit_code)
+        self.inbox.put(Ended(step=step, outcome=outcome))
 
     def _until_settled(self, step: StepId, needed: Mapping[StepId, Outcome]) -> Outcome:
         attempt = 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from msgspec import Struct, field
@@ -26,7 +28,7 @@ from builder.core.events import (
     StepStarted,
 )
 from builder.core.schedule import RetryPolicy, Task
-from builder.run.execute import Results, StepCrashedError, execute
+from builder.run.execute import Results, execute
 from builder.run.workers import Context, Work
 from tests.support.clock import FakeClock
 
@@ -229,29 +231,27 @@ def test_the_log_tail_is_of_the_last_attempt_only() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("ours"), Bug("ours"), SystemExit("ours")])
-def test_any_other_exception_stops_all_and_is_raised_with_the_results(error: BaseException) -> None:
-    other_runs = threading.Event()
+def test_any_other_exception_fails_its_image_alone_and_is_kept_in_a_file(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def work(step: StepId, context: Context) -> Outcome:
-        if step.image == "other":
-            other_runs.set()
-            return until_cancelled(context)
-        assert other_runs.wait(LONG)
-        raise error
+        if step.image == "bad":
+            raise error
+        return OK
 
     run = Run()
-    with pytest.raises(StepCrashedError, match=r"build bad: .*ours") as caught:
-        run([step("bad"), step("other"), step("third"), step("child", "bad")], work)
-    assert caught.value.__cause__ is error
-    assert caught.value.exit_code == 70
-    ends = {id_.image: end.outcome for id_, end in caught.value.results.finished.items()}
-    assert ends == run.outcomes
-    assert ends == {
-        "bad": Failed(message=f"{type(error).__name__}: ours", exit_code=70),
-        "other": Interrupted(),
-        "third": Interrupted(),
-        "child": Blocked(by="bad"),
-    }
+    run([step("bad"), step("other"), step("third"), step("child", "bad")], work)
+    outcomes = dict(run.outcomes)
+    failed = outcomes.pop("bad")
+    assert isinstance(failed, Failed)
+    assert failed.message == f"this is a bug in ocbuild: {type(error).__name__}: ours"
+    (log,) = tmp_path.iterdir()
+    assert failed.hint == f"please report it with the log file {log}"
+    assert "Traceback" in log.read_text()
+    assert failed.exit_code == 70
+    assert outcomes == {"other": OK, "third": OK, "child": Blocked(by="bad")}
 
 
 def test_a_broken_report_stops_the_work_and_goes_through() -> None:
