@@ -191,6 +191,23 @@ def familiar(name: str) -> str:
     return text if reference.digest else text.removesuffix(":latest")
 
 
+def clashing(stages: Iterable[str], contexts: Mapping[str, str]) -> dict[str, str]:
+    """The names that BuildKit would not take for what ``contexts`` says, each with one of its own.
+
+    A context of a stage's name replaces that stage and drops its instructions; and two spellings of
+    one name have one context, whatever each of them means.
+    """
+    taken = {familiar(stage) for stage in stages if stage}
+    meanings: dict[str, set[str]] = {}
+    for text, value in contexts.items():
+        meanings.setdefault(familiar(text), set()).add(value)
+    return {
+        text: f"ocbuild.invalid/{hashlib.sha256(value.encode()).hexdigest()[:12]}"
+        for text, value in contexts.items()
+        if familiar(text) in taken or len(meanings[familiar(text)]) > 1
+    }
+
+
 def context_value(value: str) -> str:
     """The value as buildx wants it: an image reference gets its scheme; all else has one."""
     if "://" in value or value.startswith(("/", "./", "../", "target:")):

@@ -17,7 +17,7 @@ from builder.core.keys import KEY, key_tag
 from builder.core.release import Release
 from builder.core.text import moment
 
-_KEY = re.compile(r"key-[0-9a-f]{40}")
+_KEY = re.compile(r"key-[0-9a-f]{40}(?:-[0-9a-f]{12})?")
 # version-commit and what refreshes and dirty trees add: the tag of a release, there or gone.
 _RELEASE_TAG = re.compile(r"(?:.*-)?[0-9a-f]{7}(?:\.[0-9]{8}(?:\.[0-9]+)?)?(?:-dirty)?")
 # What is attached to a manifest names it in its tag: inventories, cosign's signatures, referrers.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+from builder.core.dockerfile.parse import parse, renamed
+from builder.core.engine.failure import BuildFailedError
 from builder.core.engine.request import (
     BuildRequest,
     BuildResult,
     SecretSource,
 )
 from builder.core.engine.statuses import Sink
+from builder.core.errors import DockerfileError, Location
 from builder.core.registry_content import BlobSource
 
 __all__ = [
@@ -27,6 +30,27 @@ class StorableResult(BuildResult, frozen=True, kw_only=True):
     """The result of an engine that can put its image into a registry itself."""
 
     blobs: BlobSource
+
+
+def renamed_dockerfile(request: BuildRequest) -> bytes | None:
+    """The Dockerfile with the names that clash replaced; None where none does.
+
+    Raises:
+        BuildFailedError: it is no longer the one that the key was made of, or cannot be mended.
+
+    """
+    if not request.names:
+        return None
+    where = Location(request.dockerfile_label)
+    try:
+        data = request.dockerfile.read_bytes()
+        if parse(data, request.parsed.path) != request.parsed:
+            raise BuildFailedError("the Dockerfile has changed since the run began", where=where)
+        return renamed(data, request.parsed.path, request.uses, request.names)
+    except OSError as error:
+        raise BuildFailedError(f"cannot be read: {error.strerror}", where=where) from error
+    except DockerfileError as error:
+        raise BuildFailedError(error.message, where=error.where, hint=error.hint) from error
 
 
 class Engine(Protocol):

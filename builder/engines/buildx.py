@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from builder.core.assemble import Refused
 from builder.core.codec import MalformedError, decode
+from builder.core.context import IGNORE_FILE
 from builder.core.engine.answers import LocalImage
 from builder.core.engine.failure import (
     BuildFailedError,
@@ -23,7 +27,7 @@ from builder.core.engine.statuses import PlainText, Progress, RawJsonDecoder, Si
 from builder.core.errors import InterruptedRunError, Location
 from builder.core.text import LineSplitter
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, BuildResult
+from builder.engines import BuildRequest, BuildResult, renamed_dockerfile
 from builder.system.process import ProgramMissingError, run, stream
 
 _ENVIRONMENT = {
@@ -69,6 +73,7 @@ class Buildx:
 
         with tempfile.TemporaryDirectory(prefix="ocbuild-") as folder:
             metadata = Path(folder) / "metadata.json"
+            request = _with_own_dockerfile(request, Path(folder))
             ended = stream(
                 buildx_arguments(request, metadata, builder=self._daemon.endpoint.context),
                 on_stdout=LineSplitter(lambda line: progress.follow(PlainText(text=line))),
@@ -158,3 +163,16 @@ def _failure(request: BuildRequest, progress: Progress, returncode: int) -> Buil
         command=command_of(vertex.name) if vertex else None,
         log=progress.tail(vertex) if vertex else (),
     )
+
+
+def _with_own_dockerfile(request: BuildRequest, folder: Path) -> BuildRequest:
+    """A request for the Dockerfile with other names; its own ignore file lies beside it."""
+    text = renamed_dockerfile(request)
+    if text is None:
+        return request
+    file = folder / request.dockerfile.name
+    file.write_bytes(text)
+    ignore = request.dockerfile.with_name(f"{request.dockerfile.name}{IGNORE_FILE}")
+    if ignore.is_file():
+        shutil.copyfile(ignore, folder / ignore.name)
+    return replace(request, dockerfile=file)

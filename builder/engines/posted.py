@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import tarfile
 import tempfile
@@ -34,7 +35,7 @@ from builder.core.engine.request import build_parameters, config_proxies
 from builder.core.engine.statuses import Progress, Sink, command_of
 from builder.core.errors import BuildError, ContextError, InterruptedRunError, Location
 from builder.docker.daemon import Daemon
-from builder.engines import BuildRequest, BuildResult
+from builder.engines import BuildRequest, BuildResult, renamed_dockerfile
 from builder.tree.discover import open_context
 
 
@@ -143,10 +144,16 @@ def packed(
         with tarfile.open(
             fileobj=archive, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape"
         ) as tar:
+            own = renamed_dockerfile(request)
             for path in sorted(files):
                 if cancel.is_set():
                     raise InterruptedRunError(f"{request.image}: interrupted")
-                _add(tar, tree, files[path], request.context)
+                if own is not None and path == dockerfile_name(request):
+                    member = tarfile.TarInfo(path)
+                    member.size = len(own)
+                    tar.addfile(member, io.BytesIO(own))
+                else:
+                    _add(tar, tree, files[path], request.context)
         archive.seek(0)
         undo.pop_all()
     return archive

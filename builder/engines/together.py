@@ -115,9 +115,8 @@ class _Building:
         frontend = request.args.get("BUILDKIT_SYNTAX", dockerfile.syntax)
         if not is_usual_frontend(frontend):
             raise Refused(f'the frontend "{frontend}" is not the usual one')
-        for stage in dockerfile.stages:
-            if stage.name and familiar(stage.name) in self._contexts:
-                raise Refused(f'the stage "{stage.name}" is redirected')
+        if request.names:
+            raise Refused(f'"{min(request.names)}" is an image and a stage, or two images')
         program = read_program(
             dockerfile,
             build_args=request.args,

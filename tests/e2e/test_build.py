@@ -215,6 +215,19 @@ def test_every_engine_builds_a_plain_tree(ocbuild: Ocbuild, tree: Tree, engine: 
     assert docker("run", "--rm", ocbuild.report()["images"]["app"]["refs"][0]) == "made"
 
 
+@pytest.mark.parametrize("engine", ["buildx", "engine-api"])
+def test_a_stage_that_is_named_like_its_base_keeps_its_instructions(
+    ocbuild: Ocbuild, tree: Tree, engine: str
+) -> None:
+    tree.image("app", "FROM base AS base\nRUN echo app > /app\nFROM base\nCMD app\n")
+    tree.commit()
+    ended = ocbuild("all", "--engine", engine)
+    assert ended.code == 0, ended.err
+    images = ocbuild.report()["images"]
+    run = ("run", "--rm", images["app"]["refs"][0], "cat", "/app")
+    assert docker(*run) == "app"
+
+
 def test_an_engine_that_cannot_says_so_and_why(ocbuild: Ocbuild, tree: Tree) -> None:
     tree.image("app", "FROM base\nRUN <<EOF\necho made > /made\nEOF\n")
     tree.commit()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from builder.core.bases import Resolution, unreadable
+from builder.core.bases import Resolution, clashing, familiar, unreadable
 from builder.core.dockerfile.model import FEATURES, Dockerfile, Instruction, Needs
 from builder.core.dockerfile.stages import GlobalArgs, global_args, parse_platform
 from builder.core.dockerfile.words import expand
 from builder.core.graph import ImageGraph
+from builder.core.image import Image
 from builder.core.select import Selection
 
 _ENGINES_ONLY = frozenset({"git", "parents", "exclude", "syntax", "checksum", "unpack"})
@@ -87,6 +88,16 @@ def all_assembled(
     return not any(obstacles[name] for name in selection.images if name not in published)
 
 
+def _clash(image: Image) -> str:
+    """Why the names in a Dockerfile have to be told from each other, which is for an engine."""
+    meanings = {text: f"image {name}" for text, name in image.links.items()}
+    meanings |= {text: familiar(text) for text in image.external}
+    clash = min(
+        clashing((stage.name for stage in image.source.parsed.stages), meanings), default=""
+    )
+    return f'"{clash}" is an image and a stage, or two images' if clash else ""
+
+
 def all_obstacles(
     graph: ImageGraph, names: Iterable[str], resolution: Resolution, platform: str
 ) -> dict[str, str]:
@@ -103,5 +114,5 @@ def all_obstacles(
             platform=image.source.platform or platform,
             build_platform=platform,
         )
-        obstacles[name] = own or unreadable(image.external, resolution)
+        obstacles[name] = own or _clash(image) or unreadable(image.external, resolution)
     return obstacles

@@ -1,4 +1,4 @@
-"""Parses the bytes of a Dockerfile, with BuildKit's rules and better messages.
+"""Parses a Dockerfile by BuildKit's rules, and gives bases in it other names.
 
 The rules are those of
 https://github.com/moby/buildkit/blob/master/frontend/dockerfile/instructions/parse.go
@@ -6,10 +6,13 @@ https://github.com/moby/buildkit/blob/master/frontend/dockerfile/instructions/pa
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
 from builder.core.dockerfile import grammar
 from builder.core.dockerfile.arguments import read_heredocs, split_command
 from builder.core.dockerfile.lines import DockerfileLines, LogicalLine, placed
-from builder.core.dockerfile.model import Dockerfile, Heredoc, Instruction, Stage
+from builder.core.dockerfile.model import BaseUse, Dockerfile, Heredoc, Instruction, Stage
 from builder.core.errors import DockerfileError, Location
 
 _NEVER_TRIGGERS = {
@@ -27,9 +30,7 @@ def parse(data: bytes, path: str) -> Dockerfile:
 
     """
     lines = DockerfileLines(data, path)
-    instructions: list[Instruction] = []
-    while (line := lines.next()) is not None:
-        instructions.append(_located(line, lines))
+    instructions = list(_instructions(lines))
     if not instructions:
         raise DockerfileError(
             "the Dockerfile is empty" if not data else "the Dockerfile holds no instruction",
@@ -45,6 +46,11 @@ def parse(data: bytes, path: str) -> Dockerfile:
         args=args,
         stages=stages,
     )
+
+
+def _instructions(lines: DockerfileLines) -> Iterator[Instruction]:
+    while (line := lines.next()) is not None:
+        yield _located(line, lines)
 
 
 def _located(line: LogicalLine, lines: DockerfileLines) -> Instruction:
@@ -130,3 +136,46 @@ def _stage(index: int, start: Instruction, instructions: tuple[Instruction, ...]
         instructions=instructions,
         line=start.line,
     )
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+def renamed(data: bytes, path: str, uses: Iterable[BaseUse], names: Mapping[str, str]) -> bytes:
+    """The text with these bases under other names; each instruction stays in its lines.
+
+    Raises:
+        DockerfileError: a name that is not written in this file, or not where it is used.
+
+    """
+    lines = data.split(b"\n")
+    instructions = {each.line: each for each in _instructions(DockerfileLines(data, path))}
+    for use in uses:
+        if use.text not in names:
+            continue
+        found = instructions.get(use.location.line or 0) if use.location.path == path else None
+        changed = None if found is None else _with_name(lines, found, use.text, names[use.text])
+        if found is None or changed is None:
+            raise DockerfileError(
+                f'"{use.text}" is the name of a stage and that of an image',
+                where=use.location,
+                hint="give the stage another name",
+            )
+        lines[found.line - 1 : found.end_line] = changed
+    return b"\n".join(lines)
+
+
+def _with_name(
+    lines: Sequence[bytes], instruction: Instruction, old: str, new: str
+) -> list[bytes] | None:
+    """The lines of an instruction that names the image otherwise."""
+    written = lines[instruction.line - 1 : instruction.end_line]
+    if instruction.keyword == "FROM":
+        words = [f"--{flag.name}={flag.value}" for flag in instruction.flags]
+        words += [new, *instruction.arguments[1:]]
+        return [" ".join(["FROM", *words]).encode(), *[b""] * (len(written) - 1)]
+    # Flags come before all else, so that a text in a here-document is not meant.
+    pattern = rb"(\bfrom=)" + re.escape(old.encode()) + rb"(?=[\s,\"\\]|$)"
+    named = sum(f"from={old}" in f"{flag.name}={flag.value}" for flag in instruction.flags)
+    text, count = re.subn(pattern, rb"\g<1>" + new.encode(), b"\n".join(written), count=named)
+    return text.split(b"\n") if count else None

@@ -16,9 +16,16 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from builder.core.bases import Pin, Resolution, ResolvedBase, context_value, familiar
+from builder.core.bases import (
+    Pin,
+    Resolution,
+    ResolvedBase,
+    clashing,
+    context_value,
+    familiar,
+)
 from builder.core.context import ReadContext
-from builder.core.dockerfile.model import Dockerfile
+from builder.core.dockerfile.model import BaseUse, Dockerfile
 from builder.core.errors import Location, OcbuildError, TreeError
 from builder.core.graph import ImageGraph
 from builder.core.image import Image
@@ -49,7 +56,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     one. ``base`` is the in-tree image that the target stage starts from, "" for none.
     ``parsed`` is the Dockerfile and ``read`` the context as the key was made of them, the context
     where that is known; whoever follows them makes the image of the key, whatever has been edited
-    since.
+    since. ``names`` maps those of ``uses`` that clash with a stage or with each other to the names
+    that they have in ``contexts``, and in the Dockerfile that an engine is given.
     """
 
     image: str
@@ -72,6 +80,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     in_process: bool = False
     base: str = ""
     read: ReadContext | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    uses: tuple[BaseUse, ...] = ()
 
     def __repr__(self) -> str:
         return f"BuildRequest({self.image!r}, tags={self.tags!r})"
@@ -266,6 +276,7 @@ def _request(
 ) -> BuildRequest:
     image, config = given.graph[step.image], given.config
     contexts = {**_in_tree(image, decisions), **_external(image, given.bases)}
+    names = clashing((stage.name for stage in image.source.parsed.stages), contexts)
     own = config.image(image.name)
     request = BuildRequest(
         image=image.name,
@@ -276,7 +287,9 @@ def _request(
         target=_target(image),
         args={**given.proxies, **image.source.args},
         labels=_labels(step, decisions, contexts, given),
-        contexts=contexts,
+        contexts={names.get(text, text): value for text, value in contexts.items()},
+        names=names,
+        uses=image.needs.bases,
         secrets=_secrets(config, image.name, given.ca_bundle),
         platform=image.source.platform,
         features=image.needs.features,
@@ -292,7 +305,7 @@ def _request(
 
 
 def _in_tree(image: Image, decisions: Mapping[str, Decision]) -> dict[str, str]:
-    """Each in-tree name to what the engine shall take for it; no Dockerfile is ever rewritten."""
+    """Each in-tree name to what the engine shall take for it."""
     return {text: _place(decisions[name]) for text, name in image.links.items()}
 
 

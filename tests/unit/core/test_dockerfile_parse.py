@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.dockerfile.model import Dockerfile, Flag, Heredoc, Instruction
-from builder.core.dockerfile.parse import parse
+from builder.core.dockerfile.evaluate import evaluate
+from builder.core.dockerfile.model import (
+    BaseUse,
+    Dockerfile,
+    Flag,
+    Heredoc,
+    Instruction,
+    Needs,
+    Via,
+)
+from builder.core.dockerfile.parse import parse, renamed
 from builder.core.errors import DockerfileError, Location
 
 ONE = "FROM debian\n"
@@ -360,3 +369,57 @@ def test_a_line_that_buildkit_cannot_hold_is_refused() -> None:
 def test_messages_can_always_be_printed() -> None:
     for data in (b"FROM x\n\xff\xfe y\n", b"FROM x\nENV \xff\n", b"FROM x\nCMD [1] \xff\n"):
         assert str(refused(data)).encode()
+
+
+# -- other names ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM base AS base\nCOPY x /\n", "FROM new AS base\nCOPY x /\n"),
+        (
+            "from  --platform=linux/arm64 base as Base\n",
+            "FROM --platform=linux/arm64 new as Base\n",
+        ),
+        ("ARG B=b\nFROM ${B} \\\n # why\n AS b\nRUN a\n", "ARG B=b\nFROM new AS b\n\n\nRUN a\n"),
+        (
+            "FROM scratch AS base\nCOPY --chmod=1 --from=base:latest /base /from=base\n",
+            "FROM scratch AS base\nCOPY --chmod=1 --from=new /base /from=base\n",
+        ),
+        (
+            (
+                "FROM scratch\nRUN --mount=from=b:1,target=/a \\\n --mount=from=b:1,target=/b <<E\n"
+                "from=b:1 \nE\n"
+            ),
+            (
+                "FROM scratch\nRUN --mount=from=new,target=/a \\\n --mount=from=new,target=/b <<E\n"
+                "from=b:1 \nE\n"
+            ),
+        ),
+        (
+            "FROM scratch\r\nCOPY --from=base:latest a b\r\n",
+            "FROM scratch\r\nCOPY --from=new a b\r\n",
+        ),
+    ],
+)
+def test_a_base_gets_another_name_and_all_else_stays_in_its_lines(text: str, expected: str) -> None:
+    before = parse(text.encode(), "Dockerfile")
+    needs = needs_of(before)
+    names = {use.text: "new" for use in needs.bases}
+    now = renamed(text.encode(), "Dockerfile", needs.bases, names)
+    assert now.decode() == expected
+    after = parse(now, "Dockerfile")
+    assert {use.text for use in needs_of(after).bases} == {"new"}
+    assert [stage.line for stage in after.stages] == [stage.line for stage in before.stages]
+
+
+def needs_of(dockerfile: Dockerfile) -> Needs:
+    return evaluate(dockerfile, build_args={}, inherited=lambda _base: None)
+
+
+def test_a_name_that_is_written_in_another_file_cannot_be_replaced() -> None:
+    text = b"FROM base\n"
+    use = BaseUse(text="b", via=Via.COPY, stage=0, location=Location("other/Dockerfile", 1))
+    with pytest.raises(DockerfileError, match='"b" is the name of a stage and that of an image'):
+        renamed(text, "Dockerfile", [use], {"b": "new"})

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from builder.core.bases import context_value, familiar, image_of
+from builder.core.bases import clashing, context_value, familiar, image_of
 from builder.core.dockerfile.parse import parse
 from builder.core.engine.request import buildx_arguments
+from builder.core.reference import Reference
 from builder.engines import BuildRequest, SecretSource
 
 REQUEST = BuildRequest(
@@ -145,3 +146,28 @@ def test_names_are_compared_in_their_familiar_form(name: str, looked_up: str) ->
 def test_a_plain_reference_stands_for_an_image(value: str, full: str, image: str | None) -> None:
     assert context_value(value) == full
     assert image_of(value) == image
+
+
+@pytest.mark.parametrize(
+    ("stages", "contexts", "clashes"),
+    [
+        ((), {"base": "x"}, ()),
+        (("base",), {"base": "x"}, ("base",)),
+        (
+            ("base",),
+            {"docker.io/library/base:latest": "x", "other": "y"},
+            ("docker.io/library/base:latest",),
+        ),
+        (("nginx",), {"nginx:1.27": "x"}, ()),
+        (("", "_"), {"base": "x"}, ()),
+        ((), {"base": "x", "base:latest": "x"}, ()),
+        ((), {"base": "x", "base:latest": "y", "b": "z"}, ("base", "base:latest")),
+    ],
+)
+def test_a_context_must_not_have_the_name_of_a_stage_or_two_meanings(
+    stages: tuple[str, ...], contexts: dict[str, str], clashes: tuple[str, ...]
+) -> None:
+    names = clashing(stages, contexts)
+    assert tuple(names) == clashes
+    assert len({names[text] for text in clashes}) == len({contexts[text] for text in clashes})
+    assert all(Reference.parse(name) for name in names.values())
