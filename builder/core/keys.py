@@ -112,16 +112,12 @@ def content_key(
     to its key. Commit, date, tag and the labels that ocbuild adds are left out on purpose: two
     commits with equal content share a key.
     """
-    needs = image.needs
-    dockerfile = image.source.parsed
     document = {
         "schema": SCHEMA,
         "engine": engine_class,
         "platform": platform,
-        "target": needs.target,
-        "args": dict(needs.args),
-        "global_args": [_instruction(argument) for argument in dockerfile.args],
-        "stages": [_stage(dockerfile.stages[index]) for index in needs.stages],
+        "args": dict(image.needs.args),
+        **_recipe(image),
         "files": [
             [file.path, file.kind, file.mode, file.link, file.content]
             for file in sorted(files, key=lambda file: file.path)
@@ -146,13 +142,7 @@ def inputs_of(
     redirects: Mapping[str, str] | None = None,
 ) -> Inputs:
     """What the key is made of, part by part, so that it can be said later which part changed."""
-    needs = image.needs
-    dockerfile = image.source.parsed
-    recipe = [
-        needs.target,
-        [_instruction(argument) for argument in dockerfile.args],
-        [_stage(dockerfile.stages[index]) for index in needs.stages],
-    ]
+    recipe = [*_recipe(image).values()]
     hashes = {
         file.path: _short_hash([file.kind, file.mode, file.link, file.content]) for file in files
     }
@@ -162,7 +152,7 @@ def inputs_of(
         recipe=_short_hash(recipe),
         setting=_short_hash([engine_class, platform]),
         files=hashes,
-        args={name: _short_hash(value) for name, value in needs.args.items()},
+        args={name: _short_hash(value) for name, value in image.needs.args.items()},
         bases={text: externals[text] for text in image.external},
         parents=image.parents,
         tests=_short_hash(list(tests)) if tests else "",
@@ -184,9 +174,39 @@ def key_tag(key: str, tests: str = "") -> str:
     return f"key-{key[:TAG_DIGITS]}-{tests}" if tests else f"key-{key[:TAG_DIGITS]}"
 
 
-def _stage(stage: Stage) -> list[object]:
+def _recipe(image: Image) -> dict[str, object]:
+    """What the Dockerfile says, stages that nobody needs left out unless others are numbered.
+
+    Directives are there where they say something: an escape other than the backslash, another
+    frontend, checks that can fail a build.
+    """
+    needs, dockerfile = image.needs, image.source.parsed
+    stages = [dockerfile.stages[index] for index in needs.stages]
+    numbers = {index: index for index in needs.stages}
+    if not any(map(_is_numbered, stages)):
+        numbers = {index: number for number, index in enumerate(needs.stages)}
+    directives = {
+        "escape": dockerfile.escape.removeprefix("\\"),
+        "syntax": dockerfile.syntax,
+        "check": dockerfile.check,
+    }
+    return {
+        "target": numbers[needs.target],
+        "global_args": [_instruction(argument) for argument in dockerfile.args],
+        "stages": [_stage(stage, numbers[stage.index]) for stage in stages],
+        **{name: value for name, value in directives.items() if value},
+    }
+
+
+def _is_numbered(stage: Stage) -> bool:
+    """Whether it names another stage by its number."""
+    flags = (flag for instruction in stage.instructions for flag in instruction.flags)
+    return any(flag.name == "from" and (flag.value or "").isdigit() for flag in flags)
+
+
+def _stage(stage: Stage, number: int) -> list[object]:
     steps = [_instruction(instruction) for instruction in stage.instructions]
-    return [stage.index, stage.name, stage.base, stage.platform, steps]
+    return [number, stage.name, stage.base, stage.platform, steps]
 
 
 def _instruction(instruction: Instruction) -> list[object]:

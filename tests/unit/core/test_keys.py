@@ -123,6 +123,41 @@ def test_an_instruction_changes_the_key(tree: Tree) -> None:
     assert changed(before, keys(tree)) == {"app"}
 
 
+APP = "FROM base AS made\nENV P=c\\\\d\nFROM made\nCMD app\n"
+
+
+@pytest.mark.parametrize(
+    "directive", ["escape=`", "syntax=docker/dockerfile:1", "check=error=true"]
+)
+def test_a_directive_changes_the_key(tree: Tree, directive: str) -> None:
+    tree.image("app", APP)
+    before = keys(tree)
+    tree.image("app", f"# {directive}\n{APP}")
+    assert changed(before, keys(tree)) == {"app"}
+
+
+def test_a_directive_that_says_what_is_so_anyway_changes_no_key(tree: Tree) -> None:
+    tree.image("app", APP)
+    before = keys(tree)
+    tree.image("app", f"# escape=\\\n{APP}")
+    assert keys(tree) == before
+
+
+def test_a_stage_that_nobody_needs_changes_no_key(tree: Tree) -> None:
+    tree.image("app", APP)
+    before = keys(tree)
+    tree.image("app", f"FROM scratch AS unused\nCMD a\n{APP}")
+    assert keys(tree) == before
+
+
+def test_a_stage_that_is_named_by_its_number_is_one_of_all(tree: Tree) -> None:
+    stages = "FROM base AS x\nCMD x\nFROM base AS y\nCMD y\nFROM y\nCOPY --from=1 /a /a\n"
+    tree.image("app", f"{stages}COPY --from=x /a /a\n")
+    before = keys(tree)
+    tree.image("app", f"FROM scratch AS unused\nCMD a\n{stages}COPY --from=x /a /a\n")
+    assert changed(before, keys(tree)) == {"app"}
+
+
 def test_only_a_build_arg_that_is_used_counts(tree: Tree) -> None:
     before = keys(tree)
     assert changed(before, keys(tree, "groups.images.args.UNUSED=1")) == set()
