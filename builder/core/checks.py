@@ -10,6 +10,7 @@ from builder.core.dockerfile.model import BaseUse, Via
 from builder.core.errors import Location
 from builder.core.graph import ImageGraph
 from builder.core.image import Image
+from builder.core.keys import KNOWN_BY_RUN
 from builder.core.reference import BadReferenceError, Reference
 
 SHOWN_FILES = 5
@@ -40,6 +41,7 @@ def warnings(
             yield from _external(base)
         else:
             yield from _tag_mismatch(base, parent, tags[parent])
+    yield from _replaced_labels(image)
     yield from _junk(image, unread)
 
 
@@ -67,6 +69,16 @@ def _external(base: BaseUse) -> Iterator[TreeWarning]:
         message=f"{what} {base.text} takes whatever is newest on the day of the build",
         hint="name a tag, e.g. debian:trixie-slim",
     )
+
+
+def _replaced_labels(image: Image) -> Iterator[TreeWarning]:
+    for name, where in image.needs.own_labels.items():
+        if name in KNOWN_BY_RUN:
+            yield TreeWarning(
+                where=where,
+                message=f"the label {name} of {image.name} is replaced by what the run knows",
+                hint="leave it out: commit, time and base of an image are known when it is made",
+            )
 
 
 def _junk(image: Image, unread: tuple[str, ...]) -> Iterator[TreeWarning]:

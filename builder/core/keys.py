@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -228,6 +228,10 @@ KEY = "ocbuild.key"
 RUN = "ocbuild.run"
 _OCI = "org.opencontainers.image."
 BASE_DIGEST = f"{_OCI}base.digest"
+# What a run says of an image whatever its Dockerfile says, where it knows it.
+KNOWN_BY_RUN = frozenset(
+    {f"{_OCI}revision", f"{_OCI}created", f"{_OCI}base.name", BASE_DIGEST, KEY}
+)
 
 
 def oci_labels(
@@ -240,14 +244,16 @@ def oci_labels(
     created: datetime | None = None,
     base_name: str = "",
     base_digest: str = "",
+    own: Collection[str] = (),
 ) -> dict[str, str]:
     """Labels of the OCI image specification (annotations.md), empty ones set to "".
 
-    All of them are always there: one that were left out would be inherited from the parent and
-    speak of the wrong image. ``created`` is the commit's time, not the clock's, so that a commit
-    gives the same image twice.
+    ``own`` are the labels that the Dockerfile sets. They stay, but for what only the run knows: the
+    commit, its time and the base. All others are always there: one that were left out would be
+    inherited from the parent and speak of the wrong image. ``created`` is the commit's time, not
+    the clock's, so that a commit gives the same image twice.
     """
-    return {
+    labels = {
         f"{_OCI}title": title,
         f"{_OCI}version": version,
         f"{_OCI}revision": revision,
@@ -256,4 +262,9 @@ def oci_labels(
         f"{_OCI}base.name": base_name,
         BASE_DIGEST: base_digest,
         KEY: key,
+    }
+    return {
+        name: text
+        for name, text in labels.items()
+        if name not in own or (text and name in KNOWN_BY_RUN)
     }

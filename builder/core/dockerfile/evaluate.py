@@ -124,6 +124,7 @@ class StageRun:
     def _label(self, step: Step) -> None:
         for name, value in self._pairs(step.instruction):
             self._scope.labels[name.text] = value.text
+            self._scope.own_labels[name.text] = self._place(step)
 
     def _pairs(self, instruction: Instruction) -> list[tuple[Value, Value]]:
         """All pairs expanded before the first of them takes effect."""
@@ -338,6 +339,7 @@ def evaluate(
         args=_args_in_force(graph, needed, args, build_args, findings),
         env=scope.env,
         labels=scope.labels,
+        own_labels=scope.own_labels,
         onbuild=graph.triggers(goal),
         features=frozenset(findings.features),
         complete=scope.complete,

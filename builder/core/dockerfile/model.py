@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from urllib.parse import unquote, urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from builder.core.errors import DockerfileError, Location, did_you_mean
 
@@ -140,7 +140,8 @@ class Needs(Struct, frozen=True, kw_only=True):
     stage only). ``remote``: URLs and git addresses of ADD, expanded.
     ``features``: what an engine has to be able to do, from FEATURES.
     ``complete`` and ``unknown``: as in ``Inherited``. A label whose value depends on an external
-    image is in ``labels`` as it was written.
+    image is in ``labels`` as it was written; ``own_labels`` are those that no base has handed on,
+    and where they are set.
     """
 
     target: int
@@ -154,6 +155,7 @@ class Needs(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     onbuild: tuple[Instruction, ...]
     features: frozenset[str]
+    own_labels: Mapping[str, Location] = field(default_factory=dict)
     complete: bool = False
     unknown: frozenset[str] = frozenset()
 

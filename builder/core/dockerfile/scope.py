@@ -14,7 +14,7 @@ from builder.core.dockerfile.words import (
     expand_plain,
     expand_words,
 )
-from builder.core.errors import DockerfileError
+from builder.core.errors import DockerfileError, Location
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Args that steer BuildKit and never become variables.
@@ -55,10 +55,14 @@ class _Variables:
 
 
 class Scope:
-    """Grows with each instruction of a stage; ``env`` goes into the image, ARGs do not."""
+    """Grows with each instruction of a stage; ``env`` goes into the image, ARGs do not.
+
+    ``own_labels`` are those that no base has handed on, and where they are set.
+    """
 
     def __init__(self, base: Inherited, escape: str) -> None:
         self.labels = dict(base.labels)
+        self.own_labels: dict[str, Location] = {}
         self.complete = base.complete
         self._escape = escape
         self._env = _Variables(base.env, base.unknown)
@@ -80,6 +84,7 @@ class Scope:
             env=self.env, labels=self.labels, complete=self.complete, unknown=self.unknown
         )
         scope = Scope(inherited, self._escape)
+        scope.own_labels = dict(self.own_labels)
         scope._visible = self._visible.copy()
         scope._visible.update(self._env)
         return scope

@@ -355,6 +355,7 @@ def _labels(
         created=given.committed_at,
         base_name=str(decisions[in_tree].release) if in_tree else base,
         base_digest=contexts.get(base, "").partition("@")[2],
+        own=image.needs.own_labels,
     )
 
 

@@ -78,3 +78,14 @@ def test_a_tree_that_cannot_be_read_is_errors_not_a_crash(tmp_path: Path) -> Non
     checked, errors = check(tree)
     assert checked == Checked()
     assert "in our own namespace" in str(errors[0])
+
+
+def test_a_label_that_the_run_replaces_is_a_warning(tmp_path: Path) -> None:
+    kept = "org.opencontainers.image.title=x org.opencontainers.image.version=2"
+    text = f"FROM debian:12\nLABEL {kept}\nLABEL org.opencontainers.image.revision=r\n"
+    tree = Tree(tmp_path, {"base": text, "app": "FROM acme/base"})
+    [message] = messages(check(tree)[0])
+    assert message == (
+        "images/base/Dockerfile:3: the label org.opencontainers.image.revision of base is replaced"
+        " by what the run knows"
+    )

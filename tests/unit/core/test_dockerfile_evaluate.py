@@ -281,6 +281,8 @@ def test_env_and_labels_come_through_the_chain_of_stages() -> None:
     found = needs(text, images={"base": base})
     assert found.env == {"IN": "x", "PATH": "/p", "A": "1", "B": "2"}
     assert found.labels == {"in": "1", "a": "1", "b": "2", "c": "1x"}
+    lines = {name: place.line for name, place in found.own_labels.items()}
+    assert lines == {"a": 3, "b": 8, "c": 8}
     assert found.complete
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.bases import ResolvedBase
+from builder.core.keys import oci_labels
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.run.facts import Sources, identify
 from builder.tree.read import Tree as ReadTree, choose_images, read_tree
@@ -183,3 +184,30 @@ def test_version_commit_and_tag_are_no_part_of_the_key(tree: Tree) -> None:
 
 def test_an_unknown_base_leaves_the_keys_above_it_unknown(tree: Tree) -> None:
     assert identify(sources_of(read(tree)), {}) == {}
+
+
+OCI = "org.opencontainers.image."
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "own", "given"),
+    [
+        ("title", "app", False, "app"),
+        ("title", "app", True, None),
+        ("version", "1.0", True, None),
+        ("version", "", True, None),
+        ("version", "", False, ""),
+        ("source", "", True, None),
+        ("source", "https://tree", True, None),
+        ("revision", "c0ffee", True, "c0ffee"),
+        ("revision", "", True, None),
+        ("base.name", "debian:12", True, "debian:12"),
+    ],
+)
+def test_a_label_of_the_dockerfile_stays_but_for_what_the_run_knows(
+    name: str, said: str, *, own: bool, given: str | None
+) -> None:
+    said_of = {"title": "app", name.replace(".", "_"): said}
+    labels = oci_labels(key="k", own=[f"{OCI}{name}"] if own else [], **said_of)
+    assert labels.get(f"{OCI}{name}") == given
+    assert labels["ocbuild.key"] == "k"
