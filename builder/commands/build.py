@@ -22,7 +22,7 @@ from builder.publish.home import start_registry
 from builder.publish.write import open_writer
 from builder.run.carry_out import DURATIONS, open_session, prepare
 from builder.run.facts import Sources, look_ahead, plan_run
-from builder.system.files import known_images, record_durations, state_dir
+from builder.system.files import record_durations, state_dir
 from builder.tree.read import Tree, choose_images, read_tree
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def make(
     sources = Sources.of(tree, selection, options, renewal)
     lock = _open_lock(sources)
     daemon = Daemon.connect(environ)
-    sources = sources.with_engine(daemon, known_images(environ).ids())
+    sources = sources.with_engine(daemon, environ)
     with ExitStack() as stack:
         session = stack.enter_context(open_session(tree, options, environ))
         writer = None
@@ -117,7 +117,7 @@ def plan(
     sources = Sources.of(tree, choose_images(tree, select_options), options, None)
     lock = _open_lock(sources)
     try:
-        sources = sources.with_engine(Daemon.connect(environ), known_images(environ).ids())
+        sources = sources.with_engine(Daemon.connect(environ), environ)
     except EngineUnavailableError as error:
         sys.stderr.write(f"note: {error.message}; what exists already is not known\n")
     with ExitStack() as stack:

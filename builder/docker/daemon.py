@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from builder.core.engine.answers import Endpoint, EngineInfo, LocalImage, Pushed
 from builder.core.engine.messages import Transfer, pull_failure, push_failure
+from builder.core.engine.request import config_proxies
 from builder.core.errors import (
     BuildError,
     InterruptedRunError,
@@ -64,9 +65,10 @@ class Daemon:
     def endpoint(self) -> Endpoint:
         return self._client.endpoint
 
-    @property
-    def docker_config(self) -> Mapping[str, Any]:
-        return self._config
+    @cached_property
+    def config_proxies(self) -> Mapping[str, str]:
+        """The build args that the docker command adds by itself for this engine."""
+        return config_proxies(self._config, self.endpoint.url)
 
     def info(self) -> EngineInfo:
         """What the engine says of itself, which is asked once.

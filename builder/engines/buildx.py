@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from builder.core.assemble import Refused
 from builder.core.codec import MalformedError, decode
 from builder.core.context import IGNORE_FILE
-from builder.core.engine.answers import LocalImage
+from builder.core.engine.answers import PROXY_NAMES, LocalImage
 from builder.core.engine.failure import (
     BuildFailedError,
     reported_error,
     timed_out,
 )
 from builder.core.engine.place import failure_of
-from builder.core.engine.request import PROXY_NAMES, buildx_arguments, unusable_buildx
+from builder.core.engine.request import buildx_arguments, unusable_buildx
 from builder.core.engine.statuses import PlainText, Progress, RawJsonDecoder, Sink, command_of
 from builder.core.errors import InterruptedRunError, Location
 from builder.core.text import LineSplitter
@@ -37,8 +37,6 @@ _ENVIRONMENT = {
     "BUILDX_METADATA_PROVENANCE": "disabled",
     "DOCKER_CLI_HINTS": "false",
 }
-# What would choose another builder, or another form of output, behind our back.
-_FOREIGN = ("BUILDX_BUILDER", "BUILDKIT_PROGRESS", "BUILDKIT_HOST")
 
 
 class Buildx:
@@ -75,7 +73,12 @@ class Buildx:
             metadata = Path(folder) / "metadata.json"
             request = _with_own_dockerfile(request, Path(folder))
             ended = stream(
-                buildx_arguments(request, metadata, builder=self._daemon.endpoint.context),
+                buildx_arguments(
+                    request,
+                    metadata,
+                    builder=self._daemon.endpoint.context,
+                    proxies=self._daemon.config_proxies,
+                ),
                 on_stdout=LineSplitter(lambda line: progress.follow(PlainText(text=line))),
                 on_stderr=on_stderr,
                 cancel=cancel,
@@ -111,11 +114,12 @@ class Buildx:
 
     def _child_environ(self, request: BuildRequest | None = None) -> dict[str, str]:
         environ = self._daemon.endpoint.child_environ(self._environ)
-        for name in _FOREIGN:
-            environ.pop(name, None)
         environ.update(_ENVIRONMENT)
         if request is not None:
-            environ.update({k: v for k, v in request.args.items() if k in PROXY_NAMES})
+            asked = {source.env for source in request.secrets.values() if source.env}
+            environ.update({name: self._environ[name] for name in asked})
+            given = request.args.items() - self._daemon.config_proxies.items()
+            environ.update({name: value for name, value in given if name in PROXY_NAMES})
         return environ
 
     def _made(self, request: BuildRequest, metadata: Path) -> LocalImage:

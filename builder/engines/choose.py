@@ -9,7 +9,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
-from builder.core.engine.request import config_proxies, proxies_to_pass
 from builder.core.engine.statuses import OutputLine, Sink
 from builder.core.errors import (
     BuildError,
@@ -20,7 +19,6 @@ from builder.core.errors import (
 )
 from builder.core.schedule import RetryPolicy
 from builder.docker.daemon import Daemon
-from builder.docker.settings import docker_config
 from builder.engines import BuildRequest, BuildResult, Engine
 from builder.engines.assembler import Assembler
 from builder.engines.buildx import Buildx
@@ -159,12 +157,6 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",  # Alpine, BSD, macOS
 )
-
-
-def proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
-    """The proxies of this machine as build args."""
-    known = config_proxies(docker_config(environ), environ.get("DOCKER_HOST", ""))
-    return proxies_to_pass(environ, known)
 
 
 def ca_bundle(setting: str | None, environ: Mapping[str, str]) -> Path | None:

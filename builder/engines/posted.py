@@ -31,7 +31,7 @@ from builder.core.engine.answers import LocalImage
 from builder.core.engine.failure import BuildFailedError, refused, timed_out
 from builder.core.engine.messages import BuildKitMessages, ClassicMessages, Message
 from builder.core.engine.place import failure_of, lacking
-from builder.core.engine.request import build_parameters, config_proxies
+from builder.core.engine.request import build_parameters
 from builder.core.engine.statuses import Progress, Sink, command_of
 from builder.core.errors import BuildError, ContextError, InterruptedRunError, Location
 from builder.docker.daemon import Daemon
@@ -58,12 +58,7 @@ def post(
 
     """
     label = request.dockerfile_label
-    params = build_parameters(
-        request,
-        version=version,
-        dockerfile=dockerfile_name(request),
-        proxies=config_proxies(daemon.docker_config, daemon.endpoint.url),
-    )
+    params = build_parameters(request, version=version, dockerfile=dockerfile_name(request))
     with names.held(request.contexts), packed(request, cancel, always=always) as archive:
         try:
             with daemon.build(params, archive, cancel=cancel, timeout=request.timeout) as received:

@@ -27,7 +27,7 @@ from builder.core.summary import summarise
 from builder.core.tasks import BUILD_POOL, PUSH_POOL, connect, phases
 from builder.docker.daemon import Daemon
 from builder.engines import Maker
-from builder.engines.choose import ca_bundle, maker, proxy_args
+from builder.engines.choose import ca_bundle, maker
 from builder.publish import Publisher
 from builder.publish.images import open_publisher
 from builder.publish.write import ReleaseWriter
@@ -298,7 +298,7 @@ def _circumstances(
         contexts=gathered.contexts,
         commit=revision.commit if revision else "",
         committed_at=revision.committed_at if revision else None,
-        proxies=proxy_args(environ) if build.proxies else {},
+        proxies=sources.proxies,
         ca_bundle=ca_bundle(build.ca_bundle, environ),
         no_cache=frozenset(tree.graph.images if options.no_cache else no_cache),
         push=options.push,

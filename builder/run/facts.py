@@ -13,7 +13,7 @@ from builder.core import reasons
 from builder.core.assemble.obstacles import all_assembled, all_obstacles, quick_to_make
 from builder.core.bases import Pin, Resolution, ResolvedBase, digests, released_pins
 from builder.core.context import ContextListing, ReadContext
-from builder.core.engine.request import promised_bases
+from builder.core.engine.request import promised_bases, proxy_args
 from builder.core.errors import ContextError, PublishError
 from builder.core.events import ASSEMBLER
 from builder.core.graph import DEFAULT_PLATFORM
@@ -30,9 +30,10 @@ from builder.docker.daemon import Daemon
 from builder.engines import bases
 from builder.publish.write import ReleaseWriter
 from builder.registry.client import Registry
+from builder.system.files import known_images
 from builder.system.process import in_threads
 from builder.tree.discover import with_contents
-from builder.tree.read import Tree, context_of, read_contexts
+from builder.tree.read import Tree, context_of, read_contexts, with_build_args
 
 Provide = Callable[[frozenset[str], Mapping[str, Pin]], Resolution]
 """Has these bases in the engine, those that are pinned as the pin says."""
@@ -45,7 +46,7 @@ class Sources(Struct, frozen=True, kw_only=True):
     ``platform`` is the engine's. ``generations`` count how often each image was refreshed;
     ``refresh`` are the reasons of those that a refresh makes anew. ``listings`` are the contexts as
     they were when the run began. ``known`` are the ids of images that were made here, by the tags
-    of their keys.
+    of their keys. ``proxies`` are build args of all images.
     """
 
     tree: Tree
@@ -59,6 +60,7 @@ class Sources(Struct, frozen=True, kw_only=True):
     refresh: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listings: Mapping[str, ContextListing] = field(default_factory=dict)
     known: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    proxies: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -83,8 +85,15 @@ class Sources(Struct, frozen=True, kw_only=True):
             listings=read_contexts(tree, selection.images),
         )
 
-    def with_engine(self, daemon: Daemon, known: Mapping[str, Sequence[str]]) -> Sources:
-        return replace(self, daemon=daemon, platform=daemon.info().platform, known=known)
+    def with_engine(self, daemon: Daemon, environ: Mapping[str, str]) -> Sources:
+        """With an engine, what was made in it here, and the proxies that builds get there."""
+        passed = environ if self.tree.config.build.proxies else {}
+        proxies = proxy_args(passed, daemon.config_proxies)
+        tree = with_build_args(self.tree, proxies)
+        listings = self.listings if tree is self.tree else {}
+        known, platform = known_images(environ).ids(), daemon.info().platform
+        found = replace(self, daemon=daemon, platform=platform, known=known, proxies=proxies)
+        return replace(found, tree=tree, listings=listings)
 
     def with_releases(self, writer: ReleaseWriter) -> Sources:
         return replace(

@@ -7,11 +7,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builder.config.load import find_config, load
 from builder.core.checks import TreeWarning, warnings
 from builder.core.codec import MalformedError, decode
 from builder.core.context import ContextListing
+from builder.core.dockerfile.model import declared_args
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
 from builder.core.image import Image, InTreeNames, render_tag, used_fields
@@ -62,6 +64,22 @@ def read_tree(options: TreeOptions) -> Tree:
     for image in graph.images.values():
         tags[image.name], moving[image.name] = _tags(image, config, revision)
     return Tree(config=config, graph=graph, revision=revision, tags=tags, moving=moving)
+
+
+def with_build_args(tree: Tree, args: Mapping[str, str]) -> Tree:
+    """The tree with build args of this machine, before which those of build.toml go.
+
+    It is the same one where no Dockerfile declares any of them.
+
+    Raises:
+        InputError: with these, a Dockerfile cannot be built.
+
+    """
+    sources = [image.source for image in tree.graph.images.values()]
+    if not any(args.keys() & declared_args(source.parsed) for source in sources):
+        return tree
+    given = (replace(source, args={**args, **source.args}) for source in sources)
+    return replace(tree, graph=ImageGraph.of(given, _names(tree.config)))
 
 
 def load_config(options: TreeOptions) -> Config:

@@ -100,6 +100,15 @@ def build(engine: Refusing, request: BuildRequest, sink: Outputs | None = None) 
     return engine.build(request, sink or Outputs(), threading.Event())
 
 
+def test_the_environment_of_a_run_does_not_reach_into_an_image(tree: Tree, daemon: Daemon) -> None:
+    foreign = {"DOCKER_DEFAULT_PLATFORM": "linux/arm64", "SOURCE_DATE_EPOCH": "0"}
+    engine = Buildx(daemon, {**os.environ, **foreign, "BUILDX_BUILDER": "none"})
+    made = build(engine, tree.request(f"FROM {NAME}\nARG TARGETARCH\nLABEL arch=$TARGETARCH\n"))
+    labels = docker("inspect", "--format", "{{.Config.Labels}} {{.Created}}", made.image_id)
+    assert f"arch:{daemon.info().platform.partition('/')[2]}" in labels
+    assert "1970-" not in labels
+
+
 def failure(engine: Refusing, request: BuildRequest) -> BuildFailedError:
     with pytest.raises(BuildFailedError) as caught:
         build(engine, request)

@@ -280,7 +280,7 @@ def _mounted(mount: Mount, location: Location, *, known: bool) -> ContextRead:
 
 
 # Args that change an image although no ARG names them.
-_ALWAYS_READ = ("SOURCE_DATE_EPOCH", "BUILDKIT_SYNTAX")
+_ALWAYS_READ = ("SOURCE_DATE_EPOCH", "BUILDKIT_SYNTAX", "BUILDKIT_SANDBOX_HOSTNAME")
 _USUAL_FRONTEND = re.compile(
     r"(?:docker\.io/)?docker/dockerfile(?:-upstream(?::[\w.-]+)?"
     r"|(?::(?:1(?:[.-][\w.-]*)?|latest|labs|experimental|master))?)(?:@sha256:[0-9a-f]{64})?"

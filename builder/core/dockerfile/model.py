@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from urllib.parse import unquote, urlsplit
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from builder.core.errors import DockerfileError, Location, did_you_mean
 
@@ -155,7 +155,7 @@ class Needs(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     onbuild: tuple[Instruction, ...]
     features: frozenset[str]
-    own_labels: Mapping[str, Location] = field(default_factory=dict)
+    own_labels: Mapping[str, Location] = {}
     complete: bool = False
     unknown: frozenset[str] = frozenset()
 
@@ -193,6 +193,13 @@ FEATURES = {
     "syntax": "a # syntax= line that names another frontend",
     "ignore-file": "a <Dockerfile>.dockerignore file",
 }
+
+
+def declared_args(dockerfile: Dockerfile) -> frozenset[str]:
+    """The names of all ARGs, of triggers too."""
+    steps = (step.trigger or step for stage in dockerfile.stages for step in stage.instructions)
+    args = (step for step in (*dockerfile.args, *steps) if step.keyword == "ARG")
+    return frozenset(word.partition("=")[0] for arg in args for word in arg.arguments)
 
 
 _PROTOCOL = re.compile(r"([a-zA-Z0-9]+)://")

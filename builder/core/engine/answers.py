@@ -136,7 +136,24 @@ def frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_URL = "unix:///var/run/docker.sock"
-_DECIDES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS")
+# What a docker command may see of the environment: who runs it and where its files are, how ssh,
+# TLS and proxies are spoken, and what the programs that keep logins ask for. All else (platforms,
+# dates, builders, experiments) would change images behind the back of their keys.
+_PASSED_ON = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "TMPDIR", "LANG", "LANGUAGE", "TERM"),
+        *("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "DOCKER_CUSTOM_HEADERS", "BUILDX_CONFIG"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "DISPLAY", "WAYLAND_DISPLAY", "GNUPGHOME", "GPG_TTY"),
+        *("GH_TOKEN", "GITHUB_TOKEN", "CI_JOB_TOKEN"),
+    }
+)
+_FAMILIES = (
+    *("LC_", "XDG_", "SSH_", "DBUS_", "KRB5"),
+    *("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "PASSWORD_STORE_", "VAULT_", "OP_"),
+)
+# Docker defines these build args by itself: they need no ARG and leave no trace in the history.
+_WORDS = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+PROXY_NAMES = frozenset(name for word in _WORDS for name in (word, word.upper()))
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -160,8 +177,11 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         return Path(path) if scheme == "unix" else None
 
     def child_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """The environment for a docker command: ``environ``, but with this engine."""
-        kept = {name: value for name, value in environ.items() if name not in _DECIDES}
+        """The environment for a docker command that makes images: this engine's, and what of
+        ``environ`` changes nothing in an image.
+        """
+        passed = _PASSED_ON | PROXY_NAMES
+        kept = {n: v for n, v in environ.items() if n in passed or n.startswith(_FAMILIES)}
         return {**kept, **self.env}
 
 

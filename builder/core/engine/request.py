@@ -26,6 +26,7 @@ from builder.core.bases import (
 )
 from builder.core.context import ReadContext
 from builder.core.dockerfile.model import BaseUse, Dockerfile
+from builder.core.engine.answers import PROXY_NAMES
 from builder.core.errors import Location, OcbuildError, TreeError
 from builder.core.graph import ImageGraph
 from builder.core.image import Image
@@ -105,9 +106,6 @@ class BuildResult(Struct, frozen=True, kw_only=True):
 # -- what engines are told ---------------------------------------------------------------------
 
 
-# Docker defines these build args by itself: they need no ARG and leave no trace in the history.
-_WORDS = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
-PROXY_NAMES = frozenset(name for word in _WORDS for name in (word, word.upper()))
 # The first version that knows --progress=rawjson.
 OLDEST_BUILDX = (0, 12)
 _VERSION = re.compile(r"v?(\d+)\.(\d+)")
@@ -121,8 +119,13 @@ _CONFIG_KEYS = {
 }
 
 
-def buildx_arguments(request: BuildRequest, metadata: Path, *, builder: str) -> list[str]:
-    """The command line; no value in it is a secret."""
+def buildx_arguments(
+    request: BuildRequest, metadata: Path, *, builder: str, proxies: Mapping[str, str]
+) -> list[str]:
+    """The command line; no value in it is a secret.
+
+    ``proxies`` are the build args that the docker command adds by itself.
+    """
     argv = ["docker", "buildx", "build", "--builder", builder, "--load", "--provenance=false"]
     argv += ["--progress=rawjson", "--metadata-file", str(metadata)]
     argv += ["--file", str(request.dockerfile)]
@@ -130,7 +133,7 @@ def buildx_arguments(request: BuildRequest, metadata: Path, *, builder: str) -> 
         argv += ["--tag", tag]
     for name, value in sorted(request.labels.items()):
         argv += ["--label", f"{name}={value}"]
-    for name, value in sorted(request.args.items()):
+    for name, value in sorted(request.args.items() - proxies.items()):
         # A proxy's address may hold a password, so it goes by way of the environment.
         argv += ["--build-arg", name if name in PROXY_NAMES else f"{name}={value}"]
     for name, value in sorted(request.contexts.items()):
@@ -156,15 +159,13 @@ def _secret(name: str, source: SecretSource) -> str:
     return line.getvalue()
 
 
-def build_parameters(
-    request: BuildRequest, *, version: str, dockerfile: str, proxies: Mapping[str, str]
-) -> dict[str, Any]:
+def build_parameters(request: BuildRequest, *, version: str, dockerfile: str) -> dict[str, Any]:
     """The query of POST /build; ``dockerfile`` is the path in the archive that is posted."""
     params: dict[str, Any] = {
         "version": version,
         "dockerfile": dockerfile,
         "t": list(request.tags),
-        "buildargs": json.dumps({**proxies, **request.args}),
+        "buildargs": json.dumps(dict(request.args)),
         "labels": json.dumps(dict(request.labels)),
         "rm": "1",
         "forcerm": "1",
@@ -190,17 +191,18 @@ def unusable_buildx(said: str) -> str | None:
 # -- proxies -----------------------------------------------------------------------------------
 
 
-def proxies_to_pass(environ: Mapping[str, str], in_config: Mapping[str, str]) -> dict[str, str]:
-    """The proxies of an environment as build args.
+def proxy_args(environ: Mapping[str, str], in_config: Mapping[str, str]) -> dict[str, str]:
+    """The proxies that builds get as build args.
 
-    Those that docker's own config.json sets are left out, for the docker command adds them; so are
-    those on the loopback of this machine, which a build cannot reach.
+    Those of docker's own config.json, which the docker command adds by itself, go before those of
+    an environment. Of these one on the loopback is left out, for a build cannot reach it.
     """
-    return {
+    of_environ = {
         name: value
         for name in sorted(PROXY_NAMES)
-        if (value := environ.get(name)) and name not in in_config and not _is_loopback(name, value)
+        if (value := environ.get(name)) and not _is_loopback(name, value)
     }
+    return {**of_environ, **in_config}
 
 
 def config_proxies(config: Mapping[str, Any], host: str) -> dict[str, str]:
@@ -233,8 +235,8 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """What requests say of tree and machine, beside what the plan says.
 
     ``bases`` are the external bases, ``contexts`` the build contexts that the keys were made of.
-    ``proxies`` are build args; ``ca_bundle`` is the file that builds get as a secret. ``no_cache``
-    are the images that are made without the layer cache.
+    ``proxies`` are build args of all images; ``ca_bundle`` is the file that builds get as a secret.
+    ``no_cache`` are the images that are made without the layer cache.
     """
 
     config: Config

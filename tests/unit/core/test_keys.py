@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from builder.core.bases import ResolvedBase
 from builder.core.keys import oci_labels
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.run.facts import Sources, identify
-from builder.tree.read import Tree as ReadTree, choose_images, read_tree
+from builder.tree.read import Tree as ReadTree, choose_images, read_tree, with_build_args
 from tests.support.tree import Tree
 
 DEBIAN = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest="sha256:1")
@@ -186,6 +187,24 @@ def test_an_unknown_base_leaves_the_keys_above_it_unknown(tree: Tree) -> None:
     assert identify(sources_of(read(tree)), {}) == {}
 
 
+def test_a_proxy_changes_the_keys_of_those_that_declare_it_and_of_no_other(tree: Tree) -> None:
+    tree.write("images/other/Dockerfile", "FROM debian:12 AS no\nARG HTTP_PROXY\nFROM debian:12\n")
+    tree.write("images/base/Dockerfile", "FROM debian:12\nARG HTTP_PROXY\nENV P=$HTTP_PROXY\n")
+    base = {"debian:12": DEBIAN}
+
+    def given(**args: str) -> dict[str, str]:
+        whole = with_build_args(read(tree), args)
+        found = identify(sources_of(whole), base)
+        return {name: identity.key for name, identity in found.items()}
+
+    before = given()
+    assert given(HTTPS_PROXY="http://one", no_proxy="x") == before
+    assert changed(before, given(HTTP_PROXY="http://one")) == {"base", "app"}
+    assert given(HTTP_PROXY="http://one") != given(HTTP_PROXY="http://two")
+    own = with_build_args(read(tree, "images.base.args.HTTP_PROXY=mine"), {"HTTP_PROXY": "x"})
+    assert own.graph["base"].needs.env["P"] == "mine"
+
+
 OCI = "org.opencontainers.image."
 
 
@@ -207,7 +226,7 @@ OCI = "org.opencontainers.image."
 def test_a_label_of_the_dockerfile_stays_but_for_what_the_run_knows(
     name: str, said: str, *, own: bool, given: str | None
 ) -> None:
-    said_of = {"title": "app", name.replace(".", "_"): said}
+    said_of: dict[str, Any] = {"title": "app", name.replace(".", "_"): said}
     labels = oci_labels(key="k", own=[f"{OCI}{name}"] if own else [], **said_of)
     assert labels.get(f"{OCI}{name}") == given
     assert labels["ocbuild.key"] == "k"

@@ -58,6 +58,28 @@ def test_docker_host_goes_before_every_context(tmp_path: Path) -> None:
     }
 
 
+def test_a_docker_command_sees_of_the_environment_what_changes_no_image() -> None:
+    kept = {
+        "HOME": "/h",
+        "LC_ALL": "C",
+        "SSH_AUTH_SOCK": "/s",
+        "HTTPS_PROXY": "http://p",
+        "no_proxy": "x",
+        "AWS_PROFILE": "a",
+        "BUILDX_CONFIG": "/b",
+    }
+    foreign = (
+        *("DOCKER_DEFAULT_PLATFORM", "DOCKER_BUILDKIT", "DOCKER_CONTENT_TRUST"),
+        *("SOURCE_DATE_EPOCH", "BUILDX_BUILDER", "BUILDX_EXPERIMENTAL", "BUILDKIT_SYNTAX"),
+        *("BUILDKIT_HOST", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "COMPOSE_FILE", "TOKEN"),
+        *("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS"),
+    )
+    endpoint = find_endpoint({"DOCKER_HOST": "tcp://build:2375"})
+
+    environ = endpoint.child_environ({**kept, **dict.fromkeys(foreign, "x")})
+    assert environ == {**kept, "DOCKER_HOST": "tcp://build:2375"}
+
+
 def test_docker_host_with_tls_takes_certificates_from_the_folder_that_is_named() -> None:
     environ = {
         "DOCKER_HOST": "tcp://build:2376",

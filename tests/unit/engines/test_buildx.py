@@ -29,8 +29,8 @@ def pairs(argv: list[str], option: str) -> list[str]:
     return [value for name, value in itertools.pairwise(argv) if name == option]
 
 
-def argv(request: BuildRequest, builder: str = "default") -> list[str]:
-    return buildx_arguments(request, Path("/m.json"), builder=builder)
+def argv(request: BuildRequest, builder: str = "default", **proxies: str) -> list[str]:
+    return buildx_arguments(request, Path("/m.json"), builder=builder, proxies=proxies)
 
 
 def test_a_plain_build_is_loaded_into_the_engine_by_the_contexts_own_builder() -> None:
@@ -93,6 +93,13 @@ def test_the_value_of_a_proxy_stays_out_of_the_command_line() -> None:
 
     assert pairs(argv(request), "--build-arg") == ["A=b c", "HTTP_PROXY"]
     assert not any("pw" in word for word in argv(request))
+
+
+def test_what_the_docker_command_adds_by_itself_is_not_added_again() -> None:
+    request = replace(REQUEST, args={"HTTP_PROXY": "http://theirs", "no_proxy": "x", "A": "b"})
+    words = argv(request, HTTP_PROXY="http://theirs", no_proxy="y", ftp_proxy="z")
+
+    assert pairs(words, "--build-arg") == ["A=b", "no_proxy"]
 
 
 def test_all_other_settings_have_their_option() -> None:

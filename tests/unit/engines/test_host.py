@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from builder.core.engine.request import config_proxies
+from builder.core.engine.request import config_proxies, proxy_args
 from builder.core.errors import ConfigError
-from builder.engines.choose import ca_bundle, proxy_args
+from builder.engines.choose import ca_bundle
 
 
-def test_proxies_of_the_environment_become_build_args(tmp_path: Path) -> None:
+def test_proxies_of_the_environment_become_build_args() -> None:
     environ = {
-        "HOME": str(tmp_path),
+        "HOME": "/root",
         "HTTP_PROXY": "http://proxy:3128",
         "no_proxy": "localhost,.example",
         "https_proxy": "",
         "OTHER": "x",
     }
 
-    assert proxy_args(environ) == {
+    assert proxy_args(environ, {}) == {
         "HTTP_PROXY": "http://proxy:3128",
         "no_proxy": "localhost,.example",
     }
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:3128", "localhost:3128", "http://[::1]:1"])
-def test_a_proxy_on_the_loopback_is_left_out(tmp_path: Path, address: str) -> None:
-    assert proxy_args({"HOME": str(tmp_path), "HTTP_PROXY": address}) == {}
+def test_a_proxy_on_the_loopback_is_left_out(address: str) -> None:
+    assert proxy_args({"HTTP_PROXY": address}, {}) == {}
 
 
-def test_what_the_docker_command_adds_by_itself_is_not_added_again(tmp_path: Path) -> None:
-    proxies = {"proxies": {"default": {"httpProxy": "http://theirs:1"}}}
-    (tmp_path / "config.json").write_text(json.dumps(proxies), encoding="utf-8")
-    environ = {
-        "DOCKER_CONFIG": str(tmp_path),
-        "HTTP_PROXY": "http://ours:1",
+def test_what_the_docker_command_adds_by_itself_goes_before_the_environment() -> None:
+    environ = {"HTTP_PROXY": "http://ours:1", "HTTPS_PROXY": "http://ours:2"}
+
+    assert proxy_args(environ, {"HTTP_PROXY": "http://127.0.0.1:1"}) == {
+        "HTTP_PROXY": "http://127.0.0.1:1",
         "HTTPS_PROXY": "http://ours:2",
     }
-
-    assert proxy_args(environ) == {"HTTPS_PROXY": "http://ours:2"}
 
 
 def test_the_docker_config_may_name_proxies_for_one_engine() -> None:
