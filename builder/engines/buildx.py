@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import tempfile
 import threading
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from builder.core.assemble import Refused
 from builder.core.codec import MalformedError, decode
-from builder.core.context import IGNORE_FILE
+from builder.core.context import IGNORE_FILE, OWN_FOLDER
 from builder.core.engine.answers import PROXY_NAMES, LocalImage
 from builder.core.engine.failure import (
     BuildFailedError,
@@ -29,6 +30,7 @@ from builder.core.text import LineSplitter
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, renamed_dockerfile
 from builder.system.process import ProgramMissingError, run, stream
+from builder.tree.discover import open_context
 
 _ENVIRONMENT = {
     # Asking git about the context costs several processes a build; we know the commit ourselves.
@@ -170,13 +172,23 @@ def _failure(request: BuildRequest, progress: Progress, returncode: int) -> Buil
 
 
 def _with_own_dockerfile(request: BuildRequest, folder: Path) -> BuildRequest:
-    """A request for the Dockerfile with other names; its own ignore file lies beside it."""
-    text = renamed_dockerfile(request)
-    if text is None:
+    """A request for the Dockerfile with other names, or without a look at what ocbuild keeps in the
+    context; its own ignore file lies beside it.
+    """
+    text, ours = renamed_dockerfile(request), _has_own_folder(request.context)
+    if text is None and not ours:
         return request
     file = folder / request.dockerfile.name
-    file.write_bytes(text)
+    file.write_bytes(request.dockerfile.read_bytes() if text is None else text)
     ignore = request.dockerfile.with_name(f"{request.dockerfile.name}{IGNORE_FILE}")
-    if ignore.is_file():
+    if ours:
+        found = open_context(request.context, request.dockerfile).ignore_file
+        rules = (request.context / found).read_bytes() if found is not None else b""
+        (folder / ignore.name).write_bytes(rules + f"\n**/{OWN_FOLDER}\n".encode())
+    elif ignore.is_file():
         shutil.copyfile(ignore, folder / ignore.name)
     return replace(request, dockerfile=file)
+
+
+def _has_own_folder(context: Path) -> bool:
+    return any(OWN_FOLDER in (*names, *files) for _, names, files in os.walk(context))

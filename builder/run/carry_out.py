@@ -41,13 +41,13 @@ from builder.system.files import (
     expected_durations,
     known_images,
     load_durations,
+    own_folder,
     state_dir,
 )
 from builder.system.resources import Clock, Room, SystemClock, available_memory
 from builder.tree.read import LAST_REPORT, Tree
 
 PUSHES = 4
-RUNS = Path(".ocbuild/runs")
 DURATIONS = "durations.json"
 
 
@@ -84,7 +84,7 @@ def open_session(
     started = clock.now()
     at = datetime.fromtimestamp(started, timezone.utc)
     run_id = f"{at:%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
-    log_dir = tree.config.root / RUNS / run_id
+    log_dir = own_folder(tree.config.root) / "runs" / run_id
     known = load_durations(state_dir(environ) / DURATIONS)
     expected = expected_durations(known, tree.graph.order)
     cancel, kill = threading.Event(), threading.Event()

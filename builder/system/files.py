@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.codec import MalformedError, decode
+from builder.core.context import OWN_FOLDER
 from builder.core.events import ImageStatus, Summary
 from builder.core.keys import key_tag
 from builder.core.plan import Action
@@ -65,6 +66,16 @@ def state_dir(environ: Mapping[str, str], *, uid: int | None = None) -> Path:
     if not Path(home).is_absolute():
         home = f"{environ.get('HOME') or Path.home()}/.local/state"
     return Path(home) / "ocbuild"
+
+
+def own_folder(root: Path) -> Path:
+    """The folder that we have beside a build.toml, which git is told to pass over."""
+    folder = root / OWN_FOLDER
+    with contextlib.suppress(OSError):  # what is to be written there says what is wrong
+        folder.mkdir(exist_ok=True)
+        with (folder / ".gitignore").open("x") as file:
+            file.write("*\n")
+    return folder
 
 
 class KnownImages:

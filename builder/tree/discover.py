@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.core.context import IGNORE_FILE, ContextFile, ContextListing, ReadContext
+from builder.core.context import IGNORE_FILE, OWN_FOLDER, ContextFile, ContextListing, ReadContext
 from builder.core.context.sources import list_reads
 from builder.core.context.tree import ContextTree, Narrow
 from builder.core.dockerfile.model import ContextRead
@@ -29,6 +29,7 @@ from builder.core.settings.config import Config
 from builder.core.settings.sections import Group, ImageSettings
 
 DOCKERFILE = "Dockerfile"
+_MOST_LINKS = 255
 
 
 def discover(config: Config) -> tuple[ImageSource, ...]:
@@ -150,6 +151,44 @@ def _settings_without_image(config: Config, sources: list[ImageSource]) -> Itera
             )
 
 
+# -- where things really are ---------------------------------------------------------------------
+
+
+def way(root: str, path: Path) -> list[str]:
+    """The links on the way to a path and, last, where it leads, as seen from the root."""
+    found: list[str] = []
+    at, todo = os.sep, [*reversed(path.absolute().parts[1:])]
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            at = os.path.dirname(at)  # noqa: PTH120 - by its text, of many paths
+            continue
+        place = os.path.join(at, part)  # noqa: PTH118
+        try:
+            target = os.readlink(place)  # noqa: PTH115
+        except OSError:  # mostly because it is no link
+            at = place
+            continue
+        found.append(place)
+        if len(found) > _MOST_LINKS:
+            break
+        todo += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+        at = os.sep if target.startswith("/") else at
+    return [seen_from(root, place) for place in (*found, at)]
+
+
+def seen_from(root: str, place: str) -> str:
+    if place.startswith(f"{root}/"):
+        return place[len(root) + 1 :]
+    return os.path.relpath(place, root)
+
+
+def all_below(root: str, folder: str) -> Iterator[str]:
+    for place, folders, files in os.walk(os.path.join(root, folder)):  # noqa: PTH118
+        at = seen_from(root, place)
+        yield from (name if at == "." else f"{at}/{name}" for name in (*folders, *files))
+
+
 _CHUNK = 1 << 20
 
 
@@ -165,7 +204,7 @@ class DiskEntry(Struct, frozen=True):
 
 
 class DiskFiles(Struct, frozen=True):
-    """The FileSystem below ``root``."""
+    """The FileSystem below ``root``, without what we keep there ourselves."""
 
     root: Path
 
@@ -174,9 +213,12 @@ class DiskFiles(Struct, frozen=True):
             return [
                 DiskEntry(entry.name, entry.is_dir(follow_symlinks=False), entry)
                 for entry in entries
+                if entry.name != OWN_FOLDER
             ]
 
     def status(self, path: str) -> os.stat_result:
+        if OWN_FOLDER in path.split("/"):
+            raise FileNotFoundError(path)
         return (self.root / path).lstat()
 
     def target(self, path: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from msgspec.structs import replace
 from builder.config.load import find_config, load
 from builder.core.checks import TreeWarning, warnings
 from builder.core.codec import MalformedError, decode
-from builder.core.context import ContextListing
+from builder.core.context import IGNORE_FILE, OWN_FOLDER, ContextListing
+from builder.core.context.sources import reaches
 from builder.core.dockerfile.model import declared_args
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
 from builder.core.graph import ImageGraph
@@ -23,26 +26,52 @@ from builder.core.select import Selection, needs_changes, select
 from builder.core.settings.config import Config, inputs, registry_host
 from builder.core.settings.sections import Group
 from builder.core.text import quoted
-from builder.tree.discover import discover, read_context, unread_files
+from builder.tree.discover import (
+    DOCKERFILE,
+    all_below,
+    discover,
+    open_context,
+    read_context,
+    seen_from,
+    unread_files,
+    way,
+)
 from builder.tree.revision import Revision, changed_paths, read_revision
 
 DIRTY = "-dirty"
-LAST_REPORT = Path(".ocbuild/last-report.json")
+LAST_REPORT = Path(OWN_FOLDER, "last-report.json")
 FROM_GIT = frozenset({"commit", "date", "branch"})
 
 
+class Reads(Struct, frozen=True, kw_only=True):
+    """What is read to make an image; paths are relative to the tree, its links resolved.
+
+    ``listing`` is what the image reads of its context, or why that cannot be told; ``context`` the
+    folder. ``files`` are those of the listing, the Dockerfile, the ignore file, and the links on
+    the way to these. ``folders`` are read whole: those that [contexts] names. ``places`` are files
+    and folders below which all of this lies.
+    """
+
+    listing: ContextListing | InputError
+    context: str
+    files: frozenset[str]
+    folders: tuple[str, ...]
+    places: frozenset[str]
+
+
 class Tree(Struct, frozen=True, kw_only=True):
-    """All that was read. ``tags`` are the release tags, ``moving`` those that are set last."""
+    """All that was read. ``tags`` are the release tags, ``moving`` those that are set last.
+
+    ``dirty``: no commit has all that the images are made of.
+    """
 
     config: Config
     graph: ImageGraph
     revision: Revision | None
+    reads: Mapping[str, Reads]
+    dirty: bool
     tags: Mapping[str, str]
     moving: Mapping[str, tuple[str, ...]]
-
-    @property
-    def dirty(self) -> bool:
-        return self.revision is not None and self.revision.dirty
 
     def refs(self, name: str) -> tuple[str, ...]:
         repository = self.graph[name].repository
@@ -58,12 +87,22 @@ def read_tree(options: TreeOptions) -> Tree:
     """
     config = load_config(options)
     graph = ImageGraph.of(discover(config), _names(config))
-    revision = _revision(config, options.commit)
+    reads = {image.name: _reads(image, config) for image in graph.images.values()}
+    revision = _revision(config, reads, options.commit)
+    dirty = revision is not None and _is_dirty(config, graph, reads, revision.edits)
     tags: dict[str, str] = {}
     moving: dict[str, tuple[str, ...]] = {}
     for image in graph.images.values():
-        tags[image.name], moving[image.name] = _tags(image, config, revision)
-    return Tree(config=config, graph=graph, revision=revision, tags=tags, moving=moving)
+        tags[image.name], moving[image.name] = _tags(image, config, revision, dirty=dirty)
+    return Tree(
+        config=config,
+        graph=graph,
+        revision=revision,
+        reads=reads,
+        dirty=dirty,
+        tags=tags,
+        moving=moving,
+    )
 
 
 def with_build_args(tree: Tree, args: Mapping[str, str]) -> Tree:
@@ -103,10 +142,11 @@ def _names(config: Config) -> InTreeNames:
 # --- tags ---------------------------------------------------------------------------------------
 
 
-def _revision(config: Config, commit: str | None) -> Revision | None:
+def _revision(config: Config, reads: Mapping[str, Reads], commit: str | None) -> Revision | None:
     """None only where there is no git, and no tag rule asks for what git knows."""
     try:
-        return read_revision(config.root, inputs(config), commit=commit)
+        places, files = _looked_at(config, reads)
+        return read_revision(config.root, places, commit=commit, reads=files)
     except RevisionError:
         if any(_needs_git(group) for group in config.groups.values()):
             raise
@@ -119,7 +159,9 @@ def _needs_git(group: Group) -> bool:
     return bool((fields - known) & FROM_GIT)
 
 
-def _tags(image: Image, config: Config, revision: Revision | None) -> tuple[str, tuple[str, ...]]:
+def _tags(
+    image: Image, config: Config, revision: Revision | None, *, dirty: bool
+) -> tuple[str, tuple[str, ...]]:
     """The release tag and the moving ones; a dirty tree moves none."""
     group = config.groups[image.group]
     fields = {"version": group.version or "", "group": group.name, "name": image.name}
@@ -129,7 +171,6 @@ def _tags(image: Image, config: Config, revision: Revision | None) -> tuple[str,
         fields["date"] = _date(revision)
     if group.commit:
         fields["commit"] = group.commit
-    dirty = revision is not None and revision.dirty
     tag = render_tag(group.tag, fields)
     if dirty:
         return tag + DIRTY, ()
@@ -188,31 +229,98 @@ def _failed_last_time(tree: Tree) -> Iterable[str]:
 
 def _changed_images(tree: Tree, since: str | None) -> frozenset[str]:
     config = tree.config
-    changed = changed_paths(config.root, since, inputs(config))
-    if any(
-        path.relative_to(config.root).as_posix() in changed
-        for path in (config.path, config.lock_path)
-    ):
+    places, files = _looked_at(config, tree.reads)
+    changed = changed_paths(config.root, since, places, files)
+    if not changed.isdisjoint(_configuration(config)):
         return frozenset(tree.graph.images)
+    gone = _gone(config, changed)
+    images = tree.graph.images.values()
     return frozenset(
-        image.name for image in tree.graph.images.values() if _reads_any(image, changed)
+        image.name for image in images if _reads_any(image, tree.reads[image.name], changed, gone)
     )
 
 
-def _reads_any(image: Image, changed: frozenset[str]) -> bool:
+# --- what is read -------------------------------------------------------------------------------
+
+
+def _reads(image: Image, config: Config) -> Reads:
+    root, source = os.path.realpath(config.root), image.source
+    dockerfile, context = way(root, source.dockerfile), way(root, source.context)
+    named = [config.root / config.contexts.get(text, ":") for text in image.external]
+    folders = [way(root, folder) for folder in named if folder.is_dir()]
+    files = {*dockerfile, *context[:-1], *(link for each in folders for link in each[:-1])}
+    files.update(path for each in folders for path in all_below(root, each[-1]))
+    listing: ContextListing | InputError
+    try:
+        listing = context_of(image)
+    except InputError as error:
+        listing = error
+    else:
+        prefix = "" if context[-1] == "." else f"{context[-1]}/"
+        files.update(f"{prefix}{file.path}" for file in listing.files)
+        if listing.ignore_file is not None:
+            files.update(way(root, source.context / listing.ignore_file))
+    return Reads(
+        listing=listing,
+        context=context[-1],
+        # What git keeps there is no content that it could have.
+        files=frozenset(path for path in files if ".git" not in path.split("/")),
+        folders=tuple(each[-1] for each in folders),
+        places=frozenset({*dockerfile, *context, *(place for each in folders for place in each)}),
+    )
+
+
+def _looked_at(config: Config, reads: Mapping[str, Reads]) -> tuple[list[Path], set[str]]:
+    """The places and the files that git is asked about."""
+    given = [path.absolute() for path in inputs(config)]
+    root = Path(os.path.realpath(config.root))
+    above = tuple(f"{seen_from(str(root), os.path.realpath(path))}/" for path in given)
+    places = {place for each in reads.values() for place in each.places}
+    more = [root / place for place in places if not f"{place}/".startswith(above)]
+    files = {file for each in reads.values() for file in each.files}
+    there = {name for name in _configuration(config) if os.path.lexists(root / name)}
+    return [*given, *more], files | there
+
+
+def _configuration(config: Config) -> set[str]:
+    root = os.path.realpath(config.root)
+    return {step for path in (config.path, config.lock_path) for step in way(root, path)}
+
+
+def _is_dirty(
+    config: Config, graph: ImageGraph, reads: Mapping[str, Reads], edits: frozenset[str]
+) -> bool:
+    if not edits:
+        return False
+    gone = _gone(config, edits)
+    return (
+        not edits.isdisjoint(_configuration(config))
+        or any(posixpath.basename(path) == DOCKERFILE for path in gone)
+        or any(_reads_any(image, reads[name], edits, gone) for name, image in graph.images.items())
+    )
+
+
+def _gone(config: Config, changed: Iterable[str]) -> frozenset[str]:
+    root = os.path.realpath(config.root)
+    return frozenset(path for path in changed if not os.path.lexists(f"{root}/{path}"))
+
+
+def _reads_any(image: Image, reads: Reads, changed: frozenset[str], gone: frozenset[str]) -> bool:
     """Whether a changed path is an input of the image; a deleted one counts if it lay in reach."""
-    source = image.source
-    if source.label in changed:
+    if not reads.files.isdisjoint(changed):
         return True
-    prefix = "" if source.context_label == "." else f"{source.context_label}/"
-    near = {path.removeprefix(prefix) for path in changed if path.startswith(prefix)}
+    if any(path.startswith(f"{folder}/") for folder in reads.folders for path in changed):
+        return True
+    prefix = "" if reads.context == "." else f"{reads.context}/"
+    if isinstance(reads.listing, InputError):
+        return any(path.startswith(prefix) for path in changed)
+    near = [path.removeprefix(prefix) for path in gone if path.startswith(prefix)]
+    if f"{image.source.label}{IGNORE_FILE}" in gone or IGNORE_FILE in near:
+        return True
     if not near:
         return False
-    listing = context_of(image)
-    if listing.ignore_file is not None and listing.ignore_file in near:
-        return True
-    read = {file.path for file in listing.files}
-    return any(path in read or not (source.context / path).exists() for path in near)
+    tree = open_context(image.source.context, image.source.dockerfile)
+    return any(reaches(tree, image.needs.reads, path) for path in near)
 
 
 def context_of(image: Image) -> ContextListing:
@@ -251,30 +359,24 @@ def check_tree(options: TreeOptions, selection: SelectOptions, errors: list[Inpu
     clean = {name: tag.removesuffix(DIRTY) for name, tag in tree.tags.items()}
     findings: list[TreeWarning] = []
     for name in names:
-        image = tree.graph[name]
+        image, listing = tree.graph[name], tree.reads[name].listing
         unread: tuple[str, ...] = ()
-        try:
-            listing = context_of(image)
+        if isinstance(listing, InputError):
+            errors.append(listing)
+        else:
             unread = unread_files(image.source.context, image.source.dockerfile, listing)
-        except InputError as error:
-            errors.append(error)
         findings.extend(warnings(image, tags=clean, unread=unread))
     return Checked(images=len(names), warnings=tuple(findings))
 
 
-def read_contexts(tree: Tree, names: Iterable[str]) -> dict[str, ContextListing]:
-    """The context of each image, so that what is missing is said before anything is built.
+def read_contexts(tree: Tree, names: Sequence[str]) -> dict[str, ContextListing]:
+    """The contexts of images and of what they are built on, so that what is missing is said early.
 
     Raises:
         InputError: all that is missing, together.
 
     """
-    errors: list[InputError] = []
-    listings: dict[str, ContextListing] = {}
-    for name in names:
-        try:
-            listings[name] = context_of(tree.graph[name])
-        except InputError as error:
-            errors.append(error)
-    raise_all(errors)
-    return listings
+    wanted = tree.graph.in_order({*names, *tree.graph.ancestors(names)})
+    found = {name: tree.reads[name].listing for name in wanted}
+    raise_all([each for each in found.values() if isinstance(each, InputError)])
+    return {name: each for name, each in found.items() if isinstance(each, ContextListing)}

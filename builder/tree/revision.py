@@ -1,19 +1,21 @@
-"""What git knows of a tree: its commit, whether it is dirty, and what changed since another commit.
+"""What git knows of a tree: its commit, and which of its files differ from that or another one.
 
 GitPython reads what git keeps as objects and references: HEAD, branches, where two of them parted,
 the commits of one. It is imported where those are asked for, for that takes 45 ms, ten times as
 long as the program `git` needs for an answer. What every run asks is asked of the program:
 
-- the state of the working tree: ignore rules, filters of contents, and the index in all its forms
-  (version 4, split, sparse, file system monitor) are git's own; GitPython reads versions 2 and 3,
-  and of paths only those that are UTF-8. HEAD and its branch come with that answer;
+- the state of the working tree: filters of contents, and the index in all its forms (version 4,
+  split, sparse, file system monitor) are git's own; GitPython reads versions 2 and 3, and of paths
+  only those that are UTF-8. HEAD and its branch come with that answer;
 - a commit that the user names, for GitPython knows only a part of gitrevisions(7);
 - the time of a commit, which is one line.
 
 Repositories that GitPython cannot read (ids of SHA-256, references in a reftable) are read as far
-as the program goes; the rest is an error.
+as the program goes; the rest is an error. Files count as they lie there, whatever git was told not
+to look at (``skip-worktree``, ``assume-unchanged``, ``core.fileMode``, ``core.symlinks``).
 
 https://git-scm.com/docs/git-status#_porcelain_format_version_2
+https://git-scm.com/docs/git-ls-files
 https://git-scm.com/docs/gitrepository-layout
 """
 
@@ -22,10 +24,11 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -56,17 +59,21 @@ _ENVIRONMENT = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
 }
+_AS_IT_LIES = ("-c", "core.fileMode=true", "-c", "core.symlinks=true")
 # By the key of "extensions" in its config, what a repository may have that GitPython cannot read.
 _EXTENSIONS = {"objectformat": "ids of SHA-256", "refstorage": "a reftable"}
 
 
 class Revision(Struct, frozen=True, kw_only=True):
-    """``branch`` is "" where none is checked out, ``committed_at`` is None for unknown commits."""
+    """``branch`` is "" where none is checked out, ``committed_at`` is None for unknown commits.
+
+    ``edits`` are the files that differ from HEAD, as ``changed_paths`` tells them.
+    """
 
     commit: str
     branch: str = ""
     committed_at: datetime | None = None
-    dirty: bool = False
+    edits: frozenset[str] = frozenset()
 
     @property
     def short(self) -> str:
@@ -81,11 +88,12 @@ class _CommandError(RevisionError):
     """git ran and said no."""
 
 
-def read_revision(root: Path, inputs: Sequence[Path], *, commit: str | None) -> Revision:
+def read_revision(
+    root: Path, inputs: Sequence[Path], *, commit: str | None, reads: Iterable[str] = ()
+) -> Revision:
     """The commit of the repository that holds ``root``, or the one that is given.
 
-    The tree is dirty where one of the inputs (relative ones count from ``root``) has staged,
-    unstaged or untracked changes; ignored files and all other paths do not count.
+    ``inputs`` and ``reads`` are those of ``changed_paths``.
 
     Raises:
         RevisionError: where git cannot tell, or ``commit`` is none.
@@ -93,18 +101,22 @@ def read_revision(root: Path, inputs: Sequence[Path], *, commit: str | None) -> 
     """
     given = None if commit is None else _checked(commit)
     try:
-        return _read(_top(root), root, inputs, given)
+        return _read(_top(root), root, inputs, given, reads)
     except _NoGitError:
         if given is None:
             raise
         return Revision(commit=given)
 
 
-def changed_paths(root: Path, since: str | None, inputs: Sequence[Path]) -> frozenset[str]:
-    """The files of the inputs that differ from ``since``, edits and untracked files included.
+def changed_paths(
+    root: Path, since: str | None, inputs: Sequence[Path], reads: Iterable[str] = ()
+) -> frozenset[str]:
+    """The files that differ from ``since``, or without it from where HEAD left the default branch.
 
-    Without ``since``, from where HEAD left the default branch. Paths are relative to ``root``. Of
-    a submodule that changed, all files are given.
+    Of the inputs (files and folders, relative ones count from ``root``) all that git has or had, of
+    a submodule that changed all files. ``reads`` are the files and folders that are made use of:
+    those that git does not have are given as well, wherever they are. All these paths are relative
+    to ``root``, its links resolved.
 
     Raises:
         RevisionError: where git does not know the commit, or cannot tell.
@@ -113,14 +125,9 @@ def changed_paths(root: Path, since: str | None, inputs: Sequence[Path]) -> froz
     top = _top(root)
     base = _fork(top) if since is None else _commit(top, since)
     wanted = _pathspecs(top, root, inputs)
-    if not wanted:
-        return frozenset()
     options = ("--name-only", "--no-renames", "--ignore-submodules=none", "-z")
-    differing = _items(top, "diff", *options, base, "--", *wanted)
-    untracked = _items(top, "ls-files", "--others", "--exclude-standard", "-z", "--", *wanted)
-    start = os.path.relpath(root.resolve(), top).replace(os.sep, "/")
-    paths = _with_submodules(top, [*differing, *untracked])
-    return frozenset(posixpath.relpath(path, start) for path in paths)
+    differing = _items(top, "diff", *options, base, "--", *wanted) if wanted else []
+    return _differing(root, top, differing, wanted, reads)
 
 
 def branch_commits(root: Path, branch: str) -> frozenset[str]:
@@ -149,25 +156,30 @@ def _checked(commit: str) -> str:
     return text
 
 
-def _read(top: Path, root: Path, inputs: Sequence[Path], given: str | None) -> Revision:
+def _read(
+    top: Path, root: Path, inputs: Sequence[Path], given: str | None, reads: Iterable[str]
+) -> Revision:
     wanted = _pathspecs(top, root, inputs)
-    options = ("--porcelain=v2", "--branch", "--no-ahead-behind", "-z")
-    always = ("--untracked-files=normal", "--ignore-submodules=none")
+    options = ("--porcelain=v2", "--branch", "--no-ahead-behind", "--no-renames", "-z")
+    always = ("--untracked-files=no", "--ignore-submodules=none")
     # Without a path git would look at everything; the repository's own folder has no changes.
     lines = _items(top, "status", *options, *always, "--", *(wanted or [".git"]))
     facts = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
-    dirty = any(not line.startswith("#") for line in lines)
+    # What was merged in vain has two fields more than what was changed.
+    edited = [line.split(" ", 10 if line[0] == "u" else 8)[-1] for line in lines if line[0] != "#"]
     branch = facts.get("branch.head", "")
     head = facts.get("branch.oid", "(initial)")
     commit = given or head
     if commit == "(initial)":
-        error = _no_commit(top)
-        raise RevisionError(error.message, hint=f"commit something, or {_GIVE_COMMIT}")
+        raise RevisionError(
+            f"the git repository {top} has no commit yet",
+            hint=f"commit something, or {_GIVE_COMMIT}",
+        )
     return Revision(
         commit=commit,
         branch="" if branch == "(detached)" else branch,
         committed_at=_committed_at(top, commit, known=given is None),
-        dirty=dirty,
+        edits=_differing(root, top, edited, wanted, reads),
     )
 
 
@@ -203,7 +215,7 @@ def _fork(top: Path) -> str:
     """Where HEAD left the default branch."""
     with _repository(top) as repo:
         if not repo.head.is_valid():
-            raise _no_commit(top)
+            raise RevisionError(f"the git repository {top} has no commit yet")
         branch = next((name for name in _DEFAULT_BRANCHES if _is_reference(repo, name)), None)
         if branch is None:
             raise RevisionError(
@@ -267,6 +279,44 @@ def _pathspecs(top: Path, root: Path, inputs: Iterable[Path]) -> list[str]:
     return sorted(wanted)
 
 
+def _differing(
+    root: Path, top: Path, told: Iterable[str], wanted: Sequence[str], reads: Iterable[str]
+) -> frozenset[str]:
+    """All that differs, as the root sees it: what git tells, relative to the top, what it was told
+    not to look at, and of ``reads`` what it does not have.
+    """
+    start, reads = os.path.relpath(root.resolve(), top).replace(os.sep, "/"), set(reads)
+
+    def rebased(path: str) -> str:
+        return path if start == "." else posixpath.relpath(path, start)
+
+    options = ("--cached", "-v", "-z", "--recurse-submodules")
+    lines = _items(top, "ls-files", *options, "--", *wanted) if wanted else []
+    tracked = {rebased(line[2:]) for line in lines}
+    masked = [line[2:] for line in lines if line[0] == "S" or line[0].islower()]
+    near = [path for path in masked if rebased(path) in reads or not os.path.lexists(top / path)]
+    missing = reads - tracked
+    if missing:  # of folders git has no more than what lies in them
+        missing -= {str(folder) for path in tracked for folder in PurePosixPath(path).parents}
+    edited = {*_with_submodules(top, told), *(path for path in near if _is_edited(top, path))}
+    return frozenset({*map(rebased, edited), *missing})
+
+
+def _is_edited(top: Path, path: str) -> bool:
+    """Whether a file is another one than git has in its index, whatever git was told of it."""
+    file = top / path
+    if not os.path.lexists(file):
+        return True
+    entry = _run(file.parent, "ls-files", "--stage", "--", file.name).decode()
+    mode, expected = entry.split(" ", 2)[:2]
+    if file.is_symlink():
+        text = os.fsencode(file.readlink())
+        return mode != "120000" or _run(file.parent, "cat-file", "blob", expected) != text
+    actual = _run(file.parent, "hash-object", "--", file.name).decode().strip()
+    executable = file.stat().st_mode & stat.S_IXUSR
+    return (mode, expected) != ("100755" if executable else "100644", actual)
+
+
 def _with_submodules(top: Path, paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         folder = top / path
@@ -317,16 +367,13 @@ def _items(top: Path, *arguments: str) -> list[str]:
 def _run(top: Path, *arguments: str) -> bytes:
     """What the program `git` answers in the working tree."""
     try:
-        done = process.run(["git", *arguments], cwd=top, env={**os.environ, **_ENVIRONMENT})
+        argv = ["git", *_AS_IT_LIES, *arguments]
+        done = process.run(argv, cwd=top, env={**os.environ, **_ENVIRONMENT})
     except process.ProgramMissingError as error:
         raise _missing_program() from error
     if done.returncode != 0:
         raise _failed(top, arguments[0], done.stderr.decode("utf-8", "replace"))
     return done.stdout
-
-
-def _no_commit(top: Path) -> RevisionError:
-    return RevisionError(f"the git repository {top} has no commit yet")
 
 
 def _bare(place: Path) -> RevisionError:

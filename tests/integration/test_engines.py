@@ -109,6 +109,25 @@ def test_the_environment_of_a_run_does_not_reach_into_an_image(tree: Tree, daemo
     assert "1970-" not in labels
 
 
+@pytest.mark.parametrize("own", [None, ".dockerignore", "Dockerfile.dockerignore"])
+@pytest.mark.parametrize("name", ALL)
+def test_what_ocbuild_keeps_in_a_context_is_in_no_image(
+    engines: dict[str, Refusing], tree: Tree, daemon: Daemon, name: str, own: str | None
+) -> None:
+    for path in ("a", "secret", ".ocbuild/report", "sub/.ocbuild/report", "sub/b"):
+        (tree.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree.folder / path).write_text("", encoding="utf-8")
+    if own:
+        (tree.folder / own).write_text("secret", encoding="utf-8")
+    request = tree.request(f"FROM {NAME}\nCOPY . /all/\n")
+    if engines[name].refusal(request) is not None:
+        pytest.skip("no such ignore file for this engine")
+    made = build(engines[name], request)
+    found = {path.removeprefix("/all/") for path in daemon.read_files(made.image_id, ["/all"])}
+    expected = {"Dockerfile", "a", "secret", "sub/b"} - ({"secret"} if own else set())
+    assert found - {".dockerignore", "Dockerfile.dockerignore"} == expected
+
+
 def failure(engine: Refusing, request: BuildRequest) -> BuildFailedError:
     with pytest.raises(BuildFailedError) as caught:
         build(engine, request)

@@ -9,6 +9,8 @@ from msgspec import Struct
 from builder.core.dockerfile.model import ContextRead
 
 IGNORE_FILE = ".dockerignore"
+# The folder of our own beside build.toml, which is no part of any context.
+OWN_FOLDER = ".ocbuild"
 
 
 class ContextFile(Struct, frozen=True, kw_only=True):

@@ -128,6 +128,11 @@ def _asked(tree: ContextTree, reads: Sequence[ContextRead]) -> Asked:
     return Asked(tree, sources | everything)
 
 
+def reaches(tree: ContextTree, reads: Sequence[ContextRead], path: str) -> bool:
+    """Whether a build would get what were at this path of the context."""
+    return not tree.ignore.excludes(path) and _asked(tree, reads).has(path)
+
+
 def _named_sources(read: ContextRead) -> Iterator[str]:
     """The sources that can be looked up; of ``whole`` reads those that hold no variable."""
     for source in read.sources:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -67,8 +67,26 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
+def reads(root: Path, inputs: Sequence[Path] = INPUTS) -> list[str]:
+    """All that lies in the inputs, as if an image read it; a build would leave out *.swp."""
+    found = [each for path in inputs for each in (root / path, *(root / path).rglob("*"))]
+    at = root.resolve()
+    files = [each.resolve() for each in found if each.is_file() and each.suffix != ".swp"]
+    return [each.relative_to(at).as_posix() for each in files]
+
+
+def edits(
+    root: Path, inputs: Sequence[Path] = INPUTS, *, given: str | None = None
+) -> frozenset[str]:
+    return read_revision(root, inputs, commit=given, reads=reads(root, inputs)).edits
+
+
 def dirty(root: Path) -> bool:
-    return read_revision(root, INPUTS, commit=None).dirty
+    return bool(edits(root))
+
+
+def changes(root: Path, since: str | None = "HEAD") -> frozenset[str]:
+    return changed_paths(root, since, INPUTS, reads(root))
 
 
 def refusal(ask: Callable[[], object]) -> str:
@@ -86,7 +104,7 @@ def test_a_clean_tree_is_its_head(tree: Path) -> None:
     assert revision.short == revision.commit[:7]
     assert revision.branch == "main"
     assert revision.committed_at == AT
-    assert not revision.dirty
+    assert not revision.edits
 
 
 def test_a_detached_head_has_no_branch(tree: Path) -> None:
@@ -104,7 +122,7 @@ def test_a_shallow_clone_a_worktree_and_a_submodule_are_read(tree: Path, tmp_pat
     expected = {"shallow": "main", "worktree": "side", "outer/inner": "main"}
     for folder, branch in expected.items():
         revision = read_revision(tmp_path / folder, INPUTS, commit=None)
-        assert (revision.commit, revision.branch, revision.dirty) == (head, branch, False)
+        assert (revision.commit, revision.branch, revision.edits) == (head, branch, frozenset())
         write(tmp_path / folder, "openstack/nova/Dockerfile", text="changed")
         assert dirty(tmp_path / folder)
 
@@ -134,14 +152,15 @@ def test_a_root_behind_a_link_is_read(tree: Path, tmp_path: Path) -> None:
 def test_a_given_commit_needs_no_git(tmp_path: Path) -> None:
     revision = read_revision(tmp_path, INPUTS, commit="E24CC66")
     assert (revision.commit, revision.short) == ("e24cc66", "e24cc66")
-    assert (revision.branch, revision.committed_at, revision.dirty) == ("", None, False)
+    assert (revision.branch, revision.committed_at, revision.edits) == ("", None, frozenset())
 
 
 def test_a_given_commit_is_taken_and_dirt_still_counts(tree: Path) -> None:
     write(tree, "build.toml", text="changed")
     revision = read_revision(tree, INPUTS, commit="0123456789")
     assert (revision.commit, revision.short) == ("0123456789", "0123456")
-    assert (revision.committed_at, revision.dirty) == (None, True)
+    assert revision.committed_at is None
+    assert revision.edits == {"build.toml"}
 
 
 def test_the_time_of_a_given_commit_is_looked_up(tree: Path) -> None:
@@ -191,21 +210,56 @@ def test_untracked_inputs_are_dirt_whatever_git_is_told_to_show(tree: Path) -> N
     git(tree, "config", "status.renames", "true")
     write(tree, "openstack/new")
     assert dirty(tree)
-    assert changed_paths(tree, "HEAD", INPUTS) == {"openstack/new"}
+    assert changes(tree) == {"openstack/new"}
+
+
+def test_what_is_read_and_git_does_not_have_is_dirt_ignored_or_not(tree: Path) -> None:
+    write(tree, "openstack/nova/made.swp", "elsewhere/f")
+    read = ["openstack/nova/made.swp", "elsewhere/f", "../outside", "openstack/nova", "empty"]
+    missing = {"openstack/nova/made.swp", "elsewhere/f", "../outside", "empty"}
+    assert read_revision(tree, INPUTS, commit=None, reads=read).edits == missing
+    assert changed_paths(tree, "HEAD", INPUTS, read) == missing
+
+
+@pytest.mark.parametrize("option", ["--assume-unchanged", "--skip-worktree"])
+def test_what_git_was_told_not_to_look_at_is_looked_at(tree: Path, option: str) -> None:
+    path, link = "openstack/nova/Dockerfile", "openstack/nova/link"
+    (tree / link).symlink_to("a")
+    write(tree, ".gitattributes", text="* text eol=crlf\n")
+    commit(tree)
+    git(tree, "update-index", option, path, link)
+    assert not dirty(tree)
+    write(tree, path, text="changed")
+    assert edits(tree) == changes(tree) == {path}
+    write(tree, path)
+    (tree / path).chmod(0o755)
+    assert edits(tree) == {path}
+    (tree / path).unlink()
+    (tree / link).unlink()
+    (tree / link).symlink_to("b")
+    assert edits(tree, [Path("openstack")]) >= {path}
+    found = read_revision(tree, INPUTS, commit=None, reads=[link])
+    assert found.edits == {path, link}
+
+
+def test_modes_count_where_git_is_told_that_they_do_not(tree: Path) -> None:
+    git(tree, "config", "core.fileMode", "false")
+    (tree / "openstack/nova/Dockerfile").chmod(0o755)
+    assert edits(tree) == changes(tree) == {"openstack/nova/Dockerfile"}
 
 
 def test_a_name_that_looks_like_a_pattern_is_no_pattern(tree: Path) -> None:
     write(tree, "[o]penstack/f", "openstack/nova/x")
     commit(tree)
     write(tree, "openstack/nova/x", text="changed")
-    assert not read_revision(tree, [Path("[o]penstack"), Path("*")], commit=None).dirty
+    assert not read_revision(tree, [Path("[o]penstack"), Path("*")], commit=None).edits
 
 
 def test_missing_and_outside_inputs_are_no_dirt(tree: Path, tmp_path: Path) -> None:
     write(tmp_path, "elsewhere/f", "beside/f", "tree/README.md", text="changed")
     outside = [tmp_path / "elsewhere", Path("../beside")]
     for inputs in ([Path("nowhere")], outside, []):
-        assert not read_revision(tree, inputs, commit=None).dirty
+        assert not read_revision(tree, inputs, commit=None).edits
         assert changed_paths(tree, "HEAD", inputs) == frozenset()
 
 
@@ -216,10 +270,10 @@ def test_a_changed_submodule_of_an_input_is_dirt(tree: Path, tmp_path: Path) -> 
     git(tree, "submodule", "--quiet", "add", (tmp_path / "module").as_uri(), "contrail/module")
     commit(tree)
     inputs = [Path("contrail/module/glance")]
-    assert not read_revision(tree, inputs, commit=None).dirty
+    assert not read_revision(tree, inputs, commit=None).edits
     assert changed_paths(tree, "HEAD", inputs) == frozenset()
     write(tree, "contrail/module/glance/run.sh", text="changed")
-    assert read_revision(tree, inputs, commit=None).dirty
+    assert read_revision(tree, inputs, commit=None).edits
     assert changed_paths(tree, "HEAD", inputs) == {
         "contrail/module/glance/Dockerfile",
         "contrail/module/glance/run.sh",
@@ -230,13 +284,13 @@ def test_an_input_that_is_a_link_counts_with_what_it_leads_to(tree: Path) -> Non
     write(tree, "shared/f")
     (tree / "linked").symlink_to("shared")
     commit(tree)
-    assert not read_revision(tree, [Path("linked")], commit=None).dirty
+    assert not read_revision(tree, [Path("linked")], commit=None).edits
     write(tree, "shared/f", text="changed")
-    assert read_revision(tree, [Path("linked")], commit=None).dirty
+    assert read_revision(tree, [Path("linked")], commit=None).edits
     git(tree, "reset", "--quiet", "--hard")
     (tree / "linked").unlink()
     (tree / "linked").symlink_to("contrail")
-    assert read_revision(tree, [Path("linked")], commit=None).dirty
+    assert read_revision(tree, [Path("linked")], commit=None).edits
 
 
 def test_looking_for_dirt_does_not_write_to_the_repository(tree: Path) -> None:
@@ -244,7 +298,7 @@ def test_looking_for_dirt_does_not_write_to_the_repository(tree: Path) -> None:
     before = (tree / ".git/index").read_bytes()
     assert not dirty(tree)
     assert (tree / ".git/index").read_bytes() == before
-    assert changed_paths(tree, "HEAD", INPUTS) == frozenset()
+    assert changes(tree) == frozenset()
 
 
 # -- changes ----------------------------------------------------------------------------------
@@ -258,7 +312,7 @@ def test_commits_edits_deletions_and_untracked_files_are_changes(tree: Path) -> 
     git(tree, "add", "--all")
     (tree / "contrail/ifmap/Dockerfile").unlink()
     write(tree, "contrail/ifmap/new\nline", "contrail/é", "contrail/x.swp")
-    assert changed_paths(tree, first, INPUTS) == {
+    assert changes(tree, first) == {
         "openstack/nova/committed",
         "openstack/nova/staged",
         "openstack/nova/Dockerfile",
@@ -266,13 +320,13 @@ def test_commits_edits_deletions_and_untracked_files_are_changes(tree: Path) -> 
         "contrail/ifmap/new\nline",
         "contrail/é",
     }
-    assert "openstack/nova/committed" not in changed_paths(tree, "HEAD", INPUTS)
+    assert "openstack/nova/committed" not in changes(tree)
 
 
 def test_a_renamed_file_is_two_changes(tree: Path) -> None:
     git(tree, "config", "diff.renames", "copies")
     git(tree, "mv", "openstack/nova/Dockerfile", "openstack/nova/Containerfile")
-    assert changed_paths(tree, "main", INPUTS) == {
+    assert changes(tree, "main") == {
         "openstack/nova/Dockerfile",
         "openstack/nova/Containerfile",
     }
@@ -283,7 +337,7 @@ def test_a_file_that_a_commit_renamed_is_two_changes(tree: Path) -> None:
     git(tree, "config", "diff.renames", "copies")
     git(tree, "mv", "openstack/nova/Dockerfile", "contrail/Dockerfile")
     commit(tree)
-    assert changed_paths(tree, first, INPUTS) == {
+    assert changes(tree, first) == {
         "openstack/nova/Dockerfile",
         "contrail/Dockerfile",
     }
@@ -294,7 +348,7 @@ def test_a_commit_that_is_undone_by_an_edit_is_no_change(tree: Path) -> None:
     write(tree, "openstack/nova/Dockerfile", text="other")
     commit(tree)
     write(tree, "openstack/nova/Dockerfile")
-    assert changed_paths(tree, first, INPUTS) == frozenset()
+    assert changes(tree, first) == frozenset()
     assert dirty(tree)
 
 
@@ -303,13 +357,13 @@ def test_committed_names_that_are_no_utf8_are_kept(tree: Path) -> None:
     names = [os.fsdecode(name) for name in (b"openstack/caf\xe9", b"contrail/:a\nb\n")]
     write(tree, *names)
     commit(tree)
-    assert changed_paths(tree, first, INPUTS) == set(names)
+    assert changes(tree, first) == set(names)
 
 
 def test_names_that_are_no_utf8_are_kept(tree: Path) -> None:
     name = os.fsdecode(b"openstack/caf\xe9")
     write(tree, name)
-    assert changed_paths(tree, "HEAD", INPUTS) == {name}
+    assert changes(tree) == {name}
 
 
 def test_by_default_changes_count_from_where_head_left_main(tree: Path) -> None:
@@ -319,9 +373,9 @@ def test_by_default_changes_count_from_where_head_left_main(tree: Path) -> None:
     git(tree, "checkout", "--quiet", "main")
     write(tree, "openstack/main")
     commit(tree)
-    assert changed_paths(tree, None, INPUTS) == frozenset()
+    assert changes(tree, None) == frozenset()
     git(tree, "checkout", "--quiet", "side")
-    assert changed_paths(tree, None, INPUTS) == {"openstack/side"}
+    assert changes(tree, None) == {"openstack/side"}
 
 
 def test_the_fork_is_found_from_a_worktree_a_detached_head_and_packed_references(
@@ -332,10 +386,10 @@ def test_the_fork_is_found_from_a_worktree_a_detached_head_and_packed_references
     write(worktree, "openstack/side")
     commit(worktree)
     git(tree, "pack-refs", "--all")
-    assert changed_paths(worktree, None, INPUTS) == {"openstack/side"}
+    assert changes(worktree, None) == {"openstack/side"}
     git(worktree, "checkout", "--quiet", "--detach")
-    assert changed_paths(worktree, None, INPUTS) == {"openstack/side"}
-    assert changed_paths(worktree, "side", INPUTS) == frozenset()
+    assert changes(worktree, None) == {"openstack/side"}
+    assert changes(worktree, "side") == frozenset()
 
 
 def test_whatever_names_a_commit_to_git_names_it_here(tree: Path) -> None:
@@ -343,7 +397,7 @@ def test_whatever_names_a_commit_to_git_names_it_here(tree: Path) -> None:
     write(tree, "openstack/new")
     commit(tree, "a second one")
     for name in ("v1", "HEAD~1", "main^", "HEAD@{1}", "main~1^{commit}"):
-        assert changed_paths(tree, name, INPUTS) == {"openstack/new"}
+        assert changes(tree, name) == {"openstack/new"}
 
 
 def test_the_default_branch_of_origin_comes_first(tree: Path, tmp_path: Path) -> None:
@@ -353,12 +407,12 @@ def test_the_default_branch_of_origin_comes_first(tree: Path, tmp_path: Path) ->
     git(clone, "checkout", "--quiet", "-b", "main")
     write(clone, "openstack/new")
     commit(clone)
-    assert changed_paths(clone, None, INPUTS) == {"openstack/new"}
+    assert changes(clone, None) == {"openstack/new"}
 
 
 def test_a_repository_without_default_branch_wants_to_be_told(tree: Path) -> None:
     git(tree, "branch", "--move", "trunk")
-    told = refusal(lambda: changed_paths(tree, None, INPUTS))
+    told = refusal(lambda: changes(tree, None))
     assert "has no default branch" in told
     assert "--since REF" in told
 
@@ -368,7 +422,7 @@ def test_histories_without_a_common_commit_are_told(tree: Path, tmp_path: Path) 
     write(tree, "x")
     commit(tree)
     assert "HEAD and refs/heads/main have no commit in common" in refusal(
-        lambda: changed_paths(tree, None, INPUTS)
+        lambda: changes(tree, None)
     )
     git(tmp_path, "clone", "--quiet", "--depth=1", "--no-single-branch", tree.as_uri(), "shallow")
     git(tmp_path / "shallow", "branch", "main", "origin/main")
@@ -379,7 +433,7 @@ def test_histories_without_a_common_commit_are_told(tree: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["mian", "0" * 40, "--all", "HEAD:README.md", "a b"])
 def test_an_unknown_commit_is_refused(tree: Path, name: str) -> None:
-    told = refusal(lambda: changed_paths(tree, name, INPUTS))
+    told = refusal(lambda: changes(tree, name))
     assert told.startswith(f'git knows no commit "{name}"')
 
 
@@ -419,7 +473,7 @@ def test_every_form_of_the_index_is_read(tree: Path) -> None:
         assert not dirty(tree)
         write(tree, "openstack/nova/Dockerfile", text=option)
         assert dirty(tree)
-        assert changed_paths(tree, None, INPUTS) == {"openstack/nova/Dockerfile"}
+        assert changes(tree, None) == {"openstack/nova/Dockerfile"}
         git(tree, "checkout", "--quiet", "--", ".")
 
 
@@ -428,7 +482,7 @@ def test_of_a_repository_with_sha256_all_is_read_but_its_branches(tmp_path: Path
     write(tmp_path, "build.toml")
     head = commit(tmp_path)
     revision = read_revision(tmp_path, INPUTS, commit=None)
-    assert (revision.commit, revision.committed_at, revision.dirty) == (head, AT, False)
+    assert (revision.commit, revision.committed_at, revision.edits) == (head, AT, frozenset())
     write(tmp_path, "build.toml", text="changed")
     assert changed_paths(tmp_path, "main", INPUTS) == {"build.toml"}
     told = refusal(lambda: changed_paths(tmp_path, None, INPUTS))
@@ -480,7 +534,7 @@ def test_a_repository_without_commits_wants_a_commit(tmp_path: Path) -> None:
     assert "has no commit yet" in told
     assert "--commit SHA" in told
     assert "has no commit yet" in refusal(lambda: changed_paths(tmp_path, None, INPUTS))
-    assert read_revision(tmp_path, INPUTS, commit="e24cc66").dirty
+    assert edits(tmp_path, INPUTS[2:], given="e24cc66") == {"build.toml"}
 
 
 def test_a_bare_repository_is_refused(tree: Path, tmp_path: Path) -> None:

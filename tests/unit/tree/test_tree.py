@@ -9,7 +9,8 @@ import pytest
 
 from builder.core.errors import InputError, RevisionError, UsageError
 from builder.core.options import SelectOptions, TreeOptions
-from builder.tree.read import Tree as ReadTree, choose_images, read_tree
+from builder.system.files import own_folder
+from builder.tree.read import Tree as ReadTree, choose_images, read_contexts, read_tree
 from tests.support.tree import Tree
 
 TOML = """\
@@ -106,6 +107,111 @@ def test_a_deleted_file_counts(tree: Tree) -> None:
     (tree.root / "images/base/lib/a").unlink()
     tree.write("images/base/lib/b", "")
     assert changed(tree) == {"base"}
+
+
+def test_what_no_image_reads_is_no_dirt(tree: Tree) -> None:
+    tree.write("images/base/lib/b", "")
+    tree.write("images/base/y", "")
+    tree.commit()
+    tree.write("images/base/x", "new")
+    tree.write("images/base/z", "new")
+    (tree.root / "images/base/y").unlink()
+    assert not read(tree).dirty
+    assert changed(tree) == set()
+    (tree.root / "images/base/lib/b").unlink()
+    assert read(tree).dirty
+    assert changed(tree) == {"base"}
+
+
+CONTEXTS = """\
+[images.app]
+context = "../../shared"
+
+[contexts]
+files = "given"
+"""
+
+
+def test_contexts_outside_of_the_groups_and_named_ones_are_read(tree: Tree) -> None:
+    tree.write("build.toml", TOML + CONTEXTS)
+    tree.write("images/app/Dockerfile", "FROM scratch\nCOPY f /\n")
+    tree.write("images/other/Dockerfile", "FROM scratch\nCOPY --from=files / /\n")
+    for path in ("shared/f", "shared/unread", "given/f"):
+        tree.write(path, "")
+    tree.commit()
+    assert not read(tree).dirty
+    for path, images in {"shared/unread": set(), "shared/f": {"app"}, "given/f": {"other"}}.items():
+        tree.write(path, "new")
+        assert (read(tree).dirty, changed(tree)) == (bool(images), images)
+        tree.git("checkout", "--", ".")
+    tree.write("given/new", "")
+    (tree.root / "shared/f").unlink()
+    assert read(tree).dirty
+    assert changed(tree) == {"app", "other"}
+
+
+def test_a_context_outside_of_the_repository_is_in_no_commit(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "tree", IMAGES, toml=TOML)
+    tree.commit()
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside/f").write_text("")
+    tree.write("build.toml", TOML + '[images.app]\ncontext = "../../../beside"\n')
+    tree.write("images/app/Dockerfile", "FROM scratch\nCOPY f /\n")
+    tree.commit()
+    assert read(tree).dirty
+    assert changed(tree) == {"app"}
+
+
+def test_an_ignored_file_that_is_copied_is_in_no_commit(tree: Tree) -> None:
+    tree.write(".gitignore", "built\n")
+    tree.commit()
+    tree.write("images/base/lib/built", "")
+    assert read(tree).dirty
+    assert changed(tree) == {"base"}
+    tree.write("images/base/.dockerignore", "**/built\n")
+    tree.commit()
+    assert not read(tree).dirty
+    (tree.root / "images/base/.dockerignore").unlink()
+    assert changed(tree) == {"base"}
+
+
+def test_a_linked_dockerfile_counts_with_the_link_and_its_end(tree: Tree) -> None:
+    tree.write("files/one", "FROM scratch\n")
+    tree.write("files/two", "FROM scratch\n")
+    (tree.root / "images/other/Dockerfile").unlink()
+    (tree.root / "images/other/Dockerfile").symlink_to("../../files/one")
+    tree.commit()
+    assert not read(tree).dirty
+    tree.write("files/two", "FROM scratch\nLABEL a=b\n")
+    assert not read(tree).dirty
+    tree.write("files/one", "FROM scratch\nLABEL a=b\n")
+    assert read(tree).dirty
+    assert changed(tree) == {"other"}
+    tree.git("checkout", "--", ".")
+    (tree.root / "images/other/Dockerfile").unlink()
+    (tree.root / "images/other/Dockerfile").symlink_to("../../files/two")
+    assert changed(tree) == {"other"}
+
+
+def test_an_image_that_is_gone_is_an_edit(tree: Tree) -> None:
+    (tree.root / "images/other/Dockerfile").unlink()
+    assert read(tree).dirty
+
+
+def test_what_ocbuild_keeps_in_a_tree_is_no_content_and_no_edit(tree: Tree) -> None:
+    tree.write("images/app/Dockerfile", "FROM scratch\nCOPY . /\n")
+    tree.commit()
+    for root in (tree.root, tree.root / "images/app"):
+        (own_folder(root) / "report").write_text("")
+        assert own_folder(root) == root / ".ocbuild"
+    whole = read(tree)
+    assert not whole.dirty
+    assert tree.git("status", "--short", "--untracked-files=all") == ""
+    listing = read_contexts(whole, ["app"])["app"]
+    assert [file.path for file in listing.files] == ["Dockerfile"]
+    tree.write("images/app/Dockerfile", "FROM scratch\nCOPY .ocbuild/report /\n")
+    with pytest.raises(InputError, match="is not in the build context"):
+        read_contexts(read(tree), ["app"])
 
 
 def test_a_new_build_lock_is_an_edit_and_may_change_any_image(tree: Tree) -> None:
