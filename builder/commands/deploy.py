@@ -9,13 +9,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from builder.core.deploy.rollout import Rollout, exit_code, plan_line, sum_line
+from builder.core.deploy.rollout import (
+    Rollout,
+    check_projects,
+    exit_code,
+    foreign_project,
+    moved_project,
+    plan_line,
+    strangers,
+    sum_line,
+)
 from builder.core.deploy.swarm import manager_of
 from builder.core.errors import DeployError, OcbuildError, UsageError
 from builder.core.options import DeployOptions, DownOptions, LogsOptions, SwarmOptions, TreeOptions
 from builder.core.release import Release
 from builder.core.settings.config import Config
 from builder.core.settings.sections import Host
+from builder.deploy.compose import look
 from builder.deploy.environment import env_files_of
 from builder.deploy.networks import SwarmMember, init, join, members_of, settle
 from builder.deploy.prepare import Preparation
@@ -62,7 +72,13 @@ def _roll(
     shared: SharedRecords,
     wanted: Mapping[str, tuple[Mapping[str, Any], str]],
 ) -> list[Rollout]:
-    """Bring each stack to what is wanted, of which release, and have the registry know at once."""
+    """Bring each stack to what is wanted, of which release, and have the registry know at once.
+
+    Raises:
+        DeployError: containers would be removed that are not ours, or left behind.
+
+    """
+    _check_projects(project, {name: compose for name, (compose, _) in wanted.items()})
     roller = Roller(
         records=project.records, say=_say, now=project.now, timeout=options.timeout, by=shared.by
     )
@@ -70,9 +86,28 @@ def _roll(
         return rolled_out(project, roller, wanted, shared.keep)
 
 
+def _check_projects(project: DeployedProject, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+    records, recorded = project.records, dict[str, tuple[str, str]]()
+    for name, stack in project.config.deploy.stacks.items():
+        current = records.current(name)
+        if current is not None:
+            recorded[name] = (stack.host, current.project)
+    places = {name: (project.stacks[name].host, str(wanted[name]["name"])) for name in wanted}
+    for name, place in places.items():
+        if place != recorded.get(name, place):
+            raise moved_project(name, recorded[name][1], place[1])
+    check_projects({**recorded, **places})
+    for name, (host, own) in places.items():
+        found = look(project.engine(name), [own])[own]
+        known = (records.current(name), records.previous(name), records.intended(name))
+        if others := strangers((one.container for one in found), own, known):
+            raise foreign_project(name, own, host, others)
+
+
 def _show_plan(
     project: DeployedProject, rendered: Mapping[str, Mapping[str, Any]], release: Release
 ) -> int:
+    _check_projects(project, rendered)
     for name in project.listed():
         containers = project.engine(name).containers(rendered[name])
         _say(plan_line(name, rendered[name], project.records.current(name), containers))
@@ -94,6 +129,13 @@ def down(
             if deployment is None:
                 _say(f"{name:20} not deployed")
                 continue
+            if not deployment.complete and not project.may_be(name, deployment.project):
+                bad += 1
+                _say(
+                    f"{name:20} stays: the registry says that it runs as the compose project"
+                    f' "{deployment.project}", which its file here does not'
+                )
+                continue
             heard: list[str] = []
             if project.engine(name).down(deployment.compose, heard.append, volumes=extent.volumes):
                 project.records.removed(name)
@@ -113,7 +155,7 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
     project.reach()
     with shared_records(project, environ, _say) as (shared, _):
         shared.read_if_possible()
-        recorded = {name: project.records.previous(name) for name in project.stacks}
+        recorded = {name: project.records.back(name) for name in project.stacks}
         if all(one is None for one in recorded.values()):
             raise DeployError("nothing ran before: there is nothing to go back to")
         stacks = {name: project.stacks[name] for name, one in recorded.items() if one}
@@ -125,7 +167,7 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
             ).complete_records()
         wanted: dict[str, tuple[Mapping[str, Any], str]] = {}
         for name in project.stacks:
-            before = project.records.previous(name)
+            before = project.records.back(name)
             if before is not None:
                 wanted[name] = before.checked(name).compose, before.release
         rollouts = _roll(project, options, shared, wanted)

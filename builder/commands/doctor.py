@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from builder.config.load import find_config
-from builder.core.deploy.stack import assignments
+from builder.core.deploy.records import assignments
 from builder.core.doctor.findings import (
     Finding,
     as_document,

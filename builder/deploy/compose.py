@@ -7,6 +7,7 @@ https://docs.docker.com/reference/cli/docker/compose/.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from builder.core import codec
+from builder.core.deploy.rollout import own_name
 from builder.core.deploy.stack import (
     PROJECT_LABEL,
     Compose,
@@ -39,6 +41,8 @@ from builder.system.process import Completed, ProgramTimeoutError, run, stream
 _PATIENCE = 120.0
 # And to answer at all: ssh gives up after 30 s.
 _REACH = 40.0
+# What compose warns of, for people: level=warning msg="The \\"X\\" variable is not set. …".
+_UNSET = re.compile(r'The \\?"(\w+)\\?" variable is not set')
 # The facts that are asked of a container to see whether it runs again.
 _FACTS = 3
 # The last lines of a container may be noted just after its end; it starts again 0.1 s later.
@@ -91,20 +95,33 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
             )
 
     def render(
-        self, file: Path, env_file: Path | None, variables: Mapping[str, str]
+        self,
+        file: Path,
+        env_file: Path | None,
+        variables: Mapping[str, str],
+        *,
+        project: str,
+        say: Callable[[str], None],
     ) -> dict[str, Any]:
         """A compose file with all variables filled in.
+
+        ``project`` is the compose project of a file that does not name its own; nothing else
+        decides it. ``say`` is told which variables have no value.
 
         Raises:
             DeployError: it is no compose file, or a variable is missing.
 
         """
         words = ["--env-file", str(env_file)] if env_file is not None else []
+        if not own_name(file.read_text("utf-8", "replace")):
+            words += ["--project-name", project]
         done = run(
             [*self._docker(), "compose", *words, "--file", str(file), "config", "--format", "json"],
-            env={**self.environ, **variables},
+            env={**self.environ, **variables, "COMPOSE_PROJECT_NAME": ""},
             timeout=_PATIENCE,
         )
+        for name in dict.fromkeys(_UNSET.findall(done.stderr.decode("utf-8", "replace"))):
+            say(f"{file.name}: the variable {name} is not set, so it is empty")
         if done.returncode != 0:
             raise DeployError(f"{file}: {done.complaint(lines=3)}")
         try:

@@ -7,8 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.core.deploy.records import secrets_lost
-from builder.core.deploy.stack import filled
+from builder.core.deploy.records import RANDOM, assignments, filled, secrets_lost
 from builder.core.errors import DeployError
 from builder.core.options import DeployOptions
 from builder.deploy.project import DeployedProject
@@ -59,6 +58,11 @@ def ensure(folder: Path) -> Path | None:
         if not example.exists():
             return None
         write(file, example)
+    if names := [name for name, value in assignments(_read(file)).items() if RANDOM in value]:
+        raise DeployError(
+            f"{file}: {', '.join(names)} still has {RANDOM} for a value, which is no secret",
+            hint=f"remove the file, and it is made with new secrets from {EXAMPLE}",
+        )
     mode = file.stat().st_mode & 0o077
     if mode:
         raise DeployError(
@@ -75,14 +79,29 @@ def write(file: Path, example: Path) -> None:
         DeployError: it exists, or cannot be written.
 
     """
-    text = filled(example.read_text(encoding="utf-8"), new_secret)
+    text = filled(_read(example), new_secret)
+    new = file.with_name(f".{file.name}.{secrets.token_hex(6)}.new")
     try:
-        # Private from its first byte, and never over a file that exists: its secrets are in use.
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Private from its first byte.
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+                opened.write(text)
+                opened.flush()
+                os.fsync(opened.fileno())
+            # Never over a file that exists, for its secrets are in use; and whole, or not at all.
+            os.link(new, file)
+        finally:
+            new.unlink()
     except OSError as error:
         raise DeployError(f"cannot write {file}: {error.strerror}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-        opened.write(text)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeployError(f"cannot read {file}: {error}") from error
 
 
 def new_secret() -> str:

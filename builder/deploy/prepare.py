@@ -302,9 +302,17 @@ class Preparation(Struct, frozen=True, kw_only=True):
         values: Mapping[str, str],
         pin: Callable[[str, Rendered], Rendered],
     ) -> dict[str, Rendered]:
+        project = self.project
+
         def render(name: str) -> Rendered:
-            file = self.project.stacks[name].file
-            return pin(name, self.project.engine(name).render(file, self.env_files[name], values))
+            compose = project.engine(name).render(
+                project.stacks[name].file,
+                self.env_files[name],
+                values,
+                project=project.compose_project(name),
+                say=self.say,
+            )
+            return pin(name, compose)
 
         names = list(stacks)
         return dict(zip(names, in_threads(render, names, at_once=_AT_ONCE), strict=True))

@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from builder.core.deploy.records import Deployment, History, SharedRecord
-from builder.core.deploy.rollout import chosen, listed
+from builder.core.deploy.rollout import chosen, fits, listed, own_name, project_name
 from builder.core.deploy.stack import Compose
 from builder.core.errors import DeployError, UsageError, did_you_mean
 from builder.core.options import DeployOptions, TreeOptions
@@ -51,10 +51,28 @@ class LocalRecords:
         """What ran before; raises as ``history`` does."""
         return _read(self._file(stack, "previous"))
 
+    def intended(self, stack: str) -> Deployment | None:
+        """What was about to be brought up when a run ended before its time; raises likewise."""
+        return _read(self._file(stack, "intended"))
+
+    def back(self, stack: str) -> Deployment | None:
+        """What a rollback brings back: where a change was cut off, what ran before that."""
+        return self.current(stack) if self.intended(stack) else self.previous(stack)
+
+    def intend(self, stack: str, now: Deployment) -> None:
+        """Note that ``now`` is about to be brought up: from here on parts of it may run."""
+        self._make_private()
+        replace_file(self._file(stack, "intended"), now.as_bytes().decode())
+
+    def settled(self, stack: str) -> None:
+        """Note that nothing is half-way any more."""
+        self._file(stack, "intended").unlink(missing_ok=True)
+
     def deployed(self, stack: str, now: Deployment) -> None:
         """Note that ``now`` runs."""
         history = self.history(stack)
         self._keep(stack, history, history.deployed(now))
+        self.settled(stack)
 
     def renamed(self, stack: str, release: str) -> None:
         """Note that what runs is in this release, too."""
@@ -65,6 +83,7 @@ class LocalRecords:
         """Note that nothing runs."""
         history = self.history(stack)
         self._keep(stack, history, history.removed())
+        self.settled(stack)
 
     def informed(self, stack: str, record: SharedRecord) -> None:
         """Note what the shared record says, where that is newer."""
@@ -150,6 +169,24 @@ class DeployedProject(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return _name(self.config)
+
+    def compose_project(self, stack: str) -> str:
+        """The compose project of a stack whose file has no ``name:``.
+
+        That in which it was deployed before, unless another stack was deployed in it, too.
+        """
+        recorded = {name: self.records.current(name) for name in self.config.deploy.stacks}
+        places = {name: (one.host, one.project) for name, one in recorded.items() if one}
+        own = places.get(stack)
+        if own is not None and list(places.values()).count(own) == 1:
+            return own[1]
+        return project_name(self.config.project.namespace, stack)
+
+    def may_be(self, stack: str, project: str) -> bool:
+        """Whether the stack's file can give it this compose project, whatever its variables are."""
+        text = self.stacks[stack].file.read_text("utf-8", "replace")
+        default = project_name(self.config.project.namespace, stack)
+        return fits(project, own_name(text) or default)
 
     def listed(self) -> list[str]:
         """The stacks in an order in which they can come up."""

@@ -67,6 +67,7 @@ class Roller(Struct, frozen=True, kw_only=True):
         change = StackChange(stack=stack, wanted=compose, before=self.records.current(stack))
         if change.may_be_none and is_well(compose, engine.containers(compose)):
             self.records.renamed(stack, release)
+            self.records.settled(stack)
             return change.unchanged()
         heard: list[str] = []
         pulled = engine.pull(compose, heard.append, self.timeout)
@@ -75,20 +76,24 @@ class Roller(Struct, frozen=True, kw_only=True):
         if not pulled:
             return change.not_pulled(heard)
         heard.clear()
+        deployment = self._deployment(engine, compose, release)
+        self.records.intend(stack, deployment)
         up = engine.up(compose, heard.append, self.timeout)
         if engine.cancelled():
             # Neither finished nor taken back: the next deployment goes on from here.
             return change.ended(Outcome.INTERRUPTED)
         containers = engine.containers(compose)
         if up and is_well(compose, containers):
-            self._record(stack, engine, compose, release)
+            self.records.deployed(stack, deployment)
             return change.ended(Outcome.STARTED)
         reasons = self._reasons(stack, engine, unwell(compose, containers))
         succeeded = self._go_back(engine, change)
+        if succeeded:
+            self.records.settled(stack)
         return change.taken_back(reasons or last_lines(heard, TAIL), succeeded=succeeded)
 
-    def _record(self, stack: str, engine: RolloutEngine, compose: Compose, release: str) -> None:
-        deployment = Deployment(
+    def _deployment(self, engine: RolloutEngine, compose: Compose, release: str) -> Deployment:
+        return Deployment(
             release=release,
             at=self.now(),
             host=engine.host.name,
@@ -96,7 +101,6 @@ class Roller(Struct, frozen=True, kw_only=True):
             by=self.by,
             id=self.new_id(),
         )
-        self.records.deployed(stack, deployment)
 
     def _reasons(self, stack: str, engine: RolloutEngine, unwell: list[Container]) -> list[str]:
         """What is not well, with its last words; all of them are kept in a file."""

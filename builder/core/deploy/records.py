@@ -25,6 +25,9 @@ SCHEMA = 1
 _BAD = re.compile(r"[^A-Za-z0-9_.-]")
 _LONGEST = 100
 
+# What an example of an environment file has in the place of a secret.
+RANDOM = "<random>"
+
 T = TypeVar("T")
 
 
@@ -316,3 +319,18 @@ def secrets_lost(file: str, record: SharedRecord) -> DeployError:
         f" {record.deployed_by}: new secrets would open nothing of what is in its volumes",
         hint="copy it from there, or name it by --env-file",
     )
+
+
+def filled(example: str, new_secret: Callable[[], str]) -> str:
+    """An environment file from its example; comments keep ``<random>``, for they explain it."""
+    lines: list[str] = []
+    for line in example.splitlines(keepends=True):
+        before, *rest = [line] if line.startswith("#") else line.split(RANDOM)
+        lines.append(before + "".join(new_secret() + after for after in rest))
+    return "".join(lines)
+
+
+def assignments(text: str) -> dict[str, str]:
+    """The variables of an environment file."""
+    pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -17,7 +18,6 @@ from builder.core.deploy.stack import (
     changed_services,
     is_well,
     last_lines,
-    runs_once,
 )
 from builder.core.errors import (
     ConfigError,
@@ -170,6 +170,80 @@ class PullOrder:
         return sum(users[layer] for layer in missing) / len(missing) if missing else 0.0
 
 
+# --- compose projects -------------------------------------------------------------------------
+
+
+def own_name(text: str) -> str:
+    """What a compose file says of its compose project, as it is written; "" where it says nothing.
+
+    https://github.com/compose-spec/compose-spec/blob/main/04-version-and-name.md
+    """
+    found = re.search(r"(?m)^[\"']?name[\"']?[ \t]*:[ \t]*(\S+)", text)
+    return found[1].strip("\"'") if found else ""
+
+
+def fits(project: str, written: str) -> bool:
+    """Whether a name can be what comes of another one with variables."""
+    parts = re.split(r"\$\{[^}]*\}|\$\w+", written)
+    return re.fullmatch(".*".join(map(re.escape, parts)), project) is not None
+
+
+def project_name(namespace: str, stack: str) -> str:
+    """The compose project of a stack whose file has no ``name:``."""
+    return re.sub(r"[^a-z0-9_-]+", "-", f"{namespace}-{stack}".lower()).lstrip("-_")
+
+
+def check_projects(projects: Mapping[str, tuple[str, str]]) -> None:
+    """See that no two stacks share a compose project: each would remove the other's containers.
+
+    ``projects`` are host and compose project of each stack.
+
+    Raises:
+        DeployError: two do.
+
+    """
+    owners: dict[tuple[str, str], str] = {}
+    for stack, place in projects.items():
+        other = owners.setdefault(place, stack)
+        if other != stack:
+            raise DeployError(
+                f'the stacks {other} and {stack} have the same compose project "{place[1]}"',
+                hint="give the compose file of each a `name:` of its own",
+            )
+
+
+def strangers(
+    containers: Iterable[Container], project: str, known: Iterable[Deployment | None]
+) -> list[str]:
+    """The containers of a compose project that no deployment of ours has started."""
+    ours = {
+        service
+        for one in known
+        if one is not None and one.project == project
+        for service in one.compose["services"]
+    }
+    return sorted(one.name for one in containers if one.service not in ours)
+
+
+def moved_project(stack: str, old: str, new: str) -> DeployError:
+    """The error of a stack that would leave behind what runs of it in another compose project."""
+    return DeployError(
+        f'stack {stack} runs as the compose project "{old}", and is to run as "{new}":'
+        " what runs would be left behind",
+        hint=f"take it down first, which keeps its volumes: ocbuild down {stack}",
+    )
+
+
+def foreign_project(stack: str, project: str, host: str, names: Sequence[str]) -> DeployError:
+    """The error of a compose project in which others have containers."""
+    return DeployError(
+        f'stack {stack}: the compose project "{project}" on host "{host}" has containers that were'
+        f" not deployed from here: {', '.join(names)}",
+        hint="give the compose file another `name:`, or take them down:"
+        f" docker compose --project-name {project} down",
+    )
+
+
 # The last lines of a log that are shown as a reason.
 TAIL = 15
 
@@ -271,10 +345,7 @@ def unwell(compose: Compose, containers: Iterable[Container]) -> list[Container]
     # What was never started waits for another, which is the one to name.
     started = (one for one in containers if one.state != "created")
     return [
-        one
-        for one in started
-        if one.service in compose["services"]
-        and not one.is_well(once=runs_once(compose, one.service))
+        one for one in started if one.service in compose["services"] and not one.is_well(compose)
     ]
 
 
@@ -305,9 +376,11 @@ def plan_line(
 ) -> str:
     """What a deployment would do with a stack."""
     changed = changed_services(compose, before.compose if before else None)
+    gone = sorted(one.name for one in containers if one.service not in compose["services"])
+    removed = f"; would be removed: {', '.join(gone)}" if gone else ""
     if not changed and is_well(compose, containers):
         return f"{stack:20} unchanged"
-    return f"{stack:20} would be started: {', '.join(changed) or 'what is not well'}"
+    return f"{stack:20} would be started: {', '.join(changed) or 'what is not well'}{removed}"
 
 
 def sum_line(release: str, rollouts: Sequence[Rollout], seconds: float) -> str:

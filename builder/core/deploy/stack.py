@@ -7,7 +7,7 @@ https://docs.docker.com/reference/api/engine/ (ContainerInspect).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -21,14 +21,14 @@ from builder.core.release import Release
 Compose = Mapping[str, Any]
 
 RUNNING = "running"
+_COMPLETED = "service_completed_successfully"
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 _ONE_OFF_LABEL = "com.docker.compose.oneoff"
+# What has to be known of a service to tell whether its containers are as they should be.
+_BONES = ("image", "restart", "network_mode", "depends_on", "scale")
 # What the Docker Engine says of a container that never started, or never ended.
 _NEVER = "0001-01-01T00:00:00Z"
-
-# What an example of an environment file has in the place of a secret.
-RANDOM = "<random>"
 
 
 # --- what is described ---------------------------------------------------------------------------
@@ -76,8 +76,7 @@ def with_images_of(compose: Compose, deployed: Compose) -> dict[str, Any] | None
 def skeleton(compose: Compose) -> dict[str, Any]:
     """What is needed to find, count and remove what was deployed; no environment, no command."""
     services = {
-        name: {key: service[key] for key in ("image", "restart", "network_mode") if key in service}
-        | _volumes(service)
+        name: {key: service[key] for key in _BONES if key in service} | _volumes(service)
         for name, service in compose["services"].items()
     }
     bones: dict[str, Any] = {"name": str(compose.get("name", "")), "services": services}
@@ -110,9 +109,31 @@ def external_networks(compose: Compose) -> dict[str, str]:
     }
 
 
-def runs_once(compose: Compose, service: str) -> bool:
-    """Whether the service is a job, which ends: the engine restarts whatever is to run on."""
-    return compose["services"][service].get("restart", "no") in ("no", "")
+def may_end(compose: Compose, service: str) -> bool:
+    """Whether the service may have done its work: the engine restarts whatever is to run on."""
+    own = compose["services"][service]
+    policy = own.get("restart") or "no"
+    given = (own.get("deploy") or {}).get("restart_policy")
+    if "restart" not in own and given is not None:
+        policy = given.get("condition", "any")
+    return str(policy).partition(":")[0] in ("no", "none", "on-failure")
+
+
+def is_job(compose: Compose, service: str) -> bool:
+    """Whether others wait until the service has done its work."""
+    needs = (other.get("depends_on") or {} for other in compose["services"].values())
+    conditions = (one.get(service) for one in needs if isinstance(one, Mapping))
+    return any((one or {}).get("condition") == _COMPLETED for one in conditions)
+
+
+def replicated(compose: Compose) -> frozenset[str]:
+    """The services that are to have a container."""
+    services: Mapping[str, Any] = compose["services"]
+    return frozenset(
+        name
+        for name, own in services.items()
+        if own.get("scale", (own.get("deploy") or {}).get("replicas")) != 0
+    )
 
 
 def changed_services(now: Compose, before: Compose | None) -> tuple[str, ...]:
@@ -167,7 +188,7 @@ def pinned(stack: str, compose: Compose, release: Release, registry: str) -> dic
                 f'stack {stack}: the image of {service} is "{text}", which is no reference',
                 hint="is every variable in it set?",
             ) from error
-        image = by_path.get(reference.path)
+        image = by_path.get(reference.path) if reference.registry in ("", registry) else None
         if image is not None:
             pins[service] = str(image.reference(registry))
         elif reference.namespace == release.namespace and reference.registry == registry:
@@ -194,21 +215,6 @@ def _advice(missing: Mapping[str, str], release: Release) -> str | None:
     return did_you_mean(next(iter(missing.values())), release.images)
 
 
-def filled(example: str, new_secret: Callable[[], str]) -> str:
-    """An environment file from its example; comments keep ``<random>``, for they explain it."""
-    lines: list[str] = []
-    for line in example.splitlines(keepends=True):
-        before, *rest = [line] if line.startswith("#") else line.split(RANDOM)
-        lines.append(before + "".join(new_secret() + after for after in rest))
-    return "".join(lines)
-
-
-def assignments(text: str) -> dict[str, str]:
-    """The variables of an environment file."""
-    pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
-    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
-
-
 # --- what runs -----------------------------------------------------------------------------------
 
 
@@ -222,11 +228,15 @@ class Container(Struct, frozen=True, kw_only=True):
     exit_code: int
     image: str
 
-    def is_well(self, *, once: bool) -> bool:
-        """Whether it does its work; one that runs ``once`` has done it."""
-        if once:
-            return self.state == "exited" and self.exit_code == 0
-        return self.state == RUNNING and self.health in ("", "healthy")
+    def is_well(self, compose: Compose) -> bool:
+        """Whether it does its work in this stack, or has done it."""
+        if self.state == RUNNING:
+            return self.health in ("", "healthy") and not is_job(compose, self.service)
+        return self.has_ended_well and may_end(compose, self.service)
+
+    @property
+    def has_ended_well(self) -> bool:
+        return self.state == "exited" and self.exit_code == 0
 
     @property
     def condition(self) -> str:
@@ -249,8 +259,8 @@ class InspectedContainer(Struct, frozen=True, kw_only=True):
 def is_well(compose: Compose, containers: Iterable[Container]) -> bool:
     """Whether every service of the stack has a container, and each of them is as it should be."""
     by_service = {one.service: one for one in containers}
-    return by_service.keys() == compose["services"].keys() and all(
-        one.is_well(once=runs_once(compose, name)) for name, one in by_service.items()
+    return by_service.keys() == replicated(compose) and all(
+        one.is_well(compose) for one in by_service.values()
     )
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from builder.core.deploy.records import Deployment
-from builder.core.deploy.stack import InspectedContainer, runs_once
+from builder.core.deploy.stack import InspectedContainer
 from builder.core.errors import DeployError, InputError
 from builder.core.reference import Reference
 from builder.core.release import Release
@@ -93,12 +93,11 @@ def rows(
             )
             continue
         wanted = _wanted(str(services[service].get("image", "")), against)
-        once = runs_once(deployment.compose, service)
         for one in sorted(several, key=lambda each: each.container.name):
             drift = _drift(one.container.image, wanted, deployment.release, against)
             # An older image is no illness; one that nobody deployed is.
-            well = one.container.is_well(once=once) and (not drift or against is not None)
-            shown.append(_row(stack, deployment, one, well=well, drift=drift, once=once))
+            well = one.container.is_well(deployment.compose) and (not drift or against is not None)
+            shown.append(_row(stack, deployment, one, well=well, drift=drift))
     return shown
 
 
@@ -109,10 +108,9 @@ def _row(
     *,
     well: bool,
     drift: str,
-    once: bool = False,
 ) -> Row:
     container = inspected.container
-    done = once and container.is_well(once=True)
+    done = well and container.has_ended_well
     return Row(
         stack=stack,
         host=deployment.host,

@@ -14,14 +14,20 @@ from builder.core.deploy.rollout import (
     StackChange,
     WayBack,
     blocked_line,
+    check_projects,
     exit_code,
+    fits,
     log_reasons,
+    own_name,
     plan_line,
+    project_name,
     rollout_lines,
+    strangers,
     sum_line,
     unwell,
 )
-from builder.core.deploy.stack import Container
+from builder.core.deploy.stack import Container, is_well
+from builder.core.errors import DeployError
 
 
 def compose(tag: str = "1") -> dict[str, Any]:
@@ -114,7 +120,8 @@ def container(service: str, state: str, health: str = "", code: int = 0) -> Cont
         (container("api", "exited"), True),
         (container("sync", "exited"), False),
         (container("sync", "exited", code=1), True),
-        (container("sync", "running"), True),
+        # Without others that wait for its end it may as well go on.
+        (container("sync", "running"), False),
         # It waits for another one, which is named.
         (container("api", "created"), False),
         (container("stranger", "exited", code=1), False),
@@ -170,3 +177,92 @@ def test_a_run_is_as_good_as_its_rollouts(
     rollouts = [Rollout(stack="x", outcome=one) for one in outcomes]
     assert exit_code(rollouts, interrupted=interrupted) == code
     assert sum_line("r1", rollouts, 2.0) == f"r1: {up} of {len(outcomes)} stacks up, 2.0 s"
+
+
+# -- compose projects ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("services: {}\n", ""),
+        ("name: shop\nservices: {}\n", "shop"),
+        ('# a comment\n"name" : "${CLOUD:-cloud}-db"\n', "${CLOUD:-cloud}-db"),
+        ("services:\n  a:\n    name: b\n", ""),
+        ("x-name: a\nnames: b\n", ""),
+    ],
+)
+def test_a_compose_file_may_name_its_project(text: str, name: str) -> None:
+    assert own_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("project", "written", "fit"),
+    [
+        ("shop-db", "shop-db", True),
+        ("shop-db", "${CLOUD:-cloud}-db", True),
+        ("shop-db", "$CLOUD-db", True),
+        ("shop-web", "${CLOUD:-cloud}-db", False),
+        ("shop", "shop-db", False),
+        ("a.b", "axb", False),
+    ],
+)
+def test_a_project_fits_what_is_written(project: str, written: str, *, fit: bool) -> None:
+    assert fits(project, written) is fit
+
+
+def test_a_project_is_named_after_namespace_and_stack() -> None:
+    assert project_name("Acme/Shop", "db") == "acme-shop-db"
+    assert project_name("_a", "b") == "a-b"
+
+
+def test_two_stacks_must_not_share_a_project_on_one_host() -> None:
+    check_projects({"a": ("h", "p"), "b": ("h", "q"), "c": ("other", "p")})
+    with pytest.raises(DeployError, match='a and b have the same compose project "p"'):
+        check_projects({"a": ("h", "p"), "b": ("h", "p")})
+
+
+def test_a_container_is_ours_if_a_record_of_that_project_has_its_service() -> None:
+    here = [container(name, "running") for name in ("api", "sync", "theirs")]
+    ours = deployment()
+    assert strangers(here, "cloud-x", [None, ours]) == ["theirs"]
+    assert strangers(here, "cloud-x", []) == ["api", "sync", "theirs"]
+    assert strangers(here, "another", [ours]) == ["api", "sync", "theirs"]
+
+
+SERVICES: dict[str, Any] = {
+    "none": {},
+    "no": {"restart": "no"},
+    "failure": {"restart": "on-failure:3"},
+    "always": {"restart": "always"},
+    "any": {"deploy": {"restart_policy": {"condition": "any"}}},
+    "given": {"deploy": {"restart_policy": {}}},
+    "once": {"deploy": {"restart_policy": {"condition": "none"}}},
+    "job": {"restart": "no"},
+    "waits": {"depends_on": {"job": {"condition": "service_completed_successfully"}}},
+    "list": {"depends_on": ["none"], "restart": "always"},
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "well"),
+    [
+        (("exited", "", 0), {"none", "no", "failure", "once", "job", "waits"}),
+        (("exited", "", 1), set()),
+        (("running", "", 0), SERVICES.keys() - {"job"}),
+        (("running", "unhealthy", 0), set()),
+    ],
+)
+def test_a_container_is_well_where_it_works_or_has_done_its_work(
+    state: tuple[str, str, int], well: set[str]
+) -> None:
+    stack = {"name": "s", "services": SERVICES}
+    here = [container(name, *state) for name in SERVICES]
+    assert {one.service for one in here if one.is_well(stack)} == well
+
+
+def test_a_service_without_replicas_needs_no_container() -> None:
+    services: dict[str, Any] = {"a": {}, "b": {"scale": 0}, "c": {"deploy": {"replicas": 0}}}
+    stack = {"name": "s", "services": services}
+    assert is_well(stack, [container("a", "running")])
+    assert not is_well(stack, [])

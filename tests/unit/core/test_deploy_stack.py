@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from builder.core.codec import MalformedError
+from builder.core.deploy.records import assignments, filled
 from builder.core.deploy.stack import (
-    assignments,
     external_networks,
-    filled,
     ids_of_projects,
     images_by_host,
     inspected_containers,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from builder.core.deploy.stack import filled
+from builder.core.deploy.records import filled
 from builder.core.errors import DeployError
 from builder.deploy import environment
 
@@ -70,3 +71,24 @@ def test_a_file_that_others_can_read_is_refused(folder: Path) -> None:
 
 def test_a_folder_without_an_example_has_no_file(tmp_path: Path) -> None:
     assert environment.ensure(tmp_path) is None
+
+
+def test_a_secret_that_was_copied_by_hand_is_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "common.env").write_text("A=1\nB=x<random>\n# C=<random>\nD=<random>\n")
+    (tmp_path / "common.env").chmod(0o600)
+    with pytest.raises(DeployError, match="B, D still has <random> for a value"):
+        environment.ensure(tmp_path)
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "common.env.example").write_text("A=<random><random>\n")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DeployError, match="No space left on device"):
+        environment.ensure(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["common.env.example"]

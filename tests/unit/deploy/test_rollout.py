@@ -202,3 +202,58 @@ def test_a_new_owner_of_a_network_changes_its_whole_group() -> None:
         return {"services": {"api": {"image": image}, "member": member, "other": {"image": "c"}}}
 
     assert changed_services(group("a2"), group("a1")) == ("api", "member")
+
+
+# -- what was cut off ----------------------------------------------------------------------------
+
+
+class Cut(Pretend):
+    """An engine whose host goes away while a stack comes up."""
+
+    def up(self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float) -> bool:
+        super().up(stack, on_line, timeout)
+        raise ConnectionError
+
+
+def test_a_rollback_after_a_change_that_was_cut_off_brings_back_what_ran_before_it(
+    roller: Roller, records: LocalRecords
+) -> None:
+    for release, image in (("r1", GOOD), ("r2", f"{GOOD}2")):
+        roller.roll("x", Pretend(), compose(image), release)
+    with pytest.raises(ConnectionError):
+        roller.roll("x", Cut(), compose(f"{GOOD}3"), "r3")
+    intended, back = records.intended("x"), records.back("x")
+    assert intended is not None
+    assert intended.release == "r3"
+    assert back is not None
+    assert back.release == "r2"
+    roller.roll("x", Pretend(), compose(f"{GOOD}2"), "r2")
+    assert records.intended("x") is None
+
+
+@pytest.mark.parametrize("image", [GOOD, BAD])
+def test_a_change_that_has_ended_is_no_intention_any_more(
+    roller: Roller, records: LocalRecords, image: str
+) -> None:
+    roller.roll("x", Pretend(), compose(f"{GOOD}0"), "r0")
+    roller.roll("x", Pretend(), compose(image), "r1")
+    assert records.intended("x") is None
+    back = records.back("x")
+    assert (back.release if back else None) == ("r0" if image == GOOD else None)
+
+
+class Stopped(Pretend):
+    """An engine that is told to stop while a stack comes up."""
+
+    def up(self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float) -> bool:
+        self.interrupted = True
+        return super().up(stack, on_line, timeout)
+
+
+def test_an_interrupted_change_stays_an_intention(roller: Roller, records: LocalRecords) -> None:
+    roller.roll("x", Pretend(), compose(), "r1")
+    engine = Stopped()
+    assert roller.roll("x", engine, compose(BAD), "r2").outcome is Outcome.INTERRUPTED
+    back = records.back("x")
+    assert back is not None
+    assert back.release == "r1"
