@@ -17,6 +17,7 @@ from builder.core.reference import HUB, BadReferenceError, Reference
 from builder.core.release import ReleasedImage
 
 IMAGE_SCHEME = "docker-image://"
+FOLDER = "folder:"
 BOOTSTRAP_NAMESPACE = "ocbuild-bootstrap"
 
 
@@ -32,6 +33,10 @@ class ResolvedBase(Struct, frozen=True, kw_only=True):
     context: str
     reference: str
     digest: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.digest.startswith(FOLDER)
 
     @property
     def digest_only(self) -> bool:

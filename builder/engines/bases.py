@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builder.core.bases import (
+    FOLDER,
     IMAGE_SCHEME,
     Pin,
     Resolution,
@@ -223,12 +224,11 @@ def _not_an_image(text: str, redirect: str, root: Path) -> ResolvedBase:
     folder = root / redirect
     if "://" in redirect or not folder.is_dir():
         return as_address(text, redirect)
-    return ResolvedBase(
-        text=text, context=str(folder), reference="", digest=f"folder:{_folder_hash(folder)}"
-    )
+    digest = folder_digest(folder)
+    return ResolvedBase(text=text, context=str(folder), reference="", digest=digest)
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """Over paths, modes, links and contents, in sorted order; no times and no owners."""
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -238,4 +238,4 @@ def _folder_hash(folder: Path) -> str:
             total.update(str(path.readlink()).encode("utf-8", "replace"))
         elif path.is_file():
             total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+    return f"{FOLDER}{total.hexdigest()}"

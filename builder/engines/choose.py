@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
+from builder.core.context import ContextFile, ReadContext
+from builder.core.dockerfile.parse import parse
+from builder.core.engine.failure import BuildFailedError
 from builder.core.engine.statuses import OutputLine, Sink
 from builder.core.errors import (
     BuildError,
     ConfigError,
     EngineUnavailableError,
+    InputError,
     Location,
     did_you_mean,
 )
+from builder.core.globs import printable
 from builder.core.schedule import RetryPolicy
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine
 from builder.engines.assembler import Assembler
+from builder.engines.bases import folder_digest
 from builder.engines.buildx import Buildx
 from builder.engines.layer_cache import LayerIndexes, ManifestCache
 from builder.engines.posted import BorrowedNames, BuildKitApi, Classic
 from builder.registry.client import Registry
 from builder.system.files import state_dir
 from builder.system.resources import SystemClock
+from builder.tree.discover import file_digest, read_context
 
 
 class Engines:
@@ -110,7 +119,102 @@ def maker(
 ) -> Engines:
     """The Maker of a run on this machine; the Docker Engine's ways are looked for when needed."""
     own = assembler(daemon, environ, platform=platform, plain_http=plain_http)
-    return Engines(own, lambda: available(daemon, environ), forced)
+    others = [Watched(engine, daemon) for engine in available(daemon, environ)]
+    return Engines(own, lambda: others, forced)
+
+
+class Watched:
+    """An engine that reads Dockerfile and context itself, held to what the key was made of.
+
+    Before it begins, all of that has to be the same by content; and as long as it works, nothing
+    may be written there, not even the same. Else the image fails, and has no name in the engine.
+    """
+
+    def __init__(self, engine: Engine, daemon: Daemon) -> None:
+        self._engine = engine
+        self._daemon = daemon
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    def build(self, request: BuildRequest, sink: Sink, cancel: threading.Event) -> BuildResult:
+        before = _stamps(request)
+        _require_same(request, with_contents=True)
+        result = self._engine.build(request, sink, cancel)
+        try:
+            _require_same(request, with_contents=False)
+            after = _stamps(request)
+            for path in sorted(before.keys() | after.keys()):
+                if before.get(path) != after.get(path):
+                    raise _edited(request, path)
+        except BuildFailedError:
+            for tag in request.tags:
+                self._daemon.untag(tag)
+            raise
+        return result
+
+
+def _stamps(request: BuildRequest) -> Mapping[Path, tuple[int, ...]]:
+    """What tells of each file that an engine reads whether it has been written to."""
+    read = {request.dockerfile}
+    files: set[Path] = set()
+    if request.read is not None:
+        listing = request.read.listing
+        read.update([request.context / listing.ignore_file] if listing.ignore_file else [])
+        files.update(request.context / file.path for file in listing.files if file.kind != "dir")
+    for folder in request.folders:
+        files.update(path for path in Path(folder).rglob("*") if not path.is_dir())
+    stamps: dict[Path, tuple[int, ...]] = {}
+    for path in read | files:
+        with suppress(OSError):  # what is gone differs from what was there
+            status = path.stat() if path in read else path.lstat()
+            times = (status.st_mtime_ns, status.st_ctime_ns)
+            stamps[path] = (*times, status.st_size, status.st_ino, status.st_dev)
+    return stamps
+
+
+def _require_same(request: BuildRequest, *, with_contents: bool) -> None:
+    """Raises BuildFailedError unless everything is as the key was made of it.
+
+    Without contents that is the Dockerfile as it is understood, and names, modes and sizes.
+    """
+    try:
+        if parse(request.dockerfile.read_bytes(), request.dockerfile_label) != request.parsed:
+            raise _edited(request, request.dockerfile)
+        for folder, digest in request.folders.items():
+            if folder_digest(Path(folder)) != digest:
+                raise _edited(request, Path(folder))
+        if request.read is not None:
+            _require_same_context(request, request.read, with_contents=with_contents)
+    except OSError as error:
+        raise _edited(request, Path(error.filename or request.context)) from error
+    except InputError as error:
+        raise _failed(request, str(error)) from error
+
+
+def _require_same_context(request: BuildRequest, read: ReadContext, *, with_contents: bool) -> None:
+    listing = read_context(request.context, request.dockerfile, read.reads)
+    differing = {*listing.files} ^ {*read.listing.files}
+    if differing:
+        raise _edited(request, request.context / min(file.path for file in differing))
+    for path, content in read.contents.items() if with_contents else ():
+        file = ContextFile(path=path, kind="file", mode=0)
+        if file_digest(request.context, file) != content:
+            raise _edited(request, request.context / path)
+
+
+def _edited(request: BuildRequest, path: Path) -> BuildFailedError:
+    name = printable(os.path.relpath(path, request.context))
+    return _failed(request, f'"{name}" has changed since this run read it')
+
+
+def _failed(request: BuildRequest, what: str) -> BuildFailedError:
+    return BuildFailedError(
+        f"the build context was edited: {what}",
+        where=Location(request.dockerfile_label),
+        hint="run the same again",
+    )
 
 
 def available(daemon: Daemon, environ: Mapping[str, str]) -> list[Engine]:

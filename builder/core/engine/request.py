@@ -58,7 +58,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     ``parsed`` is the Dockerfile and ``read`` the context as the key was made of them, the context
     where that is known; whoever follows them makes the image of the key, whatever has been edited
     since. ``names`` maps those of ``uses`` that clash with a stage or with each other to the names
-    that they have in ``contexts``, and in the Dockerfile that an engine is given.
+    that they have in ``contexts``, and in the Dockerfile that an engine is given. ``folders`` are
+    the digests of those that stand for bases.
     """
 
     image: str
@@ -81,6 +82,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     in_process: bool = False
     base: str = ""
     read: ReadContext | None = None
+    folders: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     uses: tuple[BaseUse, ...] = ()
 
@@ -300,6 +302,7 @@ def _request(
         base=image.links.get(image.base or "", ""),
         parsed=image.source.parsed,
         read=given.contexts.get(image.name),
+        folders=_folders(image, given.bases),
     )
     if isinstance(step, Build):
         return request
@@ -318,6 +321,12 @@ def _place(step: Decision) -> str:
 def _external(image: Image, bases: Resolution) -> dict[str, str]:
     found = ((text, bases[text]) for text in image.external)
     return {text: base.context for text, base in found if isinstance(base, ResolvedBase)}
+
+
+def _folders(image: Image, bases: Resolution) -> dict[str, str]:
+    found = (bases[text] for text in image.external)
+    known = (base for base in found if isinstance(base, ResolvedBase))
+    return {base.context: base.digest for base in known if base.is_folder}
 
 
 def _target(image: Image) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,7 +27,8 @@ from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine
 from builder.engines.assembler import Assembler
 from builder.engines.base_layers import ChangedError
-from builder.engines.choose import make
+from builder.engines.bases import folder_digest
+from builder.engines.choose import Watched, make
 from builder.engines.layer_cache import LayerIndexes
 from builder.engines.together import put_together
 from builder.registry.client import Registry
@@ -324,3 +325,96 @@ def test_an_image_whose_context_has_changed_fails_and_no_other_engine_is_asked(
     tree.write("images/base/run", "first")
     made = make(request, [engine], Outputs(), threading.Event())
     assert (made.engine, made.image_id[:7]) == ("assembler", "sha256:")
+
+
+# -- engines that read for themselves -----------------------------------------------------------
+
+
+class Reader:
+    """An engine that reads the tree while something else happens to it."""
+
+    name = "reader"
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.meanwhile = meanwhile
+        self.untagged: list[str] = []
+        self.asked = False
+
+    def build(self, *_: object) -> BuildResult:
+        self.asked = True
+        self.meanwhile()
+        return BuildResult(image_id="sha256:1", size=1)
+
+    def untag(self, reference: str) -> None:
+        self.untagged.append(reference)
+
+
+def told(request: BuildRequest, engine: Reader) -> str:
+    """Why the image fails; "" where it does not."""
+    watched = Watched(cast("Engine", engine), cast("Daemon", engine))
+    try:
+        watched.build(request, Outputs(), threading.Event())
+    except BuildFailedError as error:
+        return "it may be tried again" if error.transient else str(error)
+    return ""
+
+
+EDITS: Mapping[str, tuple[Callable[[Path], object], str]] = {
+    "content": (lambda base: (base / "run").write_text("other"), '"run" has changed'),
+    "there and back": (
+        lambda base: ((base / "run").write_text("other"), (base / "run").write_text("first")),
+        '"run" has changed',
+    ),
+    "a new file": (lambda base: (base / "lib/b").write_text(""), '"lib/b" has changed'),
+    "gone": (lambda base: (base / "lib/a").unlink(), '"lib/a" has changed'),
+    "a mode": (lambda base: (base / "run").chmod(0o755), '"run" has changed'),
+    "a link": (lambda base: (base / "lib/l").symlink_to("a"), '"lib/l" has changed'),
+    "its source": (lambda base: (base / "run").unlink(), '"run" is not in the build context'),
+    "Dockerfile": (
+        lambda base: (base / "Dockerfile").write_text("FROM scratch\nCOPY run /\n"),
+        '"Dockerfile" has changed',
+    ),
+    "an ignore file": (lambda base: (base / ".dockerignore").write_text("lib/a"), "lib"),
+    "what nothing reads": (lambda base: (base / "notes").write_text(""), ""),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_engine_makes_no_image_of_what_is_edited_while_it_reads(tree: Tree, edit: str) -> None:
+    happens, expected = EDITS[edit]
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
+    engine = Reader(lambda: happens(tree.root / "images/base"))
+    assert expected in told(request, engine)
+    assert engine.asked
+    assert engine.untagged == (list(request.tags) if expected else [])
+
+
+@pytest.mark.parametrize("edit", [edit for edit in EDITS if edit != "there and back"])
+def test_an_engine_is_not_asked_once_its_context_is_another_one(tree: Tree, edit: str) -> None:
+    happens, expected = EDITS[edit]
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
+    happens(tree.root / "images/base")
+    engine = Reader(lambda: None)
+    assert expected in told(request, engine)
+    assert engine.asked is not bool(expected)
+
+
+def test_a_file_that_is_written_again_before_an_engine_reads_it_is_the_same(tree: Tree) -> None:
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
+    tree.write("images/base/run", "first")
+    tree.write("images/base/Dockerfile", "FROM scratch\nCOPY run lib /srv/\n")
+    assert told(request, Reader(lambda: None)) == ""
+
+
+def test_a_folder_that_stands_for_a_base_is_held_to_its_digest(tree: Tree) -> None:
+    whole = read(tree)
+    request = request_for(whole, "base", planner(whole, "base").plan(nothing))
+    given = tree.write("given/f", "a")
+    request = replace(request, folders={str(given.parent): folder_digest(given.parent)})
+    assert told(request, Reader(lambda: None)) == ""
+    assert "given/f" in told(request, Reader(lambda: given.write_text("a")))
+    given.write_text("b")
+    assert "given" in told(request, Reader(lambda: None))
