@@ -23,7 +23,7 @@ from builder.publish.write import open_writer
 from builder.run.carry_out import DURATIONS, open_session, prepare
 from builder.run.facts import Sources, look_ahead, plan_run
 from builder.system.files import record_durations, state_dir
-from builder.tree.read import Tree, choose_images, read_tree
+from builder.tree.read import Tree, choose_images, edited_since, read_tree
 
 if TYPE_CHECKING:
     from builder.core.new_release import Renewal
@@ -88,6 +88,11 @@ def make(
         provide = bases.provider(tree.config, daemon, session.tell, session.cancel)
         pins = {**lock.pins, **(renewal.pins if renewal else {})}
         plan, gathered = plan_run(sources, pins, provide)
+        if options.push and edited_since(tree, gathered.contexts):
+            raise RevisionError(
+                "the tree was edited while this run began, so no commit has what it would publish",
+                hint="commit or undo the edits, and run the same again",
+            )
         _keep_lock(lock, sources, gathered.resolution)
         if writer is not None and not plan.publishes_nothing:
             writer.check_access()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -154,10 +154,29 @@ def _settings_without_image(config: Config, sources: list[ImageSource]) -> Itera
 # -- where things really are ---------------------------------------------------------------------
 
 
+class Reads(Struct, frozen=True, kw_only=True):
+    """What is read to make an image; paths are relative to the tree, its links resolved.
+
+    ``listing`` is what the image reads of its context, or why that cannot be told; ``context`` the
+    folder. ``files`` are those of the listing, the Dockerfile, the ignore file, and the links on
+    the way to these. ``folders`` are read whole: those that [contexts] names. ``places`` are files
+    and folders below which all of this lies.
+    """
+
+    listing: ContextListing | InputError
+    context: str
+    files: frozenset[str]
+    folders: tuple[str, ...]
+    places: frozenset[str]
+
+
 def way(root: str, path: Path) -> list[str]:
     """The links on the way to a path and, last, where it leads, as seen from the root."""
     found: list[str] = []
-    at, todo = os.sep, [*reversed(path.absolute().parts[1:])]
+    text, at = str(path.absolute()), os.sep
+    if text.startswith(f"{root}/"):
+        text, at = text[len(root) + 1 :], root
+    todo = [part for part in reversed(text.split("/")) if part]
     while todo:
         part = todo.pop()
         if part == "..":
@@ -181,6 +200,15 @@ def seen_from(root: str, place: str) -> str:
     if place.startswith(f"{root}/"):
         return place[len(root) + 1 :]
     return os.path.relpath(place, root)
+
+
+def folders_above(paths: Iterable[str]) -> set[str]:
+    """All folders that these paths lie in."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+    return found
 
 
 def all_below(root: str, folder: str) -> Iterator[str]:
@@ -219,7 +247,7 @@ class DiskFiles(Struct, frozen=True):
     def status(self, path: str) -> os.stat_result:
         if OWN_FOLDER in path.split("/"):
             raise FileNotFoundError(path)
-        return (self.root / path).lstat()
+        return os.lstat(f"{self.root}/{path}")
 
     def target(self, path: str) -> str:
         return os.readlink(self.root / path)  # noqa: PTH115 - Path.readlink would clean it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from builder.config.load import find_config, load
 from builder.core.checks import TreeWarning, warnings
 from builder.core.codec import MalformedError, decode
-from builder.core.context import IGNORE_FILE, OWN_FOLDER, ContextListing
+from builder.core.context import IGNORE_FILE, OWN_FOLDER, ContextListing, ReadContext
 from builder.core.context.sources import reaches
 from builder.core.dockerfile.model import declared_args
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
@@ -28,6 +29,7 @@ from builder.core.settings.sections import Group
 from builder.core.text import quoted
 from builder.tree.discover import (
     DOCKERFILE,
+    Reads,
     all_below,
     discover,
     open_context,
@@ -39,30 +41,16 @@ from builder.tree.discover import (
 from builder.tree.revision import Revision, changed_paths, read_revision
 
 DIRTY = "-dirty"
+# A file system's clock is behind by as much, at the most.
+_CLOCK_TICK = 20_000_000
 LAST_REPORT = Path(OWN_FOLDER, "last-report.json")
 FROM_GIT = frozenset({"commit", "date", "branch"})
-
-
-class Reads(Struct, frozen=True, kw_only=True):
-    """What is read to make an image; paths are relative to the tree, its links resolved.
-
-    ``listing`` is what the image reads of its context, or why that cannot be told; ``context`` the
-    folder. ``files`` are those of the listing, the Dockerfile, the ignore file, and the links on
-    the way to these. ``folders`` are read whole: those that [contexts] names. ``places`` are files
-    and folders below which all of this lies.
-    """
-
-    listing: ContextListing | InputError
-    context: str
-    files: frozenset[str]
-    folders: tuple[str, ...]
-    places: frozenset[str]
 
 
 class Tree(Struct, frozen=True, kw_only=True):
     """All that was read. ``tags`` are the release tags, ``moving`` those that are set last.
 
-    ``dirty``: no commit has all that the images are made of.
+    ``dirty``: no commit has all that the images are made of; ``read_at`` in nanoseconds.
     """
 
     config: Config
@@ -70,6 +58,7 @@ class Tree(Struct, frozen=True, kw_only=True):
     revision: Revision | None
     reads: Mapping[str, Reads]
     dirty: bool
+    read_at: int
     tags: Mapping[str, str]
     moving: Mapping[str, tuple[str, ...]]
 
@@ -85,9 +74,10 @@ def read_tree(options: TreeOptions) -> Tree:
         InputError: all that is wrong with build.toml, the Dockerfiles or the repository.
 
     """
-    config = load_config(options)
+    config, read_at = load_config(options), time.time_ns()
     graph = ImageGraph.of(discover(config), _names(config))
-    reads = {image.name: _reads(image, config) for image in graph.images.values()}
+    root = os.path.realpath(config.root)
+    reads = {image.name: _reads(image, config, root) for image in graph.images.values()}
     revision = _revision(config, reads, options.commit)
     dirty = revision is not None and _is_dirty(config, graph, reads, revision.edits)
     tags: dict[str, str] = {}
@@ -100,6 +90,7 @@ def read_tree(options: TreeOptions) -> Tree:
         revision=revision,
         reads=reads,
         dirty=dirty,
+        read_at=read_at,
         tags=tags,
         moving=moving,
     )
@@ -183,6 +174,33 @@ def _date(revision: Revision) -> str:
     return at.strftime("%Y%m%d")
 
 
+def edited_since(tree: Tree, contexts: Mapping[str, ReadContext]) -> bool:
+    """Whether these contexts, which were read later, have what the clean tree's commit has not.
+
+    Raises:
+        RevisionError: where git cannot tell.
+
+    """
+    revision = tree.revision
+    if revision is None or not revision.head or tree.dirty:
+        return False
+    if not any(_is_newer(tree, name, context) for name, context in contexts.items()):
+        return False
+    config, graph, root = tree.config, tree.graph, os.path.realpath(tree.config.root)
+    reads = {image.name: _reads(image, config, root) for image in graph.images.values()}
+    changed = changed_paths(config.root, revision.head, *_looked_at(config, reads))
+    return _is_dirty(config, graph, reads, changed)
+
+
+def _is_newer(tree: Tree, name: str, context: ReadContext) -> bool:
+    """Whether a context may differ from what git was asked about."""
+    if context.listing != tree.reads[name].listing:
+        return True
+    folder, since = tree.graph[name].source.context, tree.read_at - _CLOCK_TICK
+    files = (folder / file.path for file in context.listing.files)
+    return any(not os.path.lexists(file) or file.lstat().st_ctime_ns >= since for file in files)
+
+
 # --- selecting ----------------------------------------------------------------------------------
 
 
@@ -243,8 +261,8 @@ def _changed_images(tree: Tree, since: str | None) -> frozenset[str]:
 # --- what is read -------------------------------------------------------------------------------
 
 
-def _reads(image: Image, config: Config) -> Reads:
-    root, source = os.path.realpath(config.root), image.source
+def _reads(image: Image, config: Config, root: str) -> Reads:
+    source = image.source
     dockerfile, context = way(root, source.dockerfile), way(root, source.context)
     named = [config.root / config.contexts.get(text, ":") for text in image.external]
     folders = [way(root, folder) for folder in named if folder.is_dir()]

@@ -28,7 +28,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -36,6 +36,7 @@ from msgspec import Struct
 from builder.core.errors import RevisionError, did_you_mean
 from builder.core.globs import printable
 from builder.system import process
+from builder.tree.discover import folders_above
 
 if TYPE_CHECKING:
     from git import Repo
@@ -51,8 +52,7 @@ _DEFAULT_BRANCHES = (
     "refs/remotes/origin/main",
     "refs/remotes/origin/master",
 )
-# Paths are no patterns, looking must not take the lock that a commit needs, and what git says of a
-# fault is looked into.
+# Paths are no patterns, looking takes no lock that a commit needs, and what git says is read.
 _ENVIRONMENT = {
     "GIT_LITERAL_PATHSPECS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -67,12 +67,13 @@ _EXTENSIONS = {"objectformat": "ids of SHA-256", "refstorage": "a reftable"}
 class Revision(Struct, frozen=True, kw_only=True):
     """``branch`` is "" where none is checked out, ``committed_at`` is None for unknown commits.
 
-    ``edits`` are the files that differ from HEAD, as ``changed_paths`` tells them.
+    ``edits`` are what differs from ``head`` ("" for none), as ``changed_paths`` tells it.
     """
 
     commit: str
     branch: str = ""
     committed_at: datetime | None = None
+    head: str = ""
     edits: frozenset[str] = frozenset()
 
     @property
@@ -165,20 +166,20 @@ def _read(
     # Without a path git would look at everything; the repository's own folder has no changes.
     lines = _items(top, "status", *options, *always, "--", *(wanted or [".git"]))
     facts = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
-    # What was merged in vain has two fields more than what was changed.
+    # What is unmerged has two fields more than what was changed.
     edited = [line.split(" ", 10 if line[0] == "u" else 8)[-1] for line in lines if line[0] != "#"]
-    branch = facts.get("branch.head", "")
-    head = facts.get("branch.oid", "(initial)")
+    head = facts.get("branch.oid", "").removesuffix("(initial)")
     commit = given or head
-    if commit == "(initial)":
+    if not commit:
         raise RevisionError(
             f"the git repository {top} has no commit yet",
             hint=f"commit something, or {_GIVE_COMMIT}",
         )
     return Revision(
         commit=commit,
-        branch="" if branch == "(detached)" else branch,
+        branch=facts.get("branch.head", "").removesuffix("(detached)"),
         committed_at=_committed_at(top, commit, known=given is None),
+        head=head,
         edits=_differing(root, top, edited, wanted, reads),
     )
 
@@ -282,9 +283,7 @@ def _pathspecs(top: Path, root: Path, inputs: Iterable[Path]) -> list[str]:
 def _differing(
     root: Path, top: Path, told: Iterable[str], wanted: Sequence[str], reads: Iterable[str]
 ) -> frozenset[str]:
-    """All that differs, as the root sees it: what git tells, relative to the top, what it was told
-    not to look at, and of ``reads`` what it does not have.
-    """
+    """As the root sees it what git tells, what it must not look at, and what it lacks of reads."""
     start, reads = os.path.relpath(root.resolve(), top).replace(os.sep, "/"), set(reads)
 
     def rebased(path: str) -> str:
@@ -297,7 +296,7 @@ def _differing(
     near = [path for path in masked if rebased(path) in reads or not os.path.lexists(top / path)]
     missing = reads - tracked
     if missing:  # of folders git has no more than what lies in them
-        missing -= {str(folder) for path in tracked for folder in PurePosixPath(path).parents}
+        missing -= folders_above(tracked)
     edited = {*_with_submodules(top, told), *(path for path in near if _is_edited(top, path))}
     return frozenset({*map(rebased, edited), *missing})
 

@@ -35,7 +35,13 @@ from builder.registry.client import Registry
 from builder.run.facts import Gathered, Provide, Sources, identify, look_ahead, plan_run
 from builder.system.resources import SystemClock
 from builder.tree.discover import read_context
-from builder.tree.read import Tree as ReadTree, choose_images, read_contexts, read_tree
+from builder.tree.read import (
+    Tree as ReadTree,
+    choose_images,
+    edited_since,
+    read_contexts,
+    read_tree,
+)
 from tests.support.engines import Outputs
 from tests.support.tree import Tree
 
@@ -239,6 +245,21 @@ def test_a_file_of_a_folder_may_go_after_the_listing(tree: Tree) -> None:
     (tree.root / "images/base/lib/a").unlink()
     planned = made.plan(nothing)
     assert keys(planned.plan)["base"] == fresh(whole)["base"]
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_an_edit_after_git_was_asked_is_in_no_commit(tree: Tree, *, commits: bool) -> None:
+    tree.commit()
+    whole = read(tree)
+    assert not whole.dirty
+    assert not edited_since(whole, planner(whole, "base", "app").plan(nothing).gathered.contexts)
+    made = planner(whole, "base", "app")
+    tree.write("images/app/run", "app")
+    assert not edited_since(whole, made.plan(nothing).gathered.contexts)
+    tree.write("images/app/run", "new")
+    if commits:
+        tree.commit()
+    assert edited_since(whole, made.plan(nothing).gathered.contexts)
 
 
 # -- assembling ---------------------------------------------------------------------------------
