@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from builder.core.deploy.rollout import (
-    Rollout,
+from builder.core.deploy.projects import (
     check_projects,
-    exit_code,
     foreign_project,
+    leftovers,
     moved_project,
-    plan_line,
     strangers,
-    sum_line,
 )
+from builder.core.deploy.records import Deployment
+from builder.core.deploy.rollout import Rollout, exit_code, plan_line, sum_line
 from builder.core.deploy.swarm import manager_of
 from builder.core.errors import DeployError, OcbuildError, UsageError
 from builder.core.options import DeployOptions, DownOptions, LogsOptions, SwarmOptions, TreeOptions
@@ -26,10 +25,9 @@ from builder.core.release import Release
 from builder.core.settings.config import Config
 from builder.core.settings.sections import Host
 from builder.deploy.compose import look
-from builder.deploy.environment import env_files_of
 from builder.deploy.networks import SwarmMember, init, join, members_of, settle
 from builder.deploy.prepare import Preparation
-from builder.deploy.project import DeployedProject, host_of
+from builder.deploy.project import DeployedProject, env_files_of, host_of
 from builder.deploy.rollout import Roller, rolled_out
 from builder.deploy.shared_record import SharedRecords, shared_records
 from builder.run.execute import signals
@@ -46,7 +44,7 @@ def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]
         release = releases.read(options.release)
         project.reach()
         shared.read()
-        env_files = env_files_of(project, options, shared, _say)
+        env_files = env_files_of(project, options, shared.secrets_in_use, _say)
         preparation = Preparation(
             project=project,
             environ=environ,
@@ -56,6 +54,7 @@ def deploy(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]
         )
         rendered = preparation.stacks(release)
         preparation.complete_records()
+        _check_projects(project, rendered)
         if options.dry_run:
             return _show_plan(project, rendered, release)
         with signals(project.cancel, threading.Event()):
@@ -72,13 +71,7 @@ def _roll(
     shared: SharedRecords,
     wanted: Mapping[str, tuple[Mapping[str, Any], str]],
 ) -> list[Rollout]:
-    """Bring each stack to what is wanted, of which release, and have the registry know at once.
-
-    Raises:
-        DeployError: containers would be removed that are not ours, or left behind.
-
-    """
-    _check_projects(project, {name: compose for name, (compose, _) in wanted.items()})
+    """Bring each stack to what is wanted, of which release, and have the registry know at once."""
     roller = Roller(
         records=project.records, say=_say, now=project.now, timeout=options.timeout, by=shared.by
     )
@@ -87,11 +80,17 @@ def _roll(
 
 
 def _check_projects(project: DeployedProject, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+    """See that nothing is in the way that is not ours, and nothing of ours is left behind.
+
+    Raises:
+        DeployError: something is.
+
+    """
     records, recorded = project.records, dict[str, tuple[str, str]]()
     for name, stack in project.config.deploy.stacks.items():
-        current = records.current(name)
-        if current is not None:
-            recorded[name] = (stack.host, current.project)
+        last = records.deployed_last(name)
+        if last is not None:
+            recorded[name] = (stack.host, last.project)
     places = {name: (project.stacks[name].host, str(wanted[name]["name"])) for name in wanted}
     for name, place in places.items():
         if place != recorded.get(name, place):
@@ -99,18 +98,18 @@ def _check_projects(project: DeployedProject, wanted: Mapping[str, Mapping[str, 
     check_projects({**recorded, **places})
     for name, (host, own) in places.items():
         found = look(project.engine(name), [own])[own]
-        known = (records.current(name), records.previous(name), records.intended(name))
-        if others := strangers((one.container for one in found), own, known):
+        if others := strangers((one.container for one in found), own, records.known(name)):
             raise foreign_project(name, own, host, others)
 
 
 def _show_plan(
     project: DeployedProject, rendered: Mapping[str, Mapping[str, Any]], release: Release
 ) -> int:
-    _check_projects(project, rendered)
     for name in project.listed():
-        containers = project.engine(name).containers(rendered[name])
-        _say(plan_line(name, rendered[name], project.records.current(name), containers))
+        compose, records = rendered[name], project.records
+        containers = project.engine(name).containers(compose)
+        gone = leftovers(containers, compose, records.known(name))
+        _say(plan_line(name, compose, records.current(name), containers, gone))
     _say(f"release {release.tag}; nothing was changed")
     return 0
 
@@ -125,19 +124,12 @@ def down(
     with shared_records(project, environ, _say) as (shared, _):
         shared.read_if_possible()
         for name in reversed(project.listed()):
-            deployment = project.records.current(name)
+            deployment = project.records.deployed_last(name)
             if deployment is None:
                 _say(f"{name:20} not deployed")
                 continue
-            if not deployment.complete and not project.may_be(name, deployment.project):
-                bad += 1
-                _say(
-                    f"{name:20} stays: the registry says that it runs as the compose project"
-                    f' "{deployment.project}", which its file here does not'
-                )
-                continue
             heard: list[str] = []
-            if project.engine(name).down(deployment.compose, heard.append, volumes=extent.volumes):
+            if _is_down(project, name, deployment, heard.append, volumes=extent.volumes):
                 project.records.removed(name)
                 _say(f"{name:20} down{', its volumes removed' if extent.volumes else ''}")
                 shared.removed(name, data=not extent.volumes)
@@ -147,6 +139,26 @@ def down(
                 for line in heard[-5:]:
                     _say(f"  {line}")
     return DeployError.exit_code if bad else 0
+
+
+def _is_down(
+    project: DeployedProject,
+    name: str,
+    deployment: Deployment,
+    on_line: Callable[[str], None],
+    *,
+    volumes: bool,
+) -> bool:
+    """Take down what runs of a stack and what was about to; whether that succeeded."""
+    compose, engine = deployment.compose, project.engine(name)
+    if not deployment.is_ours and not project.may_be(name, deployment.project):
+        on_line(
+            f'the registry says that it is the compose project "{deployment.project}", which its'
+            " file here cannot be"
+        )
+        return False
+    engine.remove(leftovers(engine.containers(compose), compose, project.records.known(name)))
+    return engine.down(compose, on_line, volumes=volumes)
 
 
 def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, str]) -> int:
@@ -161,7 +173,7 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
         stacks = {name: project.stacks[name] for name, one in recorded.items() if one}
         project = replace(project, stacks=stacks)
         if any(one is not None and not one.complete for one in recorded.values()):
-            env_files = env_files_of(project, options, shared, _say)
+            env_files = env_files_of(project, options, shared.secrets_in_use, _say)
             Preparation(
                 project=project, environ=environ, env_files=env_files, say=_say
             ).complete_records()
@@ -170,6 +182,7 @@ def rollback(tree: TreeOptions, options: DeployOptions, environ: Mapping[str, st
             before = project.records.back(name)
             if before is not None:
                 wanted[name] = before.checked(name).compose, before.release
+        _check_projects(project, {name: compose for name, (compose, _) in wanted.items()})
         rollouts = _roll(project, options, shared, wanted)
     return exit_code(rollouts, interrupted=project.cancel.is_set())
 

@@ -24,7 +24,7 @@ from builder.core.graph import ImageGraph
 from builder.core.options import ListOptions, TreeOptions
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.core.text import counted
-from builder.deploy import environment
+from builder.deploy import project as deployed
 from builder.doctor import facts
 from builder.http.trust import Trust
 from builder.registry.client import Registry
@@ -114,8 +114,8 @@ def _cloud(config: Config) -> dict[str, str]:
     """What common.env says, or the example that it will be made from."""
     values: dict[str, str] = {}
     for folder in {stack.file.parent for stack in config.deploy.stacks.values()}:
-        file = folder / environment.FILE
-        file = file if file.exists() else folder / environment.EXAMPLE
+        file = folder / deployed.FILE
+        file = file if file.exists() else folder / deployed.EXAMPLE
         if file.exists():
             values |= assignments(file.read_text(encoding="utf-8"))
     return values

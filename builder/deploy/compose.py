@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from builder.core import codec
-from builder.core.deploy.rollout import own_name
+from builder.core.deploy.projects import final, own_name, with_own_volumes
 from builder.core.deploy.stack import (
     PROJECT_LABEL,
     Compose,
@@ -43,6 +43,19 @@ _PATIENCE = 120.0
 _REACH = 40.0
 # What compose warns of, for people: level=warning msg="The \\"X\\" variable is not set. …".
 _UNSET = re.compile(r'The \\?"(\w+)\\?" variable is not set')
+# Variables by which compose takes other files, services or containers than it is told of:
+# https://docs.docker.com/compose/how-tos/environment-variables/envvars/.
+_DECIDING = frozenset(
+    f"COMPOSE_{name}"
+    for name in (
+        "FILE",
+        "ENV_FILES",
+        "PROFILES",
+        "REMOVE_ORPHANS",
+        "IGNORE_ORPHANS",
+        "DISABLE_ENV_FILE",
+    )
+)
 # The facts that are asked of a container to see whether it runs again.
 _FACTS = 3
 # The last lines of a container may be noted just after its end; it starts again 0.1 s later.
@@ -69,6 +82,10 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
         return run(
             [*self._docker(), *words], env=self.environ, timeout=_PATIENCE, cancel=self.cancel
         )
+
+    def uncancelled(self, *words: str) -> Completed:
+        """The same for what must not be left half done, though the run has been cancelled."""
+        return run([*self._docker(), *words], env=self.environ, timeout=_PATIENCE)
 
     @cached_property
     def api(self) -> HostEngine:
@@ -117,19 +134,18 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
             words += ["--project-name", project]
         done = run(
             [*self._docker(), "compose", *words, "--file", str(file), "config", "--format", "json"],
-            env={**self.environ, **variables, "COMPOSE_PROJECT_NAME": ""},
+            env={**self._environ, **_profiles(self.environ), **variables},
             timeout=_PATIENCE,
         )
         for name in dict.fromkeys(_UNSET.findall(done.stderr.decode("utf-8", "replace"))):
-            say(f"{file.name}: the variable {name} is not set, so it is empty")
+            say(f"note: {file.name}: the variable {name} is not set, so it is empty")
         if done.returncode != 0:
             raise DeployError(f"{file}: {done.complaint(lines=3)}")
         try:
             rendered = codec.decode(done.text, dict[str, Any], what="the rendered stack")
         except codec.MalformedError as error:
             raise DeployError(f"{file}: {error}") from error
-        # Extensions have done their part by now; left in, they would be differences that are none.
-        return {key: value for key, value in rendered.items() if not key.startswith("x-")}
+        return final(rendered)
 
     def pull(self, stack: Compose, on_line: Callable[[str], None], timeout: float) -> bool:
         """Fetch the images that the host does not have."""
@@ -140,15 +156,44 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
         """Start what differs from what runs; whether all of it is well within ``timeout``."""
         seconds = str(max(1, int(timeout)))
         words = ("up", "--detach", "--wait", "--wait-timeout", seconds, "--quiet-pull")
-        with external_networks_held(self.docker, stack, f'on host "{self.host.name}"'):
+        with external_networks_held(self.uncancelled, stack, f'on host "{self.host.name}"'):
             # Compose does not hold its own limit while one container waits for another.
-            return self._compose(stack, (*words, "--remove-orphans"), on_line, timeout + 30) == 0
+            return self._compose(stack, words, on_line, timeout + 30) == 0
 
     def down(
         self, stack: Compose, on_line: Callable[[str], None], *, volumes: bool = False
     ) -> bool:
-        words = ("down", "--remove-orphans", *(("--volumes",) if volumes else ()))
+        words = ("down", *(("--volumes",) if volumes else ()))
+        if volumes:
+            stack = with_own_volumes(stack, self._volumes(str(stack["name"])))
         return self._compose(stack, words, on_line, 300.0) == 0
+
+    def _volumes(self, project: str) -> frozenset[str]:
+        """The volumes that compose has made for a project.
+
+        Raises:
+            DeployError: the engine does not tell.
+
+        """
+        label = f"label={PROJECT_LABEL}={project}"
+        listed = self.docker("volume", "ls", "--filter", label, "--format", "{{.Name}}")
+        if listed.returncode != 0:
+            raise DeployError(f'host "{self.host.name}": {listed.complaint(lines=2)}')
+        return frozenset(listed.text.split())
+
+    def remove(self, containers: Sequence[str]) -> None:
+        """Stop and remove containers; their volumes stay.
+
+        Raises:
+            DeployError: that cannot be done.
+
+        """
+        if not containers:
+            return
+        for words in (("stop",), ("rm", "--force")):
+            done = self.docker(*words, *containers)
+            if done.returncode != 0 and not self.cancelled():
+                raise DeployError(f'host "{self.host.name}": {done.complaint(lines=2)}')
 
     def containers(self, stack: Compose) -> tuple[Container, ...]:
         """All containers of the stack, those that have ended too, by service.
@@ -160,7 +205,7 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
         done = run(
             [*self._with(stack), "ps", "--all", "--format", "json"],
             input=json.dumps(stack).encode(),
-            env=self.environ,
+            env=self._environ,
             timeout=_PATIENCE,
         )
         if done.returncode != 0:
@@ -208,7 +253,7 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
             on_stderr=lines,
             cancel=self.cancel,
             timeout=timeout,
-            env=self.environ,
+            env=self._environ,
             stdin=json.dumps(stack).encode(),
         )
         lines.end()
@@ -219,6 +264,12 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
         words = ("--ansi", "never", "--progress", "plain", "--project-name", name, "--file", "-")
         return [*self._docker(), "compose", *words]
 
+    @property
+    def _environ(self) -> dict[str, str]:
+        """The environment for compose, in which nothing else says what belongs to a project."""
+        kept = {name: text for name, text in self.environ.items() if name not in _DECIDING}
+        return {**kept, "COMPOSE_PROJECT_NAME": ""}  # empty, it outweighs that of an --env-file
+
     def _docker(self) -> list[str]:
         return ["docker", *self._where()]
 
@@ -227,6 +278,10 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
         if place == "local":
             return ()
         return ("--host", place) if "://" in place else ("--context", place)
+
+
+def _profiles(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: environ[key] for key in ("COMPOSE_PROFILES",) if key in environ}
 
 
 class Docker(Protocol):

@@ -12,15 +12,13 @@ from msgspec import Struct, field
 
 from builder.core import codec
 from builder.core.deploy.networks import expected, variables as network_variables
+from builder.core.deploy.projects import pinned, stand_in_variables, variables
 from builder.core.deploy.rollout import PullOrder, ancestors
 from builder.core.deploy.stack import (
     Compose,
     images_by_host,
     mentioning,
-    pinned,
     present_references,
-    stand_in_variables,
-    variables,
     with_images,
 )
 from builder.core.engine.messages import Transfer, pull_failure
@@ -257,11 +255,15 @@ class Preparation(Struct, frozen=True, kw_only=True):
 
         """
         chosen = {name: self.project.stacks[name] for name in stacks}
-        rendered = self._render(chosen, values, pin)
+        unset: dict[str, list[str]] = {}
+        rendered = self._render(chosen, values, pin, unset)
         mtus = network_variables(self._networks(rendered))
         # A network has to be asked for what is told of it, and its name is in the compose file.
         texts = {name: stack.file.read_text("utf-8") for name, stack in chosen.items()}
-        return rendered | self._render(mentioning(texts, mtus), {**values, **mtus}, pin)
+        again = self._render(mentioning(texts, mtus), {**values, **mtus}, pin, unset)
+        for line in dict.fromkeys(line for lines in unset.values() for line in lines):
+            self.say(line)
+        return rendered | again
 
     def pull(self, release: Release, stacks: Mapping[str, Compose]) -> None:
         """Have each host pull what of the release it will run and does not have yet.
@@ -301,16 +303,19 @@ class Preparation(Struct, frozen=True, kw_only=True):
         stacks: Iterable[str],
         values: Mapping[str, str],
         pin: Callable[[str, Rendered], Rendered],
+        unset: dict[str, list[str]],
     ) -> dict[str, Rendered]:
+        """Render and pin; ``unset`` is given the notes on variables of each stack."""
         project = self.project
 
         def render(name: str) -> Rendered:
+            unset[name] = []
             compose = project.engine(name).render(
                 project.stacks[name].file,
                 self.env_files[name],
                 values,
                 project=project.compose_project(name),
-                say=self.say,
+                say=unset[name].append,
             )
             return pin(name, compose)
 

@@ -1,4 +1,4 @@
-"""The project that is deployed: what build.toml says of it, its hosts, and what ran before.
+"""The project that is deployed: what build.toml says, hosts, secrets, and what ran before.
 
 This machine keeps of each stack what runs now and what ran before, rendered whole. Rendered stacks
 hold secrets, so the folder is private to its owner.
@@ -6,15 +6,27 @@ hold secrets, so the folder is private to its owner.
 
 from __future__ import annotations
 
+import os
+import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
 from msgspec import Struct, field
 
-from builder.core.deploy.records import Deployment, History, SharedRecord
-from builder.core.deploy.rollout import chosen, fits, listed, own_name, project_name
+from builder.core.deploy.projects import fits, folder_project, own_name, project_name
+from builder.core.deploy.records import (
+    RANDOM,
+    Deployment,
+    History,
+    SharedRecord,
+    assignments,
+    filled,
+    secrets_lost,
+    unfilled,
+)
+from builder.core.deploy.rollout import chosen, listed
 from builder.core.deploy.stack import Compose
 from builder.core.errors import DeployError, UsageError, did_you_mean
 from builder.core.options import DeployOptions, TreeOptions
@@ -58,6 +70,14 @@ class LocalRecords:
     def back(self, stack: str) -> Deployment | None:
         """What a rollback brings back: where a change was cut off, what ran before that."""
         return self.current(stack) if self.intended(stack) else self.previous(stack)
+
+    def deployed_last(self, stack: str) -> Deployment | None:
+        """What runs of a stack, or was about to where nothing did; raises as ``history`` does."""
+        return self.current(stack) or self.intended(stack)
+
+    def known(self, stack: str) -> tuple[Deployment | None, ...]:
+        """All that may run of a stack; raises as ``history`` does."""
+        return self.current(stack), self.previous(stack), self.intended(stack)
 
     def intend(self, stack: str, now: Deployment) -> None:
         """Note that ``now`` is about to be brought up: from here on parts of it may run."""
@@ -175,18 +195,29 @@ class DeployedProject(Struct, frozen=True, kw_only=True):
 
         That in which it was deployed before, unless another stack was deployed in it, too.
         """
-        recorded = {name: self.records.current(name) for name in self.config.deploy.stacks}
+        recorded = {name: self.records.deployed_last(name) for name in self.config.deploy.stacks}
         places = {name: (one.host, one.project) for name, one in recorded.items() if one}
-        own = places.get(stack)
-        if own is not None and list(places.values()).count(own) == 1:
-            return own[1]
-        return project_name(self.config.project.namespace, stack)
+        own = recorded[stack]
+        # What only the registry says is believed where it is a name that we give.
+        if own is None or not (own.is_ours or own.project in self._given(stack)):
+            return self._given(stack)[0]
+        is_alone = list(places.values()).count(places[stack]) == 1
+        return own.project if is_alone else self._given(stack)[0]
 
     def may_be(self, stack: str, project: str) -> bool:
-        """Whether the stack's file can give it this compose project, whatever its variables are."""
-        text = self.stacks[stack].file.read_text("utf-8", "replace")
-        default = project_name(self.config.project.namespace, stack)
-        return fits(project, own_name(text) or default)
+        """Whether the stack's file can give it this compose project, or it had it before."""
+        file = self.stacks[stack].file
+        written = own_name(_text(file))
+        if not written:
+            return project in self._given(stack)
+        beside = [file.with_name(name) for name in (FILE, EXAMPLE)]
+        values = next((assignments(_text(one)) for one in beside if one.exists()), {})
+        return fits(project, written, {**values, **self.engine(stack).environ})
+
+    def _given(self, stack: str) -> tuple[str, ...]:
+        """The names that are given where a file says none: that of today, and that of before."""
+        folder = self.stacks[stack].file.parent.name
+        return project_name(self.config.project.namespace, stack), folder_project(folder)
 
     def listed(self) -> list[str]:
         """The stacks in an order in which they can come up."""
@@ -233,3 +264,123 @@ def host_of(config: Config, name: str) -> Host:
 
 def _name(config: Config) -> str:
     return config.project.name or config.project.namespace.replace("/", "-")
+
+
+# --- addresses and secrets ----------------------------------------------------------------------
+
+FILE = "common.env"
+EXAMPLE = "common.env.example"
+# Hexadecimal digits need no quoting anywhere: not in a URL, not in SQL, not for a shell.
+_BYTES = 20
+
+
+def env_files_of(
+    project: DeployedProject,
+    options: DeployOptions,
+    in_use: Callable[[], SharedRecord | None],
+    say: Callable[[str], None],
+) -> dict[str, Path | None]:
+    """The file of addresses and secrets of each stack, made where it is missing.
+
+    ``in_use`` tells of a stack that was deployed with one.
+
+    Raises:
+        DeployError: it is missing, and something was deployed with one: new secrets would not fit.
+
+    """
+    if options.env_file is not None:
+        refuse_unfilled(options.env_file)
+        return dict.fromkeys(project.stacks, options.env_file)
+    folders = {name: stack.file.parent for name, stack in project.stacks.items()}
+    files: dict[Path, Path | None] = {}
+    for folder in dict.fromkeys(folders.values()):
+        file = folder / FILE
+        missing = not file.exists() and (folder / EXAMPLE).exists()
+        if missing and (record := in_use()) is not None:
+            raise secrets_lost(str(file), record)
+        files[folder] = ensure(folder)
+        if missing:
+            say(f"wrote {file} with new secrets; keep it")
+    return {name: files[folder] for name, folder in folders.items()}
+
+
+def ensure(folder: Path) -> Path | None:
+    """The file in ``folder``, made if it is missing and there is an example; None without either.
+
+    Raises:
+        DeployError: it cannot be written, or others may read it.
+
+    """
+    file, example = folder / FILE, folder / EXAMPLE
+    if not file.exists():
+        if not example.exists():
+            return None
+        write(file, example)
+    refuse_unfilled(file)
+    mode = file.stat().st_mode & 0o077
+    if mode:
+        raise DeployError(
+            f"{file} holds secrets, and others than its owner have access to it",
+            hint=f"chmod 600 {file}",
+        )
+    return file
+
+
+def refuse_unfilled(file: Path) -> None:
+    """Make sure that no secret is still to be filled in.
+
+    Raises:
+        DeployError: one is, or the file cannot be read.
+
+    """
+    if lines := unfilled(_text(file)):
+        raise DeployError(
+            f"{file}:{lines[0]}: {RANDOM} is no secret, it stands for one that is made",
+            hint=f"put a secret there, or remove the file: it is then made from {EXAMPLE}",
+        )
+
+
+def write(file: Path, example: Path) -> None:
+    """Make ``file`` from ``example``, with a new secret at each place of ``<random>``.
+
+    Raises:
+        DeployError: it exists, or cannot be written.
+
+    """
+    text = filled(_text(example), new_secret)
+    new = file.with_name(f".{file.name}.{secrets.token_hex(6)}.new")
+    try:
+        # Private from its first byte.
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+                opened.write(text)
+                opened.flush()
+                os.fsync(opened.fileno())
+            # Never over a file that exists, for its secrets are in use; and whole, or not at all.
+            os.link(new, file)
+            _sync(file.parent)
+        finally:
+            new.unlink()
+    except OSError as error:
+        raise DeployError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk know the names in a folder, too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeployError(f"cannot read {file}: {error}") from error
+
+
+def new_secret() -> str:
+    return secrets.token_hex(_BYTES)

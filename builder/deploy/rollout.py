@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from builder.core.deploy.projects import leftovers
 from builder.core.deploy.records import Deployment
 from builder.core.deploy.rollout import (
     TAIL,
@@ -22,13 +24,16 @@ from builder.core.deploy.rollout import (
     rollout_lines,
     unwell,
 )
-from builder.core.deploy.stack import Compose, Container, is_well, last_lines
+from builder.core.deploy.stack import Compose, Container, is_well, last_lines, may_become_well
 from builder.core.errors import OcbuildError
 from builder.core.settings.sections import Host
 from builder.deploy.project import DeployedProject, LocalRecords
+from builder.system.resources import Clock, SystemClock
 
 # The last lines of a container that are kept in a file.
 _KEPT = 5000
+# How many seconds pass between two looks at what is starting.
+_PAUSE = 0.5
 
 Say = Callable[[str], None]
 
@@ -42,6 +47,7 @@ class RolloutEngine(Protocol):
     def pull(self, stack: Compose, on_line: Say, timeout: float) -> bool: ...
     def up(self, stack: Compose, on_line: Say, timeout: float) -> bool: ...
     def down(self, stack: Compose, on_line: Say) -> bool: ...
+    def remove(self, containers: Sequence[str]) -> None: ...
     def containers(self, stack: Compose) -> tuple[Container, ...]: ...
     def logs(self, container: str, *, tail: int) -> list[str]: ...
 
@@ -54,6 +60,7 @@ class Roller(Struct, frozen=True, kw_only=True):
     now: Callable[[], str]
     timeout: float
     by: str = ""
+    clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)
     detail: Say = lambda _line: None
 
@@ -77,17 +84,20 @@ class Roller(Struct, frozen=True, kw_only=True):
             return change.not_pulled(heard)
         heard.clear()
         deployment = self._deployment(engine, compose, release)
+        # Before the note, for it is by the last one that they are known to be ours.
+        self._clear(stack, engine, compose)
         self.records.intend(stack, deployment)
-        up = engine.up(compose, heard.append, self.timeout)
+        engine.up(compose, heard.append, self.timeout)
         if engine.cancelled():
             # Neither finished nor taken back: the next deployment goes on from here.
             return change.ended(Outcome.INTERRUPTED)
-        containers = engine.containers(compose)
-        if up and is_well(compose, containers):
+        containers = self._settle(engine, compose)
+        # Compose calls it a failure, too, where a job has ended well for which nothing waits.
+        if is_well(compose, containers):
             self.records.deployed(stack, deployment)
             return change.ended(Outcome.STARTED)
         reasons = self._reasons(stack, engine, unwell(compose, containers))
-        succeeded = self._go_back(engine, change)
+        succeeded = self._go_back(stack, engine, change)
         if succeeded:
             self.records.settled(stack)
         return change.taken_back(reasons or last_lines(heard, TAIL), succeeded=succeeded)
@@ -111,7 +121,24 @@ class Roller(Struct, frozen=True, kw_only=True):
             reasons += log_reasons(container, str(file), lines)
         return reasons
 
-    def _go_back(self, engine: RolloutEngine, change: StackChange) -> bool:
+    def _clear(self, stack: str, engine: RolloutEngine, compose: Compose) -> None:
+        """Remove what we have started and what is no part of the stack any more."""
+        known = self.records.known(stack)
+        if any(known):
+            engine.remove(leftovers(engine.containers(compose), compose, known))
+
+    def _settle(self, engine: RolloutEngine, compose: Compose) -> tuple[Container, ...]:
+        """The containers, once time alone makes none of them well."""
+        end = self.clock.monotonic() + self.timeout
+        containers = engine.containers(compose)
+        while may_become_well(compose, containers) and self.clock.monotonic() < end:
+            if engine.cancelled():
+                break
+            self.clock.wait(threading.Event(), _PAUSE)
+            containers = engine.containers(compose)
+        return containers
+
+    def _go_back(self, stack: str, engine: RolloutEngine, change: StackChange) -> bool:
         """Do what the change says of its way back; whether that succeeded."""
         old = change.restorable
         if change.way_back is WayBack.REMOVE:
@@ -119,7 +146,9 @@ class Roller(Struct, frozen=True, kw_only=True):
         if old is None:
             return False
         self.say(f"{old['name']}: going back to what ran before")
-        return engine.up(old, self.detail, self.timeout) and is_well(old, engine.containers(old))
+        self._clear(stack, engine, old)
+        engine.up(old, self.detail, self.timeout)
+        return is_well(old, self._settle(engine, old))
 
 
 def roll_in_order(

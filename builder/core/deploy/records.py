@@ -66,6 +66,11 @@ class Deployment(Struct, frozen=True, kw_only=True):
         return {name: str(one.get("image")) for name, one in self.compose["services"].items()}
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this machine has brought it up itself."""
+        return self.complete and not self.adopted
+
+    @property
     def project(self) -> str:
         """The name of the compose project."""
         return str(self.compose.get("name", ""))
@@ -325,12 +330,21 @@ def filled(example: str, new_secret: Callable[[], str]) -> str:
     """An environment file from its example; comments keep ``<random>``, for they explain it."""
     lines: list[str] = []
     for line in example.splitlines(keepends=True):
-        before, *rest = [line] if line.startswith("#") else line.split(RANDOM)
+        before, *rest = [line] if line.lstrip().startswith("#") else line.split(RANDOM)
         lines.append(before + "".join(new_secret() + after for after in rest))
     return "".join(lines)
 
 
+def unfilled(text: str) -> list[int]:
+    """The numbers, from 1, of the lines of an environment file that still lack a secret."""
+    return [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if RANDOM in line.partition(" #")[0] and not line.lstrip().startswith("#")
+    ]
+
+
 def assignments(text: str) -> dict[str, str]:
     """The variables of an environment file."""
-    pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+    pairs = (line.partition("=") for line in text.splitlines() if not line.lstrip().startswith("#"))
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}

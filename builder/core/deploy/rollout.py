@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -170,80 +169,6 @@ class PullOrder:
         return sum(users[layer] for layer in missing) / len(missing) if missing else 0.0
 
 
-# --- compose projects -------------------------------------------------------------------------
-
-
-def own_name(text: str) -> str:
-    """What a compose file says of its compose project, as it is written; "" where it says nothing.
-
-    https://github.com/compose-spec/compose-spec/blob/main/04-version-and-name.md
-    """
-    found = re.search(r"(?m)^[\"']?name[\"']?[ \t]*:[ \t]*(\S+)", text)
-    return found[1].strip("\"'") if found else ""
-
-
-def fits(project: str, written: str) -> bool:
-    """Whether a name can be what comes of another one with variables."""
-    parts = re.split(r"\$\{[^}]*\}|\$\w+", written)
-    return re.fullmatch(".*".join(map(re.escape, parts)), project) is not None
-
-
-def project_name(namespace: str, stack: str) -> str:
-    """The compose project of a stack whose file has no ``name:``."""
-    return re.sub(r"[^a-z0-9_-]+", "-", f"{namespace}-{stack}".lower()).lstrip("-_")
-
-
-def check_projects(projects: Mapping[str, tuple[str, str]]) -> None:
-    """See that no two stacks share a compose project: each would remove the other's containers.
-
-    ``projects`` are host and compose project of each stack.
-
-    Raises:
-        DeployError: two do.
-
-    """
-    owners: dict[tuple[str, str], str] = {}
-    for stack, place in projects.items():
-        other = owners.setdefault(place, stack)
-        if other != stack:
-            raise DeployError(
-                f'the stacks {other} and {stack} have the same compose project "{place[1]}"',
-                hint="give the compose file of each a `name:` of its own",
-            )
-
-
-def strangers(
-    containers: Iterable[Container], project: str, known: Iterable[Deployment | None]
-) -> list[str]:
-    """The containers of a compose project that no deployment of ours has started."""
-    ours = {
-        service
-        for one in known
-        if one is not None and one.project == project
-        for service in one.compose["services"]
-    }
-    return sorted(one.name for one in containers if one.service not in ours)
-
-
-def moved_project(stack: str, old: str, new: str) -> DeployError:
-    """The error of a stack that would leave behind what runs of it in another compose project."""
-    return DeployError(
-        f'stack {stack} runs as the compose project "{old}", and is to run as "{new}":'
-        " what runs would be left behind",
-        hint=f"take it down first, which keeps its volumes: ocbuild down {stack}",
-    )
-
-
-def foreign_project(stack: str, project: str, host: str, names: Sequence[str]) -> DeployError:
-    """The error of a compose project in which others have containers."""
-    return DeployError(
-        f'stack {stack}: the compose project "{project}" on host "{host}" has containers that were'
-        f" not deployed from here: {', '.join(names)}",
-        hint="give the compose file another `name:`, or take them down:"
-        f" docker compose --project-name {project} down",
-    )
-
-
 # The last lines of a log that are shown as a reason.
 TAIL = 15
 
@@ -372,11 +297,14 @@ def blocked_line(stack: str, *, interrupted: bool) -> str:
 
 
 def plan_line(
-    stack: str, compose: Compose, before: Deployment | None, containers: Sequence[Container]
+    stack: str,
+    compose: Compose,
+    before: Deployment | None,
+    containers: Sequence[Container],
+    gone: Sequence[str] = (),
 ) -> str:
-    """What a deployment would do with a stack."""
+    """What a deployment would do with a stack; ``gone`` are containers that it would remove."""
     changed = changed_services(compose, before.compose if before else None)
-    gone = sorted(one.name for one in containers if one.service not in compose["services"])
     removed = f"; would be removed: {', '.join(gone)}" if gone else ""
     if not changed and is_well(compose, containers):
         return f"{stack:20} unchanged"

@@ -7,15 +7,13 @@ https://docs.docker.com/reference/api/engine/ (ContainerInspect).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from builder.core import codec
-from builder.core.errors import DeployError, InputError, did_you_mean
-from builder.core.reference import Reference
-from builder.core.release import Release
 
 # What ``docker compose config`` prints; only what is looked at here is checked.
 Compose = Mapping[str, Any]
@@ -27,6 +25,7 @@ SERVICE_LABEL = "com.docker.compose.service"
 _ONE_OFF_LABEL = "com.docker.compose.oneoff"
 # What has to be known of a service to tell whether its containers are as they should be.
 _BONES = ("image", "restart", "network_mode", "depends_on", "scale")
+_DEPLOY = ("replicas", "restart_policy")
 # What the Docker Engine says of a container that never started, or never ended.
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -76,8 +75,7 @@ def with_images_of(compose: Compose, deployed: Compose) -> dict[str, Any] | None
 def skeleton(compose: Compose) -> dict[str, Any]:
     """What is needed to find, count and remove what was deployed; no environment, no command."""
     services = {
-        name: {key: service[key] for key in _BONES if key in service} | _volumes(service)
-        for name, service in compose["services"].items()
+        name: _bones(service) | _volumes(service) for name, service in compose["services"].items()
     }
     bones: dict[str, Any] = {"name": str(compose.get("name", "")), "services": services}
     for kind in ("volumes", "networks"):
@@ -86,6 +84,13 @@ def skeleton(compose: Compose) -> dict[str, Any]:
                 key: {word: one[word] for word in ("name", "external") if word in (one or {})}
                 for key, one in described.items()
             }
+    return bones
+
+
+def _bones(service: Mapping[str, Any]) -> dict[str, Any]:
+    bones = {key: service[key] for key in _BONES if key in service}
+    if deploy := service.get("deploy"):
+        bones["deploy"] = {word: deploy[word] for word in _DEPLOY if word in deploy}
     return bones
 
 
@@ -126,14 +131,11 @@ def is_job(compose: Compose, service: str) -> bool:
     return any((one or {}).get("condition") == _COMPLETED for one in conditions)
 
 
-def replicated(compose: Compose) -> frozenset[str]:
-    """The services that are to have a container."""
-    services: Mapping[str, Any] = compose["services"]
-    return frozenset(
-        name
-        for name, own in services.items()
-        if own.get("scale", (own.get("deploy") or {}).get("replicas")) != 0
-    )
+def replicas(compose: Compose, service: str) -> int:
+    """How many containers the service is to have."""
+    own = compose["services"][service]
+    count = own.get("scale", (own.get("deploy") or {}).get("replicas"))
+    return 1 if count is None else int(count)
 
 
 def changed_services(now: Compose, before: Compose | None) -> tuple[str, ...]:
@@ -146,73 +148,6 @@ def changed_services(now: Compose, before: Compose | None) -> tuple[str, ...]:
         if owner in changed:
             changed.add(name)
     return tuple(sorted(changed))
-
-
-# --- variables and pins --------------------------------------------------------------------------
-
-
-def variables(release: Release, registry: str) -> dict[str, str]:
-    """The environment in which compose files name images: registry, namespace, a tag per group."""
-    values = {"REGISTRY": registry, "NAMESPACE": release.namespace}
-    for image in release.images.values():
-        values.setdefault(tag_variable(image.group), image.tag)
-    return values
-
-
-def stand_in_variables(registry: str, namespace: str, groups: Iterable[str]) -> dict[str, str]:
-    """The same where images are pinned already, so that the tags only have to be something."""
-    tags = dict.fromkeys(map(tag_variable, groups), "deployed")
-    return {"REGISTRY": registry, "NAMESPACE": namespace, **tags}
-
-
-def tag_variable(group: str) -> str:
-    """The variable by which compose files name the tag of a group."""
-    return f"TAG_{group.upper().replace('-', '_')}"
-
-
-def pinned(stack: str, compose: Compose, release: Release, registry: str) -> dict[str, str]:
-    """The digest reference for each service whose image is one of ours.
-
-    Raises:
-        DeployError: one that should be in the release is not; all such are named together.
-
-    """
-    by_path = {image.path: image for image in release.images.values()}
-    pins: dict[str, str] = {}
-    missing: dict[str, str] = {}
-    for service, text in images(compose).items():
-        try:
-            reference = Reference.parse(text)
-        except InputError as error:
-            raise DeployError(
-                f'stack {stack}: the image of {service} is "{text}", which is no reference',
-                hint="is every variable in it set?",
-            ) from error
-        image = by_path.get(reference.path) if reference.registry in ("", registry) else None
-        if image is not None:
-            pins[service] = str(image.reference(registry))
-        elif reference.namespace == release.namespace and reference.registry == registry:
-            missing[service] = reference.name
-    if missing:
-        raise DeployError(_missing(stack, missing, release), hint=_advice(missing, release))
-    return pins
-
-
-def _missing(stack: str, missing: Mapping[str, str], release: Release) -> str:
-    named = ", ".join(sorted(set(missing.values())))
-    verb = "is" if len(set(missing.values())) == 1 else "are"
-    return f"stack {stack}: {named} {verb} not in the release {release.tag}"
-
-
-def _advice(missing: Mapping[str, str], release: Release) -> str | None:
-    reasons = [
-        f"{name} was left out: {release.missing[name]}"
-        for name in sorted(set(missing.values()))
-        if name in release.missing
-    ]
-    if reasons:
-        return "\n".join(reasons)
-    return did_you_mean(next(iter(missing.values())), release.images)
 
 
 # --- what runs -----------------------------------------------------------------------------------
@@ -230,6 +165,8 @@ class Container(Struct, frozen=True, kw_only=True):
 
     def is_well(self, compose: Compose) -> bool:
         """Whether it does its work in this stack, or has done it."""
+        if self.service not in compose["services"]:
+            return False
         if self.state == RUNNING:
             return self.health in ("", "healthy") and not is_job(compose, self.service)
         return self.has_ended_well and may_end(compose, self.service)
@@ -256,12 +193,25 @@ class InspectedContainer(Struct, frozen=True, kw_only=True):
     restarts: int
 
 
-def is_well(compose: Compose, containers: Iterable[Container]) -> bool:
-    """Whether every service of the stack has a container, and each of them is as it should be."""
-    by_service = {one.service: one for one in containers}
-    return by_service.keys() == replicated(compose) and all(
-        one.is_well(compose) for one in by_service.values()
+def is_well(compose: Compose, containers: Sequence[Container]) -> bool:
+    """Whether every service of the stack has its containers, each of them as it should be."""
+    return not lacking(compose, containers) and all(one.is_well(compose) for one in containers)
+
+
+def may_become_well(compose: Compose, containers: Sequence[Container]) -> bool:
+    """Whether all that a stack needs to be well is some time."""
+    sick = [one for one in containers if not one.is_well(compose)]
+    return (
+        not lacking(compose, containers)
+        and bool(sick)
+        and all(one.condition == "starting" for one in sick)
     )
+
+
+def lacking(compose: Compose, containers: Iterable[Container]) -> list[str]:
+    """The services of a stack that have fewer containers than they should."""
+    count = Counter(one.service for one in containers)
+    return sorted(name for name in compose["services"] if count[name] < replicas(compose, name))
 
 
 class _Listed(Struct, frozen=True, rename="pascal"):

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from builder.core.deploy.records import Deployment
-from builder.core.deploy.stack import InspectedContainer
+from builder.core.deploy.stack import InspectedContainer, replicas
 from builder.core.errors import DeployError, InputError
 from builder.core.reference import Reference
 from builder.core.release import Release
@@ -76,6 +76,8 @@ def rows(
     for service, several in sorted(by_service.items()):
         if service not in services:
             shown += [_row(stack, deployment, one, well=False, drift="extra") for one in several]
+            continue
+        if not several and not replicas(deployment.compose, service):
             continue
         if not several:
             shown.append(

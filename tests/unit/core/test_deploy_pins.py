@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.deploy.stack import pinned, variables
+from builder.core.deploy.projects import pinned, variables
 from builder.core.errors import DeployError
 from builder.core.release import Inputs, Release, ReleasedImage
 
@@ -56,7 +56,8 @@ def test_a_service_is_pinned_to_the_digest_whatever_its_tag() -> None:
 
 
 def test_an_image_of_somebody_else_stays_as_it_is() -> None:
-    compose = stack(proxy="docker.io/library/haproxy:3.0")
+    # One of another registry is somebody else's, though its path is that of one of ours.
+    compose = stack(proxy="docker.io/library/haproxy:3.0", other="r.example.org/cloud/keystone:1")
     assert pinned("front", compose, release("keystone"), REGISTRY) == {}
 
 

@@ -6,6 +6,16 @@ from typing import Any
 
 import pytest
 
+from builder.core.deploy.projects import (
+    check_projects,
+    final,
+    fits,
+    leftovers,
+    own_name,
+    project_name,
+    strangers,
+    with_own_volumes,
+)
 from builder.core.deploy.records import Deployment
 from builder.core.deploy.rollout import (
     TAIL,
@@ -14,19 +24,14 @@ from builder.core.deploy.rollout import (
     StackChange,
     WayBack,
     blocked_line,
-    check_projects,
     exit_code,
-    fits,
     log_reasons,
-    own_name,
     plan_line,
-    project_name,
     rollout_lines,
-    strangers,
     sum_line,
     unwell,
 )
-from builder.core.deploy.stack import Container, is_well
+from builder.core.deploy.stack import Container, is_well, may_become_well
 from builder.core.errors import DeployError
 
 
@@ -200,15 +205,19 @@ def test_a_compose_file_may_name_its_project(text: str, name: str) -> None:
     ("project", "written", "fit"),
     [
         ("shop-db", "shop-db", True),
-        ("shop-db", "${CLOUD:-cloud}-db", True),
+        ("cloud-db", "${CLOUD:-cloud}-db", True),
+        ("victim-db", "${CLOUD:-cloud}-db", False),
+        ("a.b-db", "${DOTS}-db", True),
+        ("axb-db", "${DOTS-x}-db", False),
+        # Nobody knows what this one is.
         ("shop-db", "$CLOUD-db", True),
-        ("shop-web", "${CLOUD:-cloud}-db", False),
+        ("shop-web", "${CLOUD}-db", False),
         ("shop", "shop-db", False),
         ("a.b", "axb", False),
     ],
 )
 def test_a_project_fits_what_is_written(project: str, written: str, *, fit: bool) -> None:
-    assert fits(project, written) is fit
+    assert fits(project, written, {"DOTS": "a.b", "EMPTY": ""}) is fit
 
 
 def test_a_project_is_named_after_namespace_and_stack() -> None:
@@ -228,6 +237,26 @@ def test_a_container_is_ours_if_a_record_of_that_project_has_its_service() -> No
     assert strangers(here, "cloud-x", [None, ours]) == ["theirs"]
     assert strangers(here, "cloud-x", []) == ["api", "sync", "theirs"]
     assert strangers(here, "another", [ours]) == ["api", "sync", "theirs"]
+
+
+def test_only_what_we_have_started_is_left_over() -> None:
+    here = [container(name, "running") for name in ("api", "sync", "theirs")]
+    wanted = {"name": "cloud-x", "services": {"api": {}}}
+    assert leftovers(here, wanted, [None, deployment()]) == ["sync"]
+    assert leftovers(here, {**wanted, "name": "another"}, [deployment()]) == []
+
+
+def test_volumes_of_others_are_not_removed() -> None:
+    volumes = {"a": None, "b": {"name": "n_b"}, "c": {"name": "victim_data"}}
+    compose: dict[str, Any] = {"name": "n", "services": {}, "volumes": volumes}
+    kept = with_own_volumes(compose, frozenset({"n_a", "n_b"}))["volumes"]
+    assert kept == {**volumes, "c": {"name": "victim_data", "external": True}}
+    assert with_own_volumes({"name": "n"}, frozenset()) == {"name": "n"}
+
+
+def test_a_stack_is_rendered_without_what_has_done_its_part() -> None:
+    rendered = {"name": "n", "x-a": 1, "services": {"a": {"image": "i", "profiles": ["debug"]}}}
+    assert final(rendered) == {"name": "n", "services": {"a": {"image": "i"}}}
 
 
 SERVICES: dict[str, Any] = {
@@ -266,3 +295,29 @@ def test_a_service_without_replicas_needs_no_container() -> None:
     stack = {"name": "s", "services": services}
     assert is_well(stack, [container("a", "running")])
     assert not is_well(stack, [])
+    assert not is_well(stack, [container("a", "running"), container("extra", "running")])
+
+
+def test_each_replica_counts() -> None:
+    stack = {"name": "s", "services": {"a": {"deploy": {"replicas": 2}}}}
+    good, bad = container("a", "running"), container("a", "running", "unhealthy")
+    assert is_well(stack, [good, good])
+    assert not is_well(stack, [good])
+    assert not is_well(stack, [bad, good])
+
+
+@pytest.mark.parametrize(
+    ("api", "well", "may"),
+    [
+        (container("api", "running", "starting"), False, True),
+        (container("api", "running", "healthy"), True, False),
+        (container("api", "running", "unhealthy"), False, False),
+        (container("api", "exited", code=1), False, False),
+        (container("other", "running", "starting"), False, False),
+    ],
+)
+def test_a_stack_may_become_well_where_it_is_starting(
+    api: Container, *, well: bool, may: bool
+) -> None:
+    here = [container("sync", "exited"), api]
+    assert (is_well(compose(), here), may_become_well(compose(), here)) == (well, may)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from builder.core.codec import MalformedError
+from builder.core.deploy.projects import stand_in_variables
 from builder.core.deploy.records import assignments, filled
 from builder.core.deploy.stack import (
     external_networks,
@@ -18,7 +19,6 @@ from builder.core.deploy.stack import (
     mentioning,
     present_references,
     skeleton,
-    stand_in_variables,
     with_images,
     with_images_of,
 )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builder.core.deploy.rollout import Outcome
 from builder.core.deploy.stack import Container, changed_services
 from builder.core.settings.sections import Host
 from builder.deploy.project import LocalRecords
 from builder.deploy.rollout import Roller
+from builder.system.resources import Clock
 
 GOOD, BAD = "registry/cloud/api@sha256:aa", "registry/cloud/api@sha256:bad"
 
@@ -58,6 +61,11 @@ class Pretend(Struct):
         self.calls.append("down")
         self.running = {}
         return True
+
+    def remove(self, containers: Sequence[str]) -> None:
+        for name in containers:
+            self.calls.append(f"remove {name}")
+            del self.running[name.removeprefix("cloud-x-").removesuffix("-1")]
 
     def containers(self, stack: Mapping[str, Any]) -> tuple[Container, ...]:
         del stack
@@ -257,3 +265,66 @@ def test_an_interrupted_change_stays_an_intention(roller: Roller, records: Local
     back = records.back("x")
     assert back is not None
     assert back.release == "r1"
+
+
+def named(*services: str) -> dict[str, Any]:
+    """A stack with these services beside the usual ones."""
+    more = {name: {"image": GOOD, "restart": "always"} for name in services}
+    return {"name": "cloud-x", "services": {**compose()["services"], **more}}
+
+
+def test_what_a_change_that_was_cut_off_has_started_goes_with_the_next_one(
+    roller: Roller, records: LocalRecords
+) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    cut = Cut(running=engine.running)
+    with pytest.raises(ConnectionError):
+        roller.roll("x", cut, named("more"), "r2")
+    engine.running = {**cut.running, "theirs": GOOD}
+    roller.roll("x", engine, named("other"), "r3")
+    # What nobody of us has started stays where it is.
+    assert [call for call in engine.calls if "remove" in call] == ["remove cloud-x-more-1"]
+
+
+class Patient(Struct):
+    """A clock on which a stack that starts is well after one look."""
+
+    engine: Starting
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        del event, seconds
+        self.engine.health = "healthy"
+        return False
+
+
+class Starting(Pretend):
+    """An engine of which compose gives up early, as it does where a job ends by itself."""
+
+    health: str = "starting"
+
+    def up(self, stack: Mapping[str, Any], on_line: Callable[[str], None], timeout: float) -> bool:
+        super().up(stack, on_line, timeout)
+        return False
+
+    def containers(self, stack: Mapping[str, Any]) -> tuple[Container, ...]:
+        return tuple(
+            replace(one, health=self.health if one.state == "running" else "")
+            for one in super().containers(stack)
+        )
+
+
+def test_a_job_that_ends_by_itself_ends_no_wait_for_the_others(records: LocalRecords) -> None:
+    engine = Starting()
+    roller = Roller(
+        records=records,
+        say=lambda _text: None,
+        now=lambda: "2026-01-02T03:04:05Z",
+        timeout=60.0,
+        clock=cast("Clock", Patient(engine)),
+    )
+    assert roller.roll("x", engine, compose(), "r1").outcome is Outcome.STARTED
+    assert engine.calls == [f"up {GOOD}"]
