@@ -20,6 +20,7 @@ from builder.docker.daemon import Daemon
 from builder.engines import bases
 from builder.publish.home import start_registry
 from builder.publish.write import open_writer
+from builder.report.files import write_failure
 from builder.run.carry_out import DURATIONS, open_session, prepare
 from builder.run.facts import Sources, look_ahead, plan_run
 from builder.system.files import record_durations, state_dir
@@ -58,7 +59,10 @@ def build(
         refuse_dirt(tree, options)
     selection = choose_images(tree, select_options)
     if not selection.images:
-        sys.stderr.write("nothing is selected: no image has changed, or none had failed\n")
+        text = "nothing is selected: no image has changed, or none had failed"
+        sys.stderr.write(f"{text}\n")
+        if options.report is not None:
+            write_failure(options.report, status="ok", message=text)
         return 0
     return make(tree, selection, options, environ)
 

@@ -19,6 +19,7 @@ from builder.core.stale import Outdated, Staleness
 from builder.publish.home import Home, choose, open_home, start_registry
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
+from builder.report.files import write_failure
 from builder.system.files import state_dir
 from builder.system.resources import Clock, SystemClock
 from builder.tree.read import Tree, choose_images, read_tree
@@ -61,6 +62,8 @@ def refresh(
     (sys.stderr if options.as_json else sys.stdout).write(as_text(found))
     _refuse_blindness(found)
     if options.dry_run or not found.verdict.stale:
+        if options.report is not None and not options.dry_run:
+            write_failure(options.report, status="ok", message="nothing is stale")
         return 0
     from builder.commands.build import make, refuse_dirt  # noqa: PLC0415 - a check needs no engine
 

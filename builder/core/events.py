@@ -76,7 +76,10 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
 
 class Tagged(Struct, frozen=True, kw_only=True):
+    """``digest`` is what they name, "" where that is what was pushed or found."""
+
     references: tuple[str, ...]
+    digest: str = ""
 
 
 class Failed(Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from builder.core.release import (
 )
 from builder.core.select import Selection
 from builder.core.stale import StaleImages
+from builder.core.text import moment
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -55,6 +56,17 @@ class ImageRecord(Struct, frozen=True, kw_only=True):
 def nothing_to_do(plan: Plan, earlier: EarlierReleases) -> bool:
     """Whether the release of this run is there, and every image of the plan is as it has it."""
     return earlier.same is not None and plan.publishes_nothing
+
+
+def is_left_behind(earlier: EarlierReleases, frame: Frame) -> bool:
+    """Whether the newest release is not called so: a run was cut off before it moved the tag."""
+    same, last = earlier.same, earlier.last
+    if same is None or frame.dirty or (last is not None and last.tag == same.tag):
+        return False
+    if last is None:
+        return True
+    ours, theirs = moment(same.created), moment(last.created)
+    return ours is not None and (theirs is None or ours > theirs)
 
 
 def published(plan: Plan, summary: Summary) -> list[ImageResult]:

@@ -17,8 +17,8 @@ from builder.core.release import EarlierReleases
 class Published(Struct, frozen=True, kw_only=True):
     """An image that the registry has with the content that is wanted.
 
-    ``tagged``: the tag of this run is known to name it already. ``of`` is the tag of the release
-    that has it, "" where only the tag of its key does.
+    ``tagged``: the tag of this run names it already, and the release of this run has it. ``of`` is
+    the tag of the release that has it, "" where only the tag of its key does.
     """
 
     digest: str
@@ -30,6 +30,7 @@ class Sought(Struct, frozen=True, kw_only=True):
     """An image that is looked for: its key, the tag that it is to have, and its tests as a hash.
 
     Without ``by_key`` only the releases are consulted: to make it is as quick as to look further.
+    ``release`` is the tag of this run's release, if there is one already.
     """
 
     image: str
@@ -38,6 +39,7 @@ class Sought(Struct, frozen=True, kw_only=True):
     tag: str
     tests: str = ""
     by_key: bool = True
+    release: str = ""
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -66,17 +68,20 @@ def consult(sought: Sought, earlier: EarlierReleases) -> Published | Question | 
     image = release.images[sought.image]
     if image.inputs.tests != sought.tests:
         return None  # it has not passed these tests; the engine's layer cache makes it quickly
-    has_tag = image.tag == sought.tag
-    if earlier.same is not None and release.tag == earlier.same.tag and has_tag:
-        return Published(digest=image.digest, tagged=True, of=release.tag)
-    if earlier.same is None and not has_tag:
+    if earlier.same is None and image.tag != sought.tag:
         # A release that is not there has no tags yet; the claim has each looked for anyway.
         return Published(digest=image.digest, of=release.tag)
+    # What a release says of its tags was so when it was written.
     return Question(sought=sought, digest=image.digest, of=release.tag)
 
 
-def answered(question: Question, named: str, *, immutable: bool) -> Published | Question | None:
+def answered(
+    question: Question, named: str, *, immutable: bool, key: str = ""
+) -> Published | Question | None:
     """What follows from the digest that the tag names, "" where the registry has no such tag.
+
+    ``key`` is that of an image which a release tag names and which is not the one that was found:
+    of two that were made of the same, the one that has the tag stays.
 
     Raises:
         PublishError: with ``immutable``, a tag that has to be given to other content than it has.
@@ -84,9 +89,13 @@ def answered(question: Question, named: str, *, immutable: bool) -> Published | 
     """
     if not question.digest:
         return replace(question, digest=named) if named else None
-    tagged = named == question.digest
-    if named and not tagged and immutable:
+    is_right = named == question.digest
+    if named and not is_right and key == question.sought.key:
+        return Published(digest=named, of=question.of)
+    if named and not is_right and immutable:
         raise other_content(str(question.reference), named, question.digest)
+    # A run that was cut off has set tags of which no release speaks: all of that is done once more.
+    tagged = is_right and question.of != "" and question.of == question.sought.release
     return Published(digest=question.digest, tagged=tagged, of=question.of)
 
 

@@ -148,6 +148,8 @@ def _fate_of_retag(ends: _Ends) -> ImageStatus:
 
 
 def _refs(step: Decision, ends: _Ends, status: ImageStatus) -> tuple[str, ...]:
+    if isinstance(step, Reuse) and not step.selected:
+        return (step.reference,)  # where its children found it: it got no name in this run
     if any(phase not in _MAKING for phase in ends):
         tagged = (end.outcome for end in ends.values() if isinstance(end.outcome, Tagged))
         return tuple(reference for outcome in tagged for reference in outcome.references)
@@ -160,6 +162,9 @@ def _published(step: Decision) -> str:
 
 
 def _digest(outcomes: Sequence[Outcome]) -> str | None:
+    for outcome in outcomes:
+        if isinstance(outcome, Tagged) and outcome.digest:
+            return outcome.digest
     for outcome in outcomes:
         if isinstance(outcome, Pushed):
             return outcome.digest

@@ -29,8 +29,9 @@ def phases(plan: Plan, tested: Collection[str], *, push: bool) -> dict[str, list
     # One claim is for all; an image that may fail must not be the one that takes it.
     required = (step.image for step in plan.steps if not step.optional)
     first = next((name for name in required if Phase.TAG in found[name]), None)
-    if first is not None:
-        found[first].append(Phase.CLAIM)
+    # Where all may fail, each takes it, for none of them can be relied on.
+    for name in [first] if first else [name for name in found if Phase.TAG in found[name]]:
+        found[name].append(Phase.CLAIM)
     return found
 
 

@@ -61,5 +61,9 @@ class Publisher(Protocol):
 
         """
 
-    def tag(self, target: Reference, digest: str) -> None:
-        """Let a tag name an image that the registry has."""
+    def tag(self, target: Reference, digest: str) -> str:
+        """Let a tag name an image that the registry has; what it names.
+
+        That is another image than ``digest`` where the release tag names one that was made of the
+        same, by a run that was cut off.
+        """

@@ -61,6 +61,8 @@ class Claim:
         self._clock = clock
         self._cancel = cancel
         self._held = False
+        # Several images of a run may ask for it at once.
+        self._lock = threading.Lock()
 
     def take(self, tell: Tell) -> None:
         """Wait until nobody else publishes here, and have the claim; ``tell`` says who does.
@@ -70,10 +72,16 @@ class Claim:
             RegistryError: the registry cannot be asked or written to.
 
         """
+        with self._lock:
+            if not self._held:
+                self._take(tell)
+
+    def _take(self, tell: Tell) -> None:
         dead = ""
         while True:
             self._marks.write(ASKED, self._me)
-            if self._marks.read(CLAIM) not in ("", dead):
+            # Our own name is that of an attempt whose answer was lost.
+            if self._marks.read(CLAIM) not in ("", dead, self._me):
                 dead = self._until_free(dead, tell)
                 continue
             self._marks.write(CLAIM, self._me)
@@ -126,7 +134,7 @@ class Claim:
         Who has the claim, but does not hold it, may be waiting for the death of one who did.
         """
         patience = _Patience(self._clock)
-        while (other := self._marks.read(CLAIM)) not in ("", dead):
+        while (other := self._marks.read(CLAIM)) not in ("", dead, self._me):
             holder = self._marks.read(HELD)
             if patience.changed((other, holder)):
                 self._tell(holder or other, tell)

@@ -27,6 +27,7 @@ from builder.core.retention import Shelved, StoredManifest
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.core.text import moment
 from builder.publish import Tell
+from builder.publish.images import CONFIGS
 from builder.publish.write import Releases
 from builder.registry.client import Registry
 from builder.system.files import state_dir
@@ -187,11 +188,6 @@ def _sortable(release: Release) -> float:
 
 # -- all that is stored --------------------------------------------------------------------------
 
-_CONFIGS = (
-    "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.container.image.v1+json",
-)
-
 
 def repositories(home: Home, shelf: Iterable[Shelved]) -> list[str]:
     """Those that the registry lists below the namespace, and those that a release names.
@@ -264,7 +260,7 @@ def _read(
 def _made(home: Home, place: Reference, manifest: Manifest) -> datetime | None:
     """When the image was built, as its configuration says."""
     config = manifest.config
-    if config is None or config.media_type not in _CONFIGS:
+    if config is None or config.media_type not in CONFIGS:
         return None
     try:
         document = json.loads(home.registry.blobs.read(place, config))

@@ -12,14 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from msgspec import Struct
+
 from builder.core import events
+from builder.core.codec import MalformedError, decode
 from builder.core.engine.answers import LocalImage, Pushed
 from builder.core.engine.messages import Fault, PushFailedError
 from builder.core.errors import PublishError
+from builder.core.keys import KEY
 from builder.core.plan import Plan, Retag
 from builder.core.published import other_content
 from builder.core.reference import Reference
 from builder.core.registry_content import BlobSource, Manifest
+from builder.core.registry_faults import ForbiddenError, RefusedError
 from builder.docker.daemon import Amounts, Daemon
 from builder.publish import MadeImage, Progress, Publisher, Tell
 from builder.publish.claim import Claim
@@ -29,6 +34,11 @@ from builder.system.process import in_threads
 # Two runs get in each other's way for the few milliseconds between a tag and its push.
 _ATTEMPTS = 10
 _LONGEST_WAIT = 0.2
+CONFIGS = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
+_NO_KEY = "none"
 
 Record = Callable[[MadeImage, str, Tell], None]
 """Notes what an image, which is published under a digest, has of packages."""
@@ -84,23 +94,25 @@ class ImagePublisher:
     def claim(self, tell: Tell) -> None:
         """Do nothing."""
 
-    def tag(self, target: Reference, digest: str) -> None:
+    def tag(self, target: Reference, digest: str) -> str:
         """Set it with one request: what it names is in the registry already."""
         place = target.at(digest)
         blobs = self._blobs.get(place)
         if blobs is not None:
             blobs.store(target)  # brings what the repository turns out to lack after all
-            return
+            return digest
         manifest = self._manifests.get(digest)
         if manifest is None:
             manifest = self._manifests[digest] = self._registry.manifest(place)
         self._registry.put(target, manifest)
+        return digest
 
 
 class SolePublisher:
     """A Publisher that holds the claim, and with ``immutable`` keeps release tags as they are.
 
-    ``promised`` are the release tags of images that the registry has, to their digests.
+    ``promised`` are the release tags of images that the registry has, to their digests; ``moving``
+    are tags that mean another image in each release. ``keys`` say what the release tags are for.
     """
 
     def __init__(
@@ -111,12 +123,18 @@ class SolePublisher:
         *,
         immutable: bool,
         promised: Mapping[Reference, str],
+        moving: frozenset[Reference] = frozenset(),
+        keys: Mapping[Reference, str] | None = None,
     ) -> None:
         self._publisher = publisher
         self._registry = registry
         self._claim = claim
         self._immutable = immutable
         self._promised = dict(promised)
+        self._moving = moving
+        self._keys = keys or {}
+        # By repository what its release tag names instead, made of the same.
+        self._adopted: dict[str, str] = {}
 
     @property
     def manifests(self) -> Mapping[str, Manifest]:
@@ -135,16 +153,58 @@ class SolePublisher:
         # Before any tag of this release is set, so that all of them stay as they are.
         in_threads(self._refuse_other_content, list(self._promised) if self._immutable else ())
 
-    def tag(self, target: Reference, digest: str) -> None:
-        self._publisher.tag(target, digest)
+    def tag(self, target: Reference, digest: str) -> str:
+        digest = self._adopted.get(target.repository, digest)
+        if target in self._moving:
+            # Whoever took over may have moved it on by now.
+            self._claim.check()
+        elif target.repository in self._adopted:
+            return digest
+        try:
+            self._publisher.tag(target, digest)
+        except (RefusedError, ForbiddenError):
+            # Some registries set no tag twice, even to what it names.
+            named = self._registry.head(target)
+            if named is None or named.digest != digest:
+                raise
+        return digest
 
     def _refuse_other_content(self, release: Reference) -> None:
         if not self._immutable:
             return
         digest = self._promised[release]
         named = self._registry.head(release)
-        if named is not None and named.digest != digest:
+        if named is None or named.digest == digest:
+            return
+        place = release.at(named.digest)
+        if key_of(self._registry, place) != self._keys.get(release, _NO_KEY):
             raise other_content(str(release), named.digest, digest)
+        self._adopted[release.repository] = named.digest
+
+
+class _ImageConfig(Struct, frozen=True, rename={"labels": "Labels"}):
+    labels: dict[str, str] | None = None
+
+
+class _Config(Struct, frozen=True):
+    """https://github.com/opencontainers/image-spec/blob/main/config.md."""
+
+    config: _ImageConfig = _ImageConfig()
+
+
+def key_of(registry: Registry, image: Reference) -> str:
+    """What an image in one of our repositories was made of, as its label says; "" for others.
+
+    Whoever can set a release tag there could have set it to anything: the label is as good as that.
+    """
+    manifest = registry.manifest(image)
+    if manifest.config is None or manifest.config.media_type not in CONFIGS:
+        return ""
+    try:
+        config = decode(registry.blobs.read(image, manifest.config), _Config, what="the config")
+    except MalformedError:
+        return ""
+    return (config.config.labels or {}).get(KEY, "")
 
 
 def open_publisher(
@@ -170,7 +230,17 @@ def open_publisher(
 
     images = ImagePublisher(registry, engine, run_id=run_id, cancel=cancel, record=record)
     promised = {step.release: step.digest for step in plan.steps if isinstance(step, Retag)}
-    return SolePublisher(images, registry, claim, immutable=immutable, promised=promised)
+    return SolePublisher(
+        images,
+        registry,
+        claim,
+        immutable=immutable,
+        promised=promised,
+        moving=frozenset(
+            step.repository.with_tag(tag) for step in plan.steps for tag in step.moving
+        ),
+        keys={step.release: step.key for step in plan.steps},
+    )
 
 
 class Names(Protocol):

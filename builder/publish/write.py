@@ -34,6 +34,7 @@ from builder.core.release import (
     ReleasedImage,
 )
 from builder.core.settings.config import registry_host
+from builder.publish import Tell
 from builder.publish.claim import CLAIMS, Claim, RegistryMarks
 from builder.registry.client import Registry
 from builder.system.process import in_threads
@@ -277,12 +278,14 @@ class ReleaseWriter(Struct, frozen=True, kw_only=True):
         summary: Summary,
         inputs: Mapping[str, Inputs],
         manifests: Mapping[str, Manifest],
+        *,
         now: float,
+        tell: Tell,
     ) -> Reference:
         """Store the release of what was published, and of all else as it is; where it is.
 
         ``manifests`` are those of the images that this run has tagged, by digest. Where nothing
-        was done, nothing is written.
+        was done, nothing is written, unless an earlier run has left a moving tag behind.
 
         Raises:
             PublishError: another run has set one of the tags meanwhile.
@@ -291,7 +294,10 @@ class ReleaseWriter(Struct, frozen=True, kw_only=True):
         frame = self.frame
         place = self.releases.repository.with_tag(frame.tag)
         if new_release.nothing_to_do(plan, self.earlier):
+            if new_release.is_left_behind(self.earlier, frame):
+                self._move(place, tell)
             return place
+        self.claim.take(tell)
         earlier = read_earlier(self.releases, frame.tag)
         results = new_release.published(plan, summary)
         made = self._images(results, inputs, manifests, earlier)
@@ -305,6 +311,13 @@ class ReleaseWriter(Struct, frozen=True, kw_only=True):
             self.claim.check()
             self.releases.write(release, new_release.moving_tags(frame))
         return place
+
+    def _move(self, place: Reference, tell: Tell) -> None:
+        """Have the moving tags name a release that is there."""
+        self.claim.take(tell)
+        for tag in new_release.moving_tags(self.frame):
+            self.registry.retag(place, tag)
+            tell(f"{tag} was left behind by an earlier run, and names {self.frame.tag} now")
 
     def _rename(self, image: ReleasedImage) -> None:
         """Give an image that was not made anew the names of this refresh."""

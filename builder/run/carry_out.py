@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builder.core.engine.request import Circumstances, make_requests
-from builder.core.errors import OcbuildError, PublishError
+from builder.core.errors import InterruptedRunError, OcbuildError
 from builder.core.events import Note, Report, RunFinished, RunStarted, Summary
 from builder.core.new_release import Renewal
 from builder.core.options import BuildOptions
@@ -149,8 +149,8 @@ class Run(Struct, frozen=True, kw_only=True):
             summary = self._sum_up(self._execute(), begun)
             if self.writer is not None and summary.exit_code == 0:
                 summary = self._publish(self.writer, summary)
-        self._write(summary)
         session.report(RunFinished(summary=summary, at=session.clock.now()))
+        self._write(summary)
         return summary
 
     @contextmanager
@@ -159,17 +159,31 @@ class Run(Struct, frozen=True, kw_only=True):
         try:
             yield
         finally:
-            self.daemon.remove_leftovers(self.session.run_id)
+            self._clean_up("the containers of this run stay", self._remove_containers)
             if self.writer is not None:
-                self.writer.claim.free()
+                self._clean_up("others have to wait for a minute", self.writer.claim.free)
+
+    def _remove_containers(self) -> None:
+        self.daemon.remove_leftovers(self.session.run_id)
+
+    def _clean_up(self, otherwise: str, step: Callable[[], None]) -> None:
+        """Do what changes nothing of what was published: that it fails is worth a line."""
+        try:
+            step()
+        except OcbuildError as error:
+            self.session.tell(f"{error.message}; {otherwise}")
 
     def _publish(self, writer: ReleaseWriter, summary: Summary) -> Summary:
         try:
             now = self.session.clock.now()
-            place = writer.write(self.plan, summary, self.inputs, self.manifests, now)
-        except OcbuildError:
-            self._write(replace(summary, status="failed", exit_code=PublishError.exit_code))
-            raise
+            place = writer.write(
+                self.plan, summary, self.inputs, self.manifests, now=now, tell=self.session.tell
+            )
+        except OcbuildError as error:
+            self.session.tell(str(error))
+            stopped = isinstance(error, InterruptedRunError)
+            status = "interrupted" if stopped else "failed"
+            return replace(summary, status=status, exit_code=error.exit_code)
         return replace(summary, release=str(place))
 
     def _execute(self) -> Results:

@@ -28,6 +28,7 @@ from builder.core.release import EarlierReleases, Inputs
 from builder.core.select import Selection
 from builder.docker.daemon import Daemon
 from builder.engines import bases
+from builder.publish.images import key_of
 from builder.publish.write import ReleaseWriter
 from builder.registry.client import Registry
 from builder.system.files import known_images
@@ -328,6 +329,7 @@ def _published(
                 tag=tree.tags[name],
                 tests=identities[name].inputs.tests,
                 by_key=name not in quick,
+                release=sources.earlier.same.tag if sources.earlier.same else "",
             ),
             sources.earlier,
         )
@@ -335,18 +337,17 @@ def _published(
         if name in identities
     }
 
-    def ask(question: Question) -> Published | None:
-        answer: Published | Question | None = question
+    def ask(answer: Published | Question | None) -> Published | None:
         while isinstance(answer, Question):
             named = registry.head(answer.reference)
             digest = named.digest if named else ""
-            answer = answered(answer, digest, immutable=sources.immutable)
+            other = digest if digest != answer.digest and answer.digest else ""
+            key = key_of(registry, answer.reference.at(other)) if other else ""
+            answer = answered(answer, digest, immutable=sources.immutable, key=key)
         return answer
 
-    questions = {name: fact for name, fact in known.items() if isinstance(fact, Question)}
-    answers = dict(zip(questions, in_threads(ask, questions.values()), strict=True))
-    facts = {**known, **answers}
-    return {name: fact for name, fact in facts.items() if isinstance(fact, Published)}
+    answers = dict(zip(known, in_threads(ask, known.values()), strict=True))
+    return {name: fact for name, fact in answers.items() if fact is not None}
 
 
 def _available(

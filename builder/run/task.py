@@ -182,9 +182,9 @@ class TaskRunner:
         else:
             raise Bug(f"{decision.image} is to be tagged before it is pushed")
         targets = tuple(decision.repository.with_tag(tag) for tag in tags)
-        for target in targets:
-            self._publisher.tag(target, digest)
-        return Tagged(references=tuple(str(target) for target in targets))
+        named = {self._publisher.tag(target, digest) for target in targets} - {digest}
+        references = tuple(str(target) for target in targets)
+        return Tagged(references=references, digest=min(named, default=""))
 
     def _result(self, decision: Decision) -> BuildResult:
         """The image of this run."""

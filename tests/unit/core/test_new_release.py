@@ -248,3 +248,27 @@ def test_a_release_is_called_by_its_commit(
     short: str, suffix: str, *, dirty: bool, tag: str
 ) -> None:
     assert new_release.release_tag(short, suffix=suffix, dirty=dirty) == tag
+
+
+@pytest.mark.parametrize(
+    ("same", "last", "dirty", "behind"),
+    [
+        (None, "2026-01-01T00:00:00+00:00", False, False),
+        ("2026-01-02T00:00:00+00:00", "2026-01-01T00:00:00+00:00", False, True),
+        # A rerun of an old commit moves nothing back.
+        ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", False, False),
+        ("2026-01-01T00:00:00+00:00", None, False, True),
+        ("2026-01-02T00:00:00+00:00", "2026-01-01T00:00:00+00:00", True, False),
+        ("", "2026-01-01T00:00:00+00:00", False, False),
+    ],
+)
+def test_a_release_that_is_the_newest_and_not_called_so_was_left_behind(
+    same: str | None, last: str | None, *, dirty: bool, behind: bool
+) -> None:
+    earlier = EarlierReleases(
+        same=None if same is None else replace(release("now"), created=same),
+        last=None if last is None else replace(release("last"), created=last),
+    )
+    assert new_release.is_left_behind(earlier, replace(FRAME, dirty=dirty)) is behind
+    called = EarlierReleases(same=earlier.same, last=earlier.same)
+    assert not new_release.is_left_behind(called, FRAME)

@@ -40,7 +40,7 @@ def asked(
 ) -> tuple[Published | None, list[str]]:
     """What comes of it in a registry with these tags, and the tags that were looked at."""
     looked: list[str] = []
-    step = consult(sought, earlier)
+    step = consult(replace(sought, release=earlier.same.tag if earlier.same else ""), earlier)
     while isinstance(step, Question):
         assert step.reference.path == PLACE.path
         looked.append(step.reference.tag)
@@ -57,7 +57,20 @@ BY_KEY, BY_TAG = key_tag(KEY, "t"), "1.0-now"
 @pytest.mark.parametrize(
     ("case", "earlier", "tags", "expected", "looked"),
     [
-        ("a second run on the same commit asks nothing", SAME, {}, ("sha256:now", True, "now"), []),
+        (
+            "a second run on the same commit asks for the tag, and no more",
+            SAME,
+            {BY_TAG: "sha256:now"},
+            ("sha256:now", True, "now"),
+            [BY_TAG],
+        ),
+        (
+            "somebody has taken the tag away since the release was written",
+            SAME,
+            {},
+            ("sha256:now", False, "now"),
+            [BY_TAG],
+        ),
         (
             "after an empty commit the last release tells, and nothing is asked",
             LAST,
@@ -69,7 +82,7 @@ BY_KEY, BY_TAG = key_tag(KEY, "t"), "1.0-now"
             "the last release had this very tag, as where tags have no commit",
             EarlierReleases(last=release("last")),
             {BY_TAG: "sha256:last"},
-            ("sha256:last", True, "last"),
+            ("sha256:last", False, "last"),
             [BY_TAG],
         ),
         (
@@ -83,7 +96,7 @@ BY_KEY, BY_TAG = key_tag(KEY, "t"), "1.0-now"
             "this commit is published in part: only the last release has the image",
             replace(SAME, same=release("now", key=OTHER_KEY)),
             {BY_TAG: "sha256:last"},
-            ("sha256:last", True, "last"),
+            ("sha256:last", False, "last"),
             [BY_TAG],
         ),
         (
@@ -111,7 +124,7 @@ BY_KEY, BY_TAG = key_tag(KEY, "t"), "1.0-now"
             "a run that was killed between the tags has left it under both",
             NOTHING,
             {BY_KEY: "sha256:left", BY_TAG: "sha256:left"},
-            ("sha256:left", True, ""),
+            ("sha256:left", False, ""),
             [BY_KEY, BY_TAG],
         ),
         (

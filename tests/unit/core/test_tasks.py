@@ -164,4 +164,10 @@ def test_an_image_that_may_fail_does_not_take_the_claim() -> None:
         "app": [BUILD, PUSH, TAG, CLAIM],
         "web": [BUILD, PUSH, TAG],
     }
-    assert phases_of(image("odd", optional=True)) == {"odd": [BUILD, PUSH, TAG]}
+
+
+def test_where_all_images_may_fail_each_takes_the_claim() -> None:
+    assert phases_of(image("odd", optional=True), image("even", optional=True)) == {
+        "odd": [BUILD, PUSH, TAG, CLAIM],
+        "even": [BUILD, PUSH, TAG, CLAIM],
+    }

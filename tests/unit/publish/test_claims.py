@@ -149,3 +149,20 @@ def test_waiting_ends_with_the_run() -> None:
     with pytest.raises(InterruptedRunError):
         Claim(tags, "me", place="r", clock=FakeClock(), cancel=cancelled).take(print)
     assert tags[CLAIM] == "other"
+
+
+def test_a_second_attempt_of_the_same_run_goes_on_at_once() -> None:
+    tags, clock = Tags({ASKED: "me", CLAIM: "me"}), FakeClock()
+    claim(tags, clock).take(print)
+    assert tags == {ASKED: "me", CLAIM: "me", HELD: "me"}
+    assert clock.waits == []
+
+
+def test_a_claim_that_is_held_is_not_taken_again() -> None:
+    tags = Tags()
+    ours = claim(tags, FakeClock())
+    ours.take(print)
+    tags[ASKED] = "another that has just come"
+    ours.take(print)
+    assert tags[CLAIM] == tags[HELD] == "me"
+    assert tags[ASKED] != "me"

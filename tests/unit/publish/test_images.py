@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from typing import cast
@@ -12,9 +13,10 @@ from builder.core.errors import PublishError
 from builder.core.events import Pushed
 from builder.core.reference import Reference
 from builder.core.registry_content import OCI_MANIFEST, Descriptor, Manifest
+from builder.core.registry_faults import RefusedError
 from builder.publish import MadeImage, Tell
 from builder.publish.claim import Claim
-from builder.publish.images import ImagePublisher, SolePublisher
+from builder.publish.images import CONFIGS, ImagePublisher, SolePublisher
 from builder.registry.client import Registry
 from tests.support.engines import digest_of
 from tests.unit.publish.test_staging import OURS, engine_with
@@ -71,6 +73,9 @@ class FakeClaim:
         self._registry.log.append("claim")
         tell("waited")
 
+    def check(self) -> None:
+        self._registry.log.append("check")
+
 
 def image(registry: FakeRegistry, *, own: bool = False, bare: bool = False) -> MadeImage:
     return MadeImage(
@@ -88,6 +93,8 @@ def publisher(
     *,
     immutable: bool = True,
     promised: Mapping[Reference, str] | None = None,
+    moving: frozenset[Reference] = frozenset(),
+    keys: Mapping[Reference, str] | None = None,
 ) -> SolePublisher:
     def record(made: MadeImage, digest: str, tell: Tell) -> None:
         registry.log.append(f"record {made.name} {digest}")
@@ -105,6 +112,8 @@ def publisher(
         cast("Claim", FakeClaim(registry)),
         immutable=immutable,
         promised=promised or {},
+        moving=moving,
+        keys=keys,
     )
 
 
@@ -173,4 +182,71 @@ def test_the_claim_is_taken_before_the_tags_are_compared_once_more(*, promised: 
     publishes.claim(ignore)  # it is set by now, and names the same
     registry.tags["1"] = "sha256:quicker"
     with pytest.raises(PublishError, match="sha256:quicker there"):
+        publishes.claim(ignore)
+
+
+class StrictRegistry(FakeRegistry):
+    """One that sets no tag twice, whatever it is to name."""
+
+    def put(self, reference: Reference, manifest: Manifest) -> None:
+        if reference.tag in self.tags:
+            raise RefusedError("tag already exists", status=409)
+        super().put(reference, manifest)
+
+
+def test_a_tag_that_names_the_image_already_is_right_whatever_the_registry_says() -> None:
+    registry = StrictRegistry({"1": MANIFEST.digest, "2": "sha256:other"})
+    publisher(registry).tag(RELEASE, MANIFEST.digest)
+    with pytest.raises(RefusedError):
+        publisher(registry).tag(RELEASE.with_tag("2"), MANIFEST.digest)
+
+
+def test_the_claim_is_looked_at_before_each_tag_that_moves() -> None:
+    registry = FakeRegistry()
+    publishes = publisher(registry, moving=frozenset({RELEASE.with_tag("latest")}))
+    publishes.tag(RELEASE, MANIFEST.digest)
+    publishes.tag(RELEASE.with_tag("latest"), MANIFEST.digest)
+    assert registry.log == [f"get {MANIFEST.digest}", "put 1", "check", "put latest"]
+
+
+class LabelledRegistry(FakeRegistry):
+    """Every image in it says that it was made of ``key``."""
+
+    key = "k"
+
+    @property
+    def blobs(self) -> LabelledRegistry:
+        return self
+
+    def read(self, _place: Reference, _config: Descriptor) -> bytes:
+        return json.dumps({"config": {"Labels": {"ocbuild.key": self.key}}}).encode()
+
+    def manifest(self, reference: Reference) -> Manifest:
+        config = {"mediaType": CONFIGS[0], "digest": f"sha256:{'c' * 64}", "size": 2}
+        return Manifest.of(
+            json.dumps({"schemaVersion": 2, "config": config}).encode(), OCI_MANIFEST
+        )
+
+
+def test_a_release_tag_that_names_an_image_made_of_the_same_stays_and_is_adopted() -> None:
+    registry = LabelledRegistry({"1": "sha256:earlier"})
+    publishes = publisher(
+        registry,
+        promised={RELEASE: MANIFEST.digest},
+        keys={RELEASE: "k"},
+        moving=frozenset({RELEASE.with_tag("latest")}),
+    )
+    publishes.claim(ignore)
+    assert publishes.tag(RELEASE, MANIFEST.digest) == "sha256:earlier"
+    assert registry.tags == {"1": "sha256:earlier"}
+    publishes.tag(RELEASE.with_tag("latest"), MANIFEST.digest)
+    assert registry.tags.keys() == {"1", "latest"}
+
+
+@pytest.mark.parametrize("key", ["other", ""])
+def test_a_release_tag_that_names_an_image_made_of_something_else_is_refused(key: str) -> None:
+    registry = LabelledRegistry({"1": "sha256:earlier"})
+    registry.key = key
+    publishes = publisher(registry, promised={RELEASE: MANIFEST.digest}, keys={RELEASE: "k"})
+    with pytest.raises(PublishError, match="with other content"):
         publishes.claim(ignore)

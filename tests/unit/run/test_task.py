@@ -74,8 +74,9 @@ class Notes(Struct):
         sink("output")
         return self.code
 
-    def tag(self, reference: object, target: str) -> None:
+    def tag(self, reference: object, target: str) -> str:
         self.log.append(f"tag {reference} {target}")
+        return target
 
 
 class Runs:
