@@ -67,7 +67,7 @@ def status(
 def survey(project: DeployedProject, against: Release | None = None) -> list[Row]:
     """One look at all hosts; one that does not answer hides no other."""
     names = project.listed()
-    deployed = {name: project.records.current(name) for name in names}
+    deployed = {name: project.records.deployed_last(name) for name in names}
     projects: dict[str, set[str]] = {host: set() for host in project.engines}
     for name, deployment in deployed.items():
         if deployment is not None:

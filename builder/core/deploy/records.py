@@ -24,6 +24,8 @@ SCHEMA = 1
 # What a tag may be made of, and how many characters of it tell host and stack.
 _BAD = re.compile(r"[^A-Za-z0-9_.-]")
 _LONGEST = 100
+# How many deployments a record knows that came before it.
+_LONGEST_LINE = 20
 
 # What an example of an environment file has in the place of a secret.
 RANDOM = "<random>"
@@ -47,8 +49,9 @@ class _Services(Struct, frozen=True):
 class Deployment(Struct, frozen=True, kw_only=True):
     """One stack as it was brought up: of which release, when (RFC 3339), by whom, and all of it.
 
-    ``id`` tells it from all others. It is not ``complete`` if only the shared record knows of it;
-    ``adopted``, if it was completed from the files of this machine.
+    ``id`` tells it from all others; ``line`` are the ids of those before it, the last one first,
+    and so their order: the clocks of two machines have none. It is not ``complete`` if only the
+    shared record knows of it; ``adopted``, if it was completed from the files of this machine.
     """
 
     release: str
@@ -56,6 +59,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     host: str
     by: str = ""
     id: str = ""
+    line: tuple[str, ...] = ()
     complete: bool = field(default=True, name="whole")
     adopted: bool = False
     compose: Mapping[str, Any]
@@ -135,6 +139,7 @@ class SharedDeployment(Struct, frozen=True, kw_only=True):
     release: str
     at: str
     by: str
+    line: tuple[str, ...] = ()
     compose: Mapping[str, Any]
 
     @classmethod
@@ -145,6 +150,7 @@ class SharedDeployment(Struct, frozen=True, kw_only=True):
             release=deployment.release,
             at=deployment.at,
             by=deployment.by,
+            line=deployment.line,
             compose=skeleton(deployment.compose),
         )
 
@@ -156,6 +162,7 @@ class SharedDeployment(Struct, frozen=True, kw_only=True):
             host=host,
             by=self.by,
             id=self.id,
+            line=self.line,
             compose=self.compose,
             complete=False,
         )
@@ -268,7 +275,9 @@ class History(Struct, frozen=True, kw_only=True):
 
     def deployed(self, now: Deployment) -> History:
         """``now`` runs; what ran until now becomes the previous one."""
-        before = self.current
+        before, last = self.current, self.current or self.previous
+        if last is not None and last.id:
+            now = replace(now, line=(last.id, *last.line)[:_LONGEST_LINE])
         # To deploy once more what was deployed from elsewhere brings up nothing new.
         again = before is not None and before.adopted and before.images == now.images
         return History(current=now, previous=self.previous if again else before or self.previous)
@@ -288,15 +297,17 @@ class History(Struct, frozen=True, kw_only=True):
         now, before, current = record.now, record.before, self.current
         if now is None:
             history = self
-            if current is not None and current.at <= record.at:
+            if current is not None and not _follows(current, before, current.at > record.at):
                 history = self.removed()
             if history == History() and before is not None:
                 return History(previous=before.on(record.host))
             return history
         if current is not None and current.id == now.id:
             return self.renamed(now.release)
-        # A deployment of which the registry could not be told is newer than what it knows.
-        if current is not None and current.at > now.at:
+        # What was done here and the registry could not be told of is newer than what it knows.
+        if current is not None and _follows(current, now, current.at > now.at):
+            return self
+        if current is None and self.previous is not None and self.previous.id == now.id != "":
             return self
         previous = None if before is None else before.on(record.host)
         # What ran here before it was deployed from elsewhere is known here in full.
@@ -315,6 +326,16 @@ class History(Struct, frozen=True, kw_only=True):
             for one in (self.current, self.previous)
         )
         return current, previous
+
+
+def _follows(current: Deployment, told: SharedDeployment | None, is_later: bool) -> bool:  # noqa: FBT001
+    """Whether what this machine has deployed came after what the registry tells of.
+
+    ``is_later`` is what clocks say; they are asked where records of older versions know no order.
+    """
+    if told is None or not (current.line or told.line):
+        return is_later
+    return told.id in current.line
 
 
 def secrets_lost(file: str, record: SharedRecord) -> DeployError:

@@ -143,6 +143,54 @@ def test_the_shared_record_is_right_where_it_is_newer(
     assert known.informed(told) == now
 
 
+def lined(number: int, *before: int, at: str = "2026-01-05T00:00:00Z") -> Deployment:
+    return deployment(number, at=at, line=tuple(f"id{one}" for one in before))
+
+
+def told(now: Deployment | None, before: Deployment | None = None) -> SharedRecord:
+    ours = [None if one is None else SharedDeployment.of(one) for one in (now, before)]
+    return replace(record(None, at="2026-01-05T00:00:00Z"), now=ours[0], before=ours[1])
+
+
+LATE, EARLY = "2026-02-01T00:00:00Z", "2025-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("known", "shared", "runs"),
+    [
+        # The registry could not be told of the last one, or of the last two.
+        (History(current=lined(2, 1)), told(lined(1)), "id2"),
+        (History(current=lined(3, 2, 1)), told(lined(1)), "id3"),
+        # Others deployed after us, by a clock that is behind; or both did, and theirs is known.
+        (History(current=lined(1, at=LATE)), told(lined(2, 1, at=EARLY), lined(1)), "id2"),
+        (History(current=lined(3, 1, at=LATE)), told(lined(2, 1, at=EARLY)), "id2"),
+        # Taken down after that, before that, and here without the registry's knowledge.
+        (History(current=lined(2, 1, at=LATE)), told(None, lined(2, 1)), None),
+        (History(current=lined(2, 1, at=EARLY)), told(None, lined(1)), "id2"),
+        (History(previous=lined(2, 1)), told(lined(2, 1), lined(1)), None),
+        (History(previous=lined(2, 1)), told(lined(3, 2, 1), lined(2, 1)), "id3"),
+    ],
+)
+def test_the_order_of_deployments_is_a_chain_whatever_clocks_say(
+    known: History, shared: SharedRecord, runs: str | None
+) -> None:
+    current = known.informed(shared).current
+    assert (current.id if current else None) == runs
+
+
+def test_a_deployment_knows_those_before_it() -> None:
+    history = History()
+    for number in range(30):
+        history = history.deployed(deployment(number))
+        history = history.removed() if number == 27 else history
+    assert history.current is not None
+    assert history.current.line == tuple(f"id{number}" for number in range(28, 8, -1))
+    # One of an earlier version may have no id.
+    after = History(current=deployment(1, id="")).deployed(deployment(2)).current
+    assert after is not None
+    assert after.line == ()
+
+
 def test_a_release_of_another_name_renames_what_runs() -> None:
     told = replace(record(2), now=replace(shared(2), release="r9"))
     assert History(current=D2).informed(told).current == replace(D2, release="r9")
@@ -162,7 +210,11 @@ def test_a_release_of_another_name_renames_what_runs() -> None:
     ],
 )
 def test_what_ran_until_now_becomes_the_previous(known: History, now: History) -> None:
-    assert known.deployed(D3) == now
+    deployed = known.deployed(D3)
+    assert now.current is D3
+    assert deployed.current is not None
+    assert replace(deployed.current, line=()) == D3
+    assert deployed.previous == now.previous
 
 
 def test_what_is_removed_can_be_brought_back() -> None:

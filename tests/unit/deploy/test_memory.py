@@ -211,7 +211,8 @@ def test_what_was_taken_down_can_be_brought_back_by_an_empty_machine(records: Lo
 def test_to_deploy_again_what_was_adopted_leaves_the_way_back() -> None:
     adopted = deployment(2, adopted=True)
     history = History(current=adopted, previous=deployment(1)).deployed(deployment(3))
-    assert history == History(current=deployment(3), previous=deployment(1))
+    now = deployment(3, line=("id2",))
+    assert history == History(current=now, previous=deployment(1))
 
 
 # --- with a registry ------------------------------------------------------------------------------
