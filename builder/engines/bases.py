@@ -30,6 +30,7 @@ from builder.core.bases import (
     reference_behind,
     unobtainable,
 )
+from builder.core.context import OWN_FOLDER
 from builder.core.engine.answers import LocalImage
 from builder.core.errors import BuildError, InterruptedRunError, OcbuildError
 from builder.core.reference import Reference
@@ -229,9 +230,12 @@ def _not_an_image(text: str, redirect: str, root: Path) -> ResolvedBase:
 
 
 def folder_digest(folder: Path) -> str:
-    """Over paths, modes, links and contents, in sorted order; no times and no owners."""
+    """Over paths, modes, links and contents, in sorted order; no times, no owners, and nothing of
+    what we keep there ourselves.
+    """
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    found = (path for path in folder.rglob("*") if OWN_FOLDER not in path.relative_to(folder).parts)
+    for path in sorted(found):
         status = path.lstat()
         total.update(f"{path.relative_to(folder)}\0{status.st_mode:o}\0".encode("utf-8", "replace"))
         if path.is_symlink():

@@ -73,7 +73,7 @@ class Buildx:
 
         with tempfile.TemporaryDirectory(prefix="ocbuild-") as folder:
             metadata = Path(folder) / "metadata.json"
-            request = _with_own_dockerfile(request, Path(folder))
+            request = _with_own_dockerfile(_with_copies(request, Path(folder)), Path(folder))
             ended = stream(
                 buildx_arguments(
                     request,
@@ -188,6 +188,17 @@ def _with_own_dockerfile(request: BuildRequest, folder: Path) -> BuildRequest:
     elif ignore.is_file():
         shutil.copyfile(ignore, folder / ignore.name)
     return replace(request, dockerfile=file)
+
+
+def _with_copies(request: BuildRequest, folder: Path) -> BuildRequest:
+    """A request in which what ocbuild keeps in a folder that stands for a base is left out."""
+    contexts = dict(request.contexts)
+    leave_out = shutil.ignore_patterns(OWN_FOLDER)
+    for number, (name, value) in enumerate(request.contexts.items()):
+        if value in request.folders and _has_own_folder(Path(value)):
+            contexts[name] = str(folder / f"context-{number}")
+            shutil.copytree(value, contexts[name], symlinks=True, ignore=leave_out)
+    return replace(request, contexts=contexts)
 
 
 def _has_own_folder(context: Path) -> bool:

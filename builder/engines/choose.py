@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from builder.core.assemble import Refused
-from builder.core.context import ContextFile, ReadContext
+from builder.core.context import OWN_FOLDER, ContextFile, ReadContext
 from builder.core.dockerfile.parse import parse
 from builder.core.engine.failure import BuildFailedError
 from builder.core.engine.statuses import OutputLine, Sink
@@ -164,7 +164,8 @@ def _stamps(request: BuildRequest) -> Mapping[Path, tuple[int, ...]]:
         read.update([request.context / listing.ignore_file] if listing.ignore_file else [])
         files.update(request.context / file.path for file in listing.files if file.kind != "dir")
     for folder in request.folders:
-        files.update(path for path in Path(folder).rglob("*") if not path.is_dir())
+        found = (path for path in Path(folder).rglob("*") if not path.is_dir())
+        files.update(path for path in found if OWN_FOLDER not in path.relative_to(folder).parts)
     stamps: dict[Path, tuple[int, ...]] = {}
     for path in read | files:
         with suppress(OSError):  # what is gone differs from what was there

@@ -212,7 +212,9 @@ def folders_above(paths: Iterable[str]) -> set[str]:
 
 
 def all_below(root: str, folder: str) -> Iterator[str]:
+    """All that is in a folder which is read whole, but for what we keep there ourselves."""
     for place, folders, files in os.walk(os.path.join(root, folder)):  # noqa: PTH118
+        folders[:] = [name for name in folders if name != OWN_FOLDER]
         at = seen_from(root, place)
         yield from (name if at == "." else f"{at}/{name}" for name in (*folders, *files))
 

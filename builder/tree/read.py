@@ -197,8 +197,8 @@ def _is_newer(tree: Tree, name: str, context: ReadContext) -> bool:
     if context.listing != tree.reads[name].listing:
         return True
     folder, since = tree.graph[name].source.context, tree.read_at - _CLOCK_TICK
-    files = (folder / file.path for file in context.listing.files)
-    return any(not os.path.lexists(file) or file.lstat().st_ctime_ns >= since for file in files)
+    files = [f"{folder}/{file.path}" for file in context.listing.files]
+    return any(not os.path.lexists(file) or os.lstat(file).st_ctime_ns >= since for file in files)
 
 
 # --- selecting ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from builder.core.engine.failure import BuildFailedError
 from builder.core.errors import BuildError, InterruptedRunError
 from builder.docker.daemon import Daemon
 from builder.engines import BuildRequest, BuildResult, Engine, SecretSource
+from builder.engines.bases import folder_digest
 from builder.engines.buildx import Buildx
 from builder.engines.choose import available, ca_bundle, make
 from builder.engines.posted import BorrowedNames
@@ -126,6 +127,30 @@ def test_what_ocbuild_keeps_in_a_context_is_in_no_image(
     found = {path.removeprefix("/all/") for path in daemon.read_files(made.image_id, ["/all"])}
     expected = {"Dockerfile", "a", "secret", "sub/b"} - ({"secret"} if own else set())
     assert found - {".dockerignore", "Dockerfile.dockerignore"} == expected
+
+
+def test_what_ocbuild_keeps_in_a_folder_that_stands_for_a_base_is_in_no_image(
+    engines: dict[str, Refusing],
+    tree: Tree,
+    daemon: Daemon,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    given = tmp_path_factory.mktemp("given")
+    (given / "a").write_text("", encoding="utf-8")
+    before = folder_digest(given)
+    (given / "sub/.ocbuild").mkdir(parents=True)
+    assert folder_digest(given) != before  # a folder is content
+    before = folder_digest(given)
+    (given / "sub/.ocbuild/report").write_text("", encoding="utf-8")
+    assert folder_digest(given) == before
+    request = tree.request(f"FROM {NAME}\nCOPY --from=files / /all/\n")
+    request = replace(
+        request,
+        contexts={**request.contexts, "files": str(given)},
+        folders={str(given): before},
+    )
+    made = build(engines["buildx"], request)
+    assert set(daemon.read_files(made.image_id, ["/all"])) == {"/all/a"}
 
 
 def failure(engine: Refusing, request: BuildRequest) -> BuildFailedError:
