@@ -107,9 +107,10 @@ def _show_plan(
 ) -> int:
     for name in project.listed():
         compose, records = rendered[name], project.records
-        containers = project.engine(name).containers(compose)
+        engine, current = project.engine(name), records.current(name)
+        containers, lost = engine.containers(compose), engine.without_network(compose)
         gone = leftovers(containers, compose, records.known(name))
-        _say(plan_line(name, compose, records.current(name), containers, gone))
+        _say(plan_line(name, compose, current, containers, gone=gone, lost=lost))
     _say(f"release {release.tag}; nothing was changed")
     return 0
 

@@ -29,6 +29,7 @@ from builder.core.deploy.stack import (
     ids_of_projects,
     inspected_containers,
     listed_containers,
+    lost_networks,
 )
 from builder.core.errors import DeployError
 from builder.core.settings.sections import Host
@@ -188,12 +189,27 @@ class DockerCommand(Struct, frozen=True, kw_only=True, dict=True):
             DeployError: that cannot be done.
 
         """
-        if not containers:
-            return
-        for words in (("stop",), ("rm", "--force")):
-            done = self.docker(*words, *containers)
-            if done.returncode != 0 and not self.cancelled():
-                raise DeployError(f'host "{self.host.name}": {done.complaint(lines=2)}')
+        self._each(containers, "stop")
+        self._each(containers, "rm", "--force")
+
+    def restart(self, containers: Sequence[str]) -> None:
+        """Stop containers and start them again; raises as ``remove`` does."""
+        self._each(containers, "restart")
+
+    def without_network(self, stack: Compose) -> list[str]:
+        """The containers of the stack that run in a network that is gone.
+
+        Raises:
+            DeployError: the engine does not tell.
+
+        """
+        name = str(stack["name"])
+        return sorted(lost_networks(stack, look(self, [name])[name]))
+
+    def _each(self, containers: Sequence[str], *words: str) -> None:
+        done = self.docker(*words, *containers) if containers else None
+        if done is not None and done.returncode != 0 and not self.cancelled():
+            raise DeployError(f'host "{self.host.name}": {done.complaint(lines=2)}')
 
     def containers(self, stack: Compose) -> tuple[Container, ...]:
         """All containers of the stack, those that have ended too, by service.

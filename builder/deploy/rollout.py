@@ -48,6 +48,8 @@ class RolloutEngine(Protocol):
     def up(self, stack: Compose, on_line: Say, timeout: float) -> bool: ...
     def down(self, stack: Compose, on_line: Say) -> bool: ...
     def remove(self, containers: Sequence[str]) -> None: ...
+    def restart(self, containers: Sequence[str]) -> None: ...
+    def without_network(self, stack: Compose) -> Sequence[str]: ...
     def containers(self, stack: Compose) -> tuple[Container, ...]: ...
     def logs(self, container: str, *, tail: int) -> list[str]: ...
 
@@ -72,7 +74,7 @@ class Roller(Struct, frozen=True, kw_only=True):
 
         """
         change = StackChange(stack=stack, wanted=compose, before=self.records.current(stack))
-        if change.may_be_none and is_well(compose, engine.containers(compose)):
+        if change.may_be_none and self._is_well(engine, compose):
             self.records.renamed(stack, release)
             self.records.settled(stack)
             return change.unchanged()
@@ -87,7 +89,7 @@ class Roller(Struct, frozen=True, kw_only=True):
         # Before the note, for it is by the last one that they are known to be ours.
         self._clear(stack, engine, compose)
         self.records.intend(stack, deployment)
-        engine.up(compose, heard.append, self.timeout)
+        self._up(engine, compose, heard.append)
         if engine.cancelled():
             # Neither finished nor taken back: the next deployment goes on from here.
             return change.ended(Outcome.INTERRUPTED)
@@ -127,6 +129,16 @@ class Roller(Struct, frozen=True, kw_only=True):
         if any(known):
             engine.remove(leftovers(engine.containers(compose), compose, known))
 
+    def _is_well(self, engine: RolloutEngine, compose: Compose) -> bool:
+        well = is_well(compose, engine.containers(compose))
+        return well and not engine.without_network(compose)
+
+    def _up(self, engine: RolloutEngine, compose: Compose, on_line: Say) -> None:
+        """Start what differs, and what compose finds unchanged though its network is gone."""
+        engine.up(compose, on_line, self.timeout)
+        if not engine.cancelled():
+            engine.restart(engine.without_network(compose))
+
     def _settle(self, engine: RolloutEngine, compose: Compose) -> tuple[Container, ...]:
         """The containers, once time alone makes none of them well."""
         end = self.clock.monotonic() + self.timeout
@@ -147,7 +159,7 @@ class Roller(Struct, frozen=True, kw_only=True):
             return False
         self.say(f"{old['name']}: going back to what ran before")
         self._clear(stack, engine, old)
-        engine.up(old, self.detail, self.timeout)
+        self._up(engine, old, self.detail)
         return is_well(old, self._settle(engine, old))
 
 

@@ -301,12 +301,17 @@ def plan_line(
     compose: Compose,
     before: Deployment | None,
     containers: Sequence[Container],
+    *,
     gone: Sequence[str] = (),
+    lost: Sequence[str] = (),
 ) -> str:
-    """What a deployment would do with a stack; ``gone`` are containers that it would remove."""
+    """What a deployment would do with a stack.
+
+    ``gone`` are containers that it would remove, ``lost`` those that have lost their network.
+    """
     changed = changed_services(compose, before.compose if before else None)
     removed = f"; would be removed: {', '.join(gone)}" if gone else ""
-    if not changed and is_well(compose, containers):
+    if not changed and is_well(compose, containers) and not lost:
         return f"{stack:20} unchanged"
     return f"{stack:20} would be started: {', '.join(changed) or 'what is not well'}{removed}"
 

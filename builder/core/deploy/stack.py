@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from builder.core import codec
+from builder.core.text import moment
 
 # What ``docker compose config`` prints; only what is looked at here is checked.
 Compose = Mapping[str, Any]
@@ -186,11 +187,16 @@ class Container(Struct, frozen=True, kw_only=True):
 
 
 class InspectedContainer(Struct, frozen=True, kw_only=True):
-    """A container with what only an inspection tells; ``since`` is RFC 3339, "" if never."""
+    """A container with what only an inspection tells; ``since`` is RFC 3339, "" if never.
+
+    ``network_of`` is the id of the container whose network it shares, "" if it has its own.
+    """
 
     container: Container
     since: str
     restarts: int
+    id: str = ""
+    network_of: str = ""
 
 
 def is_well(compose: Compose, containers: Sequence[Container]) -> bool:
@@ -205,6 +211,32 @@ def may_become_well(compose: Compose, containers: Sequence[Container]) -> bool:
         not lacking(compose, containers)
         and bool(sick)
         and all(one.condition == "starting" for one in sick)
+    )
+
+
+def lost_networks(compose: Compose, inspected: Sequence[InspectedContainer]) -> dict[str, str]:
+    """The containers that run in a network that is gone, with the service that they shared it with.
+
+    A container gets another network whenever it starts; whoever shared the old one stays in it,
+    without a way out, until it is started again, too.
+    """
+    by_id = {one.id: one for one in inspected}
+    lost: dict[str, str] = {}
+    for one in inspected:
+        service = compose["services"].get(one.container.service, {})
+        mode, _, owner = str(service.get("network_mode", "")).partition(":")
+        if mode != "service" or one.container.state != RUNNING or not one.network_of:
+            continue
+        other = by_id.get(one.network_of)
+        if other is None or _started_after(other, one):
+            lost[one.container.name] = owner
+    return lost
+
+
+def _started_after(one: InspectedContainer, other: InspectedContainer) -> bool:
+    mine, others = moment(one.since), moment(other.since)
+    return (
+        one.container.state == RUNNING and mine is not None and others is not None and mine > others
     )
 
 
@@ -271,12 +303,18 @@ class _Settings(Struct, frozen=True, rename="pascal"):
     labels: dict[str, str] | None = None
 
 
+class _HostConfig(Struct, frozen=True, rename="pascal"):
+    network_mode: str = ""
+
+
 class _Inspected(Struct, frozen=True, rename="pascal"):
     """A container as ``docker inspect`` tells of it."""
 
     name: str
     state: _State
     config: _Settings
+    id: str = ""
+    host_config: _HostConfig | None = None
     restart_count: int = 0
 
     @property
@@ -286,6 +324,8 @@ class _Inspected(Struct, frozen=True, rename="pascal"):
     @property
     def value(self) -> InspectedContainer:
         state = self.state
+        mode = self.host_config.network_mode if self.host_config is not None else ""
+        kind, _, owner = mode.partition(":")
         is_up = state.status in (RUNNING, "paused")
         since = state.started_at if is_up else state.finished_at
         health = state.health.status if state.health is not None else ""
@@ -300,6 +340,8 @@ class _Inspected(Struct, frozen=True, rename="pascal"):
             ),
             since="" if since == _NEVER else since,
             restarts=self.restart_count,
+            id=self.id,
+            network_of=owner if kind == "container" else "",
         )
 
 

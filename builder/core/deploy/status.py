@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from builder.core.deploy.records import Deployment
-from builder.core.deploy.stack import InspectedContainer, replicas
+from builder.core.deploy.stack import InspectedContainer, lost_networks, replicas
 from builder.core.errors import DeployError, InputError
 from builder.core.reference import Reference
 from builder.core.release import Release
@@ -61,7 +61,7 @@ class Row(Struct, frozen=True, kw_only=True):
 def rows(
     stack: str,
     deployment: Deployment,
-    inspected: Iterable[InspectedContainer],
+    inspected: Sequence[InspectedContainer],
     against: Release | None = None,
 ) -> list[Row]:
     """A row for each container of the stack, and for each service that has none.
@@ -72,6 +72,7 @@ def rows(
     by_service: dict[str, list[InspectedContainer]] = {service: [] for service in services}
     for one in inspected:
         by_service.setdefault(one.container.service, []).append(one)
+    lost = lost_networks(deployment.compose, inspected)
     shown: list[Row] = []
     for service, several in sorted(by_service.items()):
         if service not in services:
@@ -99,6 +100,8 @@ def rows(
             drift = _drift(one.container.image, wanted, deployment.release, against)
             # An older image is no illness; one that nobody deployed is.
             well = one.container.is_well(deployment.compose) and (not drift or against is not None)
+            if owner := lost.get(one.container.name):
+                well, drift = False, f"has lost the network of {owner}"
             shown.append(_row(stack, deployment, one, well=well, drift=drift))
     return shown
 

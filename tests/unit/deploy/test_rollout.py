@@ -38,6 +38,7 @@ class Pretend(Struct):
     interrupted: bool = False
     running: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     host: Host = field(default_factory=lambda: Host(name="local"))
 
     def cancelled(self) -> bool:
@@ -61,6 +62,14 @@ class Pretend(Struct):
         self.calls.append("down")
         self.running = {}
         return True
+
+    def restart(self, containers: Sequence[str]) -> None:
+        self.calls += [f"restart {name}" for name in containers]
+        self.lost = []
+
+    def without_network(self, stack: Mapping[str, Any]) -> Sequence[str]:
+        del stack
+        return self.lost
 
     def remove(self, containers: Sequence[str]) -> None:
         for name in containers:
@@ -265,6 +274,14 @@ def test_an_interrupted_change_stays_an_intention(roller: Roller, records: Local
     back = records.back("x")
     assert back is not None
     assert back.release == "r1"
+
+
+def test_what_has_lost_its_network_is_started_again(roller: Roller) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    engine.lost = ["cloud-x-api-1"]
+    assert roller.roll("x", engine, compose(), "r1").outcome is Outcome.STARTED
+    assert engine.calls == [f"up {GOOD}", f"up {GOOD}", "restart cloud-x-api-1"]
 
 
 def named(*services: str) -> dict[str, Any]:

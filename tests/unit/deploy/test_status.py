@@ -348,3 +348,39 @@ def test_foreign_text_in_a_cell_obeys_nobody() -> None:
     console = Console(file=stream, width=80, force_terminal=True, color_system=None)
     console.print(render_table(("x",), [TableLine(("[red]a\x1b[2Jb",))], ""))
     assert "[red]ab" in stream.getvalue()
+
+
+def member(service: str, id_: str, started: str, network: str = "bridge") -> dict[str, Any]:
+    return {
+        **document(service, state={"StartedAt": started}),
+        "Id": id_,
+        "HostConfig": {"NetworkMode": network},
+    }
+
+
+FIRST, THEN = "2026-01-02T03:04:05.1Z", "2026-01-02T03:04:05.12Z"
+
+
+@pytest.mark.parametrize(
+    ("own", "side", "lost"),
+    [
+        (member("own", "1", FIRST), member("side", "2", THEN, "container:1"), False),
+        (member("own", "1", THEN), member("side", "2", FIRST, "container:1"), True),
+        # The owner was replaced by hand.
+        (member("own", "3", FIRST), member("side", "2", THEN, "container:1"), True),
+        (member("own", "1", THEN), member("side", "2", FIRST, "container:elsewhere"), True),
+        (member("own", "1", THEN), member("side", "2", FIRST), False),
+    ],
+)
+def test_who_shares_a_network_loses_it_when_its_owner_starts_again(
+    own: dict[str, Any], side: dict[str, Any], *, lost: bool
+) -> None:
+    services = {
+        "own": {"image": API, "restart": "always"},
+        "side": {"image": API, "restart": "always", "network_mode": "service:own"},
+    }
+    deployment = replace(DEPLOYMENT, compose={"name": "cloud-keystone", "services": services})
+    inspected = look(Pretend([own, side]), ["cloud-keystone"])["cloud-keystone"]
+    found = {row.service: (row.well, row.drift) for row in rows("x", deployment, inspected)}
+    assert found["own"] == (True, "")
+    assert found["side"] == ((False, "has lost the network of own") if lost else (True, ""))
