@@ -76,17 +76,20 @@ def consult(sought: Sought, earlier: EarlierReleases) -> Published | Question | 
 
 
 def answered(
-    question: Question, named: str, *, immutable: bool, key: str = ""
+    question: Question, named: str, *, immutable: bool, key: str = "", gone: bool = False
 ) -> Published | Question | None:
     """What follows from the digest that the tag names, "" where the registry has no such tag.
 
     ``key`` is that of an image which a release tag names and which is not the one that was found:
-    of two that were made of the same, the one that has the tag stays.
+    of two that were made of the same, the one that has the tag stays. ``gone``: neither the tag is
+    there nor the image that was found, as after a prune that was stopped.
 
     Raises:
         PublishError: with ``immutable``, a tag that has to be given to other content than it has.
 
     """
+    if gone:
+        return None
     if not question.digest:
         return replace(question, digest=named) if named else None
     is_right = named == question.digest

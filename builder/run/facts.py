@@ -46,8 +46,7 @@ class Sources(Struct, frozen=True, kw_only=True):
     ``daemon`` is None where no engine answers, ``registry`` where nothing is published;
     ``platform`` is the engine's. ``generations`` count how often each image was refreshed;
     ``refresh`` are the reasons of those that a refresh makes anew. ``listings`` are the contexts as
-    they were when the run began. ``known`` are the ids of images that were made here, by the tags
-    of their keys. ``proxies`` are build args of all images.
+    they were when the run began. ``known``: ids of images that were made here, by tags of keys.
     """
 
     tree: Tree
@@ -252,9 +251,8 @@ def _remembered(sources: Sources, texts: frozenset[str]) -> Resolution:
     if sources.daemon is None or not sources.asks_registry or sources.options.lock:
         return {}
     config = sources.tree.config
-    pins = released_pins(sources.earlier.images.values(), config.contexts)
-    wanted = {text: pin for text, pin in pins.items() if text in texts}
-    return bases.remembered(wanted, config, sources.daemon)
+    pins = released_pins(sources.earlier.images.values(), config.contexts).items()
+    return bases.remembered({t: pin for t, pin in pins if t in texts}, config, sources.daemon)
 
 
 def _fetched(wanted: Mapping[str, Pin], provide: Provide) -> Resolution:
@@ -343,7 +341,9 @@ def _published(
             digest = named.digest if named else ""
             other = digest if digest != answer.digest and answer.digest else ""
             key = key_of(registry, answer.reference.at(other)) if other else ""
-            answer = answered(answer, digest, immutable=sources.immutable, key=key)
+            lost = answer.reference.at(answer.digest) if answer.digest and not digest else None
+            gone = lost is not None and not registry.head(lost)
+            answer = answered(answer, digest, immutable=sources.immutable, key=key, gone=gone)
         return answer
 
     answers = dict(zip(known, in_threads(ask, known.values()), strict=True))

@@ -210,6 +210,20 @@ def test_a_release_tag_never_comes_to_mean_another_image(
     assert (fact.digest, fact.tagged) == (digest, False)
 
 
+def test_an_image_that_is_gone_with_its_tag_is_made() -> None:
+    question = Question(sought=SOUGHT, digest="sha256:gone", of="now")
+    assert answered(question, "", immutable=True, gone=True) is None
+    assert answered(question, "", immutable=True) == Published(digest="sha256:gone", of="now")
+
+
+def test_of_two_images_made_of_the_same_the_one_with_the_tag_stays() -> None:
+    question = Question(sought=SOUGHT, digest="sha256:found", of="now")
+    adopted = answered(question, "sha256:earlier", immutable=True, key=KEY)
+    assert adopted == Published(digest="sha256:earlier", of="now")
+    with pytest.raises(PublishError, match="with other content"):
+        answered(question, "sha256:earlier", immutable=True, key=OTHER_KEY)
+
+
 def test_the_release_of_this_commit_is_asked_before_the_last_one() -> None:
     both = EarlierReleases(same=release("now"), last=release("last"))
     assert both.before is both.same
