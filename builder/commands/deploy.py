@@ -108,9 +108,10 @@ def _show_plan(
     for name in project.listed():
         compose, records = rendered[name], project.records
         engine, current = project.engine(name), records.current(name)
-        containers, lost = engine.containers(compose), engine.without_network(compose)
+        containers = engine.containers(compose)
+        in_doubt = bool(records.intended(name) or engine.without_network(compose))
         gone = leftovers(containers, compose, records.known(name))
-        _say(plan_line(name, compose, current, containers, gone=gone, lost=lost))
+        _say(plan_line(name, compose, current, containers, gone=gone, in_doubt=in_doubt))
     _say(f"release {release.tag}; nothing was changed")
     return 0
 
@@ -155,7 +156,7 @@ def _is_down(
     if not deployment.is_ours and not project.may_be(name, deployment.project):
         on_line(
             f'the registry says that it is the compose project "{deployment.project}", which its'
-            " file here cannot be"
+            " file here cannot be: it is taken down from the tree that deployed it"
         )
         return False
     engine.remove(leftovers(engine.containers(compose), compose, project.records.known(name)))

@@ -74,9 +74,10 @@ class Roller(Struct, frozen=True, kw_only=True):
 
         """
         change = StackChange(stack=stack, wanted=compose, before=self.records.current(stack))
-        if change.may_be_none and self._is_well(engine, compose):
+        # Whatever runs after a change that was cut off, the record does not tell.
+        is_settled = self.records.intended(stack) is None
+        if is_settled and change.may_be_none and self._is_well(engine, compose):
             self.records.renamed(stack, release)
-            self.records.settled(stack)
             return change.unchanged()
         heard: list[str] = []
         pulled = engine.pull(compose, heard.append, self.timeout)

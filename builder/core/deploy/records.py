@@ -82,9 +82,10 @@ class Deployment(Struct, frozen=True, kw_only=True):
     def completed(self, rendered: Compose) -> Deployment:
         """The deployment with all that ``rendered``, its compose file of today, says beside images.
 
-        It is returned as it is if nothing is missing, or if other services ran.
+        It is returned as it is if nothing is missing, or if other services ran, or in another
+        compose project: what is there would be left behind.
         """
-        if self.complete:
+        if self.complete or self.project not in ("", rendered.get("name")):
             return self
         compose = with_images_of(rendered, self.compose)
         if compose is None:
@@ -101,8 +102,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
         if self.complete:
             return self
         raise DeployError(
-            f"{stack}: its compose file here describes other services than those that ran before,"
-            f" {', '.join(sorted(self.images))}",
+            f"{stack}: its compose file here does not describe what ran before,"
+            f' {", ".join(sorted(self.images))} in the compose project "{self.project}"',
             hint="roll back from the commit that was deployed, or deploy that release",
         )
 

@@ -303,15 +303,15 @@ def plan_line(
     containers: Sequence[Container],
     *,
     gone: Sequence[str] = (),
-    lost: Sequence[str] = (),
+    in_doubt: bool = False,
 ) -> str:
     """What a deployment would do with a stack.
 
-    ``gone`` are containers that it would remove, ``lost`` those that have lost their network.
+    ``gone`` are containers that it would remove; ``in_doubt``: not all of it is what it looks like.
     """
     changed = changed_services(compose, before.compose if before else None)
     removed = f"; would be removed: {', '.join(gone)}" if gone else ""
-    if not changed and is_well(compose, containers) and not lost:
+    if not changed and is_well(compose, containers) and not in_doubt:
         return f"{stack:20} unchanged"
     return f"{stack:20} would be started: {', '.join(changed) or 'what is not well'}{removed}"
 

@@ -230,7 +230,9 @@ def test_a_shared_record_is_written_only_where_it_says_something_else() -> None:
 
 
 def test_a_deployment_is_completed_from_the_compose_file_of_the_same_services() -> None:
-    part = replace(of_record(1), compose={"name": "n", "services": {"db": {"image": "r/db@0"}}})
+    part = replace(
+        of_record(1), compose={"name": "cloud-db", "services": {"db": {"image": "r/db@0"}}}
+    )
     history = History(current=part, previous=D1)
     assert not history.is_complete
     completed = history.completed(COMPOSE)
@@ -240,9 +242,10 @@ def test_a_deployment_is_completed_from_the_compose_file_of_the_same_services() 
     assert completed.current.adopted
     assert completed.current.compose["services"] == {"db": {"image": "r/db@0", "x": "é"}}
     assert completed.current.checked("db") is completed.current
-    other = {"name": "n", "services": {"db": {"image": "i"}, "more": {"image": "i"}}}
+    other = {"name": "cloud-db", "services": {"db": {"image": "i"}, "more": {"image": "i"}}}
     assert part.completed(other) is part
-    with pytest.raises(DeployError, match="describes other services than those that ran before"):
+    assert part.completed({**COMPOSE, "name": "another"}) is part
+    with pytest.raises(DeployError, match="does not describe what ran before, db in the"):
         part.checked("db")
 
 

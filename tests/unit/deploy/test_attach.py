@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builder.core.errors import DeployError
-from builder.deploy.compose import external_networks_held
+from builder.core.settings.sections import Host
+from builder.deploy.compose import DockerCommand, external_networks_held
 from builder.system.process import Completed
+from tests.support.engines import soon
 
 STACK: dict[str, Any] = {
     "services": {"api": {"image": "registry/cloud/api@sha256:aa"}},
@@ -85,3 +90,36 @@ def test_a_stack_without_networks_of_others_asks_nothing() -> None:
     with external_networks_held(docker, {"services": {}, "networks": None}, "here"):
         pass
     assert docker.said == []
+
+
+# What is removed is written down; compose takes until it is told to end.
+DOCKER = """#!/bin/sh
+echo "$*" >> {log}
+case "$*" in
+  *"network inspect"*) exit 1 ;;
+  *compose*) cat > /dev/null; exec sleep 60 ;;
+esac
+"""
+
+
+def test_an_interruption_leaves_no_container_that_holds_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    program = tmp_path / "docker"
+    program.write_text(DOCKER.format(log=log))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    engine = DockerCommand(host=Host(name="local"), environ=os.environ)
+
+    def interrupt() -> None:
+        assert soon(lambda: log.exists() and "compose" in log.read_text(), within=60)
+        engine.cancel.set()
+
+    watching = threading.Thread(target=interrupt)
+    watching.start()
+    assert not engine.up({"name": "cloud", **STACK}, lambda _line: None, 60.0)
+    watching.join()
+    said = [line.split() for line in log.read_text().splitlines()]
+    began = next(words for words in said if words[0] == "run")
+    assert said[-1] == ["rm", "--force", began[began.index("--name") + 1]]

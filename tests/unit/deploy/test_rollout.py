@@ -276,6 +276,18 @@ def test_an_interrupted_change_stays_an_intention(roller: Roller, records: Local
     assert back.release == "r1"
 
 
+def test_after_a_change_that_was_cut_off_nothing_is_taken_for_unchanged(roller: Roller) -> None:
+    engine = Pretend()
+    roller.roll("x", engine, compose(), "r1")
+    cut = Cut(running=engine.running)
+    with pytest.raises(ConnectionError):
+        roller.roll("x", cut, compose(f"{GOOD}2"), "r2")
+    # All of it is well, but it is not what the record says.
+    engine.running = cut.running
+    assert roller.roll("x", engine, compose(), "r1").outcome is Outcome.STARTED
+    assert engine.calls == [f"up {GOOD}", f"up {GOOD}"]
+
+
 def test_what_has_lost_its_network_is_started_again(roller: Roller) -> None:
     engine = Pretend()
     roller.roll("x", engine, compose(), "r1")
