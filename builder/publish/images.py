@@ -152,6 +152,10 @@ class SolePublisher:
         self._claim.take(tell)
         # Before any tag of this release is set, so that all of them stay as they are.
         in_threads(self._refuse_other_content, list(self._promised) if self._immutable else ())
+        for repository, digest in sorted(self._adopted.items()):
+            tell(
+                f"{repository} keeps {digest}, which an earlier run has made of the same and tagged"
+            )
 
     def tag(self, target: Reference, digest: str) -> str:
         digest = self._adopted.get(target.repository, digest)
@@ -214,11 +218,15 @@ def open_publisher(
     plan: Plan,
     *,
     immutable: bool,
+    adopts: bool,
     hoped_for: Mapping[str, Mapping[str, str]],
     run_id: str,
     cancel: threading.Event,
 ) -> SolePublisher:
-    """The Publisher of a run; ``hoped_for`` are the versions that a refresh makes images for."""
+    """The Publisher of a run; ``hoped_for`` are the versions that a refresh makes images for.
+
+    ``adopts``: an image of the same key that has a release tag already may keep it.
+    """
 
     def record(image: MadeImage, digest: str, tell: Tell) -> None:
         from builder.publish.inventories import record  # noqa: PLC0415 - only for builds
@@ -239,7 +247,7 @@ def open_publisher(
         moving=frozenset(
             step.repository.with_tag(tag) for step in plan.steps for tag in step.moving
         ),
-        keys={step.release: step.key for step in plan.steps},
+        keys={step.release: step.key for step in plan.steps} if adopts else {},
     )
 
 

@@ -283,6 +283,7 @@ def _publisher(
         writer.claim,
         plan,
         immutable=sources.immutable,
+        adopts=sources.asks_registry,  # who has an image made anew wants that one
         hoped_for=renewal.hoped_for if renewal else {},
         run_id=session.run_id,
         cancel=session.cancel,

@@ -236,7 +236,9 @@ def test_a_release_tag_that_names_an_image_made_of_the_same_stays_and_is_adopted
         keys={RELEASE: "k"},
         moving=frozenset({RELEASE.with_tag("latest")}),
     )
-    publishes.claim(ignore)
+    told: list[str] = []
+    publishes.claim(told.append)
+    assert "team/app keeps sha256:earlier" in told[-1]
     assert publishes.tag(RELEASE, MANIFEST.digest) == "sha256:earlier"
     assert registry.tags == {"1": "sha256:earlier"}
     publishes.tag(RELEASE.with_tag("latest"), MANIFEST.digest)
