@@ -156,8 +156,8 @@ class Assembler:
 
         Raises:
             Refused: it is not made here.
-            BuildFailedError: its context has changed. No other engine is to be asked, for it would
-                make an image of the new content, under the key of the old.
+            BuildFailedError: its context has changed, or what is published has a fault that passes.
+                No other engine is to be asked, for it would make another image of the same key.
 
         """
         try:
@@ -173,6 +173,10 @@ class Assembler:
                 hint="run the same again",
             ) from changed
         except (OcbuildError, OSError) as error:
+            if request.published and isinstance(error, OcbuildError) and error.transient:
+                # It is tried again: by luck an engine would make other bytes of the same.
+                where = Location(request.dockerfile_label)
+                raise BuildFailedError(error.message, where=where, transient=True) from error
             raise Refused(f"it cannot be looked at: {error}") from error
         return made
 
@@ -254,8 +258,9 @@ class Assembler:
             return self._registry.manifest(candidate)
         except (UnreachableError, TlsError):
             self._silent.add(candidate.registry)
-        except RegistryError:
-            pass
+        except RegistryError as error:
+            if error.transient:
+                raise
         return None
 
     def _keep(self, request: BuildRequest, made: NewImage) -> None:

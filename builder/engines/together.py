@@ -169,6 +169,8 @@ class _Building:
             try:
                 self._used[text] = self._find_image(name)
             except (RegistryError, BadReferenceError) as error:
+                if self._request.published and error.transient:
+                    raise
                 raise Refused(f'"{text}" cannot be had from the registry: {error}') from error
         return self._used[text]
 
