@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -220,6 +221,8 @@ def all_below(root: str, folder: str) -> Iterator[str]:
 
 
 _CHUNK = 1 << 20
+# A file system's clock is behind by as much, at the most; in nanoseconds.
+_CLOCK_TICK = 20_000_000
 
 
 class DiskEntry(Struct, frozen=True):
@@ -309,19 +312,42 @@ def unread_files(
 def file_digest(directory: Path, file: ContextFile) -> str:
     """The SHA-256 of a regular file's content, in hexadecimal digits.
 
+    A file that many images read is read once, unless it was written in between.
+
     Raises:
         ContextError: where it cannot be read.
 
     """
-    digest = hashlib.sha256()
+    path = f"{directory}/{file.path}"
     try:
-        with (directory / file.path).open("rb") as stream:
+        identity = _identity(os.stat(path))  # noqa: PTH116 - of many files
+        if identity in _digests:
+            return _digests[identity]
+        digest = hashlib.sha256()
+        with open(path, "rb") as stream:  # noqa: PTH123 - of many files
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
+            same = _identity(os.fstat(stream.fileno())) == identity
     except OSError as error:
-        name = printable(str(directory / file.path))
-        raise ContextError(f"cannot read {name}: {error.strerror}") from error
+        raise ContextError(f"cannot read {printable(path)}: {error.strerror}") from error
+    # What was written a moment ago can be written again without another time.
+    if same and time.time_ns() - identity[-1] > _CLOCK_TICK:
+        _digests[identity] = digest.hexdigest()
     return digest.hexdigest()
+
+
+# By what the file system says of a file what it held when this process has read it.
+_digests: dict[tuple[int, ...], str] = {}
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def with_contents(
