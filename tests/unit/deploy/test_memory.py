@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -21,7 +23,10 @@ from builder.core.deploy.stack import skeleton
 from builder.core.errors import PublishError
 from builder.core.reference import Reference
 from builder.core.registry_content import make_artifact
-from builder.deploy.project import LocalRecords
+from builder.core.settings.config import Config
+from builder.core.settings.sections import Host, Stack
+from builder.deploy.compose import DockerCommand
+from builder.deploy.project import DeployedProject, LocalRecords
 from builder.deploy.shared_record import SharedRecords
 from builder.publish.write import TYPE, Deployments, Releases
 from builder.registry.client import Registry
@@ -305,3 +310,67 @@ def test_a_registry_that_is_away_spoils_no_deployment(
     lost.keep("db")
     assert known(records) == ("r1", None)
     assert ["does not tell" in said[0], "does not know what runs now" in said[1]] == [True, True]
+
+
+# --- which compose project a record may direct us at ----------------------------------------------
+
+
+def project_of(tmp_path: Path, records: LocalRecords, text: str) -> DeployedProject:
+    """A project with the stacks db and web in one folder; the file of db has this text."""
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    (folder / "common.env.example").write_text("CLOUD=shop\n")
+    stacks = {
+        name: Stack(name=name, file=folder / f"{name}.yml", host="local") for name in ("db", "web")
+    }
+    for stack in stacks.values():
+        stack.file.write_text(text)
+    settings = SimpleNamespace(
+        project=SimpleNamespace(namespace="acme"), deploy=SimpleNamespace(stacks=stacks)
+    )
+    engine = DockerCommand(host=Host(name="local"), environ={})
+    return DeployedProject(
+        config=cast("Config", settings),
+        stacks=stacks,
+        engines={"local": engine},
+        records=records,
+        cancel=threading.Event(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "project", "may"),
+    [
+        ("services: {}\n", "acme-db", True),
+        # That of an older version.
+        ("services: {}\n", "deploy", True),
+        ("services: {}\n", "victim", False),
+        ("name: ${CLOUD:-cloud}-db\n", "shop-db", True),
+        ("name: ${CLOUD:-cloud}-db\n", "victim-db", False),
+        ("name: own\n", "acme-db", False),
+    ],
+)
+def test_a_record_in_the_registry_directs_down_at_no_project_of_others(
+    tmp_path: Path, records: LocalRecords, text: str, project: str, *, may: bool
+) -> None:
+    assert project_of(tmp_path, records, text).may_be("db", project) is may
+
+
+def test_a_stack_stays_in_the_project_in_which_it_was_deployed(
+    tmp_path: Path, records: LocalRecords
+) -> None:
+    def in_project(name: str, **more: Any) -> Deployment:
+        return deployment(1, compose={**COMPOSE, "name": name}, **more)
+
+    project = project_of(tmp_path, records, "services: {}\n")
+    assert project.compose_project("db") == "acme-db"
+    records.deployed("db", in_project("deploy"))
+    assert project.compose_project("db") == "deploy"
+    # Only the registry says so, and it is none of our names.
+    records.deployed("db", in_project("victim", complete=False))
+    assert project.compose_project("db") == "acme-db"
+    records.deployed("db", in_project("deploy", complete=False))
+    assert project.compose_project("db") == "deploy"
+    records.deployed("web", in_project("deploy"))
+    assert project.compose_project("db") == "acme-db"
+    assert project.compose_project("web") == "acme-web"
