@@ -6,8 +6,10 @@ with a delay: who finds nobody else about has the claim after five requests and 
 those who come at the very same time wait to see which of them it is. The third tag lets those see
 one who was quick, so that their delay has to outlast a few requests, and not all of a publication.
 
-What no lock in a registry can rule out, a run that was given up for dead and goes on, is found out
-by asking for the claim once more before the release is written, and by the digests of the tags.
+It is a lease: who holds it renews it while it sets tags, by a new text under the third tag, so that
+a long publication is not given up for dead. What no lock in a registry can rule out, a run that was
+given up and goes on (it was suspended, or a wait was long), is found out by asking once more:
+before each moving tag and the release, and before what comes when a part of the lease has passed.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ ASKED, CLAIM, HELD = CLAIMS = ("claim-asked", "claim", "claim-held")
 # Longer than the few requests of another run that came at the same time.
 _DELAY_SECONDS = 2.0
 _POLL_SECONDS = 0.5
+# What follows a holder's name under the tag HELD once it was renewed; older versions take it for a
+# part of the name, and wait as for any that has changed.
+_RENEWED = "; renewed "
+# So often it is renewed while it lasts.
+_RENEWALS = 3
 # To set tags takes seconds; a claim that stands unchanged for so long was left by a run that died.
 ABANDONED_SECONDS = 60.0
 
@@ -49,18 +56,28 @@ class Claim:
     """The claim of one run on one namespace.
 
     ``holder`` is how others see this run, and has to be its name alone; ``place`` is what they are
-    told that it publishes to.
+    told that it publishes to. After ``lease`` seconds in which nothing changed it is given up.
     """
 
     def __init__(
-        self, marks: Marks, holder: str, *, place: str, clock: Clock, cancel: threading.Event
+        self,
+        marks: Marks,
+        holder: str,
+        *,
+        place: str,
+        clock: Clock,
+        cancel: threading.Event,
+        lease: float = ABANDONED_SECONDS,
     ) -> None:
         self._marks = marks
         self._me = holder
         self._place = place
         self._clock = clock
         self._cancel = cancel
+        self._lease = lease
         self._held = False
+        self._renewals = 0
+        self._since = (0.0, 0.0)
         # Several images of a run may ask for it at once.
         self._lock = threading.Lock()
 
@@ -86,32 +103,65 @@ class Claim:
                 continue
             self._marks.write(CLAIM, self._me)
             if self._marks.read(ASKED) == self._me or self._last_of_several(dead, tell):
-                self._marks.write(HELD, self._me)
+                self._hold(self._me)
                 self._held = True
                 return
 
-    def check(self) -> None:
-        """Make sure that it is still ours.
+    def keep(self) -> None:
+        """Make sure of it, and renew it, once a part of the lease has passed; else ask nobody.
 
         Raises:
             PublishError: another run has it.
 
         """
-        other = self._marks.read(HELD)
-        if other != self._me:
-            raise PublishError(
-                f"{other or 'another run'} has taken over publishing to {self._place}",
-                hint="run it again: what was pushed is found by its key",
-            )
+        if self._age() >= self._lease / _RENEWALS:
+            self.check()
+
+    def check(self) -> None:
+        """Make sure that it is still ours, and renew it if a part of the lease has passed.
+
+        Raises:
+            PublishError: another run has it.
+
+        """
+        with self._lock:
+            age = self._age()
+            other = self._marks.read(HELD)
+            if self._is_mine(other) and age >= self._lease:
+                # We were given up by whoever waited, who may not know yet that it has the claim.
+                other = self._marks.read(CLAIM)
+            if not self._is_mine(other):
+                raise PublishError(
+                    f"{_name(other) or 'another run'} has taken over publishing to {self._place}",
+                    hint="run it again: what was pushed is found by its key",
+                )
+            if age >= self._lease / _RENEWALS:
+                self._renewals += 1
+                self._hold(f"{self._me}{_RENEWED}{self._renewals}")
 
     def free(self) -> None:
         """Give it back, if it was ever taken and is still ours."""
-        if self._held and self._marks.read(HELD) == self._me:
+        if self._held and self._is_mine(self._marks.read(HELD)):
             # In this order: who finds the claim free may hold it at once.
             self._marks.write(HELD, "")
             if self._marks.read(CLAIM) == self._me:
                 self._marks.write(CLAIM, "")
         self._held = False
+
+    def _hold(self, text: str) -> None:
+        # Before the request: others count from its arrival at the earliest.
+        self._since = self._times()
+        self._marks.write(HELD, text)
+
+    def _age(self) -> float:
+        """Seconds since it was renewed, also those in which the whole machine was asleep."""
+        return max(now - then for now, then in zip(self._times(), self._since, strict=True))
+
+    def _times(self) -> tuple[float, float]:
+        return self._clock.monotonic(), self._clock.now()
+
+    def _is_mine(self, text: str) -> bool:
+        return _name(text) == self._me
 
     def _last_of_several(self, dead: str, tell: Tell) -> bool:
         """Whether it is ours after all: no other of those who came at once wrote after us."""
@@ -120,10 +170,10 @@ class Claim:
             return False
         # One of them was alone for just long enough, and has it.
         patience = _Patience(self._clock)
-        while (other := self._marks.read(HELD)) not in ("", dead):
+        while _name(other := self._marks.read(HELD)) not in ("", dead):
             if patience.changed((other,)):
                 self._tell(other, tell)
-            if patience.ended(ABANDONED_SECONDS):
+            if patience.ended(self._lease):
                 break
             self._wait(_POLL_SECONDS)
         return self._marks.read(CLAIM) == self._me
@@ -138,18 +188,23 @@ class Claim:
             holder = self._marks.read(HELD)
             if patience.changed((other, holder)):
                 self._tell(holder or other, tell)
-            waits = holder not in ("", other)
-            if patience.ended(ABANDONED_SECONDS * (2 if waits else 1)):
+            waits = _name(holder) not in ("", other)
+            if patience.ended(self._lease * (2 if waits else 1)):
                 return other
             self._wait(_POLL_SECONDS)
         return dead
 
     def _tell(self, other: str, tell: Tell) -> None:
-        tell(f"waiting: {other} is publishing to {self._place} just now")
+        tell(f"waiting: {_name(other)} is publishing to {self._place} just now")
 
     def _wait(self, seconds: float) -> None:
         if self._clock.wait(self._cancel, seconds):
             raise InterruptedRunError("interrupted while waiting to publish")
+
+
+def _name(text: str) -> str:
+    """Whose text it is that stands under a tag."""
+    return text.partition(_RENEWED)[0]
 
 
 class _Patience:

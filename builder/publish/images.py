@@ -164,6 +164,8 @@ class SolePublisher:
             self._claim.check()
         elif target.repository in self._adopted:
             return digest
+        else:
+            self._claim.keep()
         try:
             self._publisher.tag(target, digest)
         except (RefusedError, ForbiddenError):

@@ -323,6 +323,7 @@ class ReleaseWriter(Struct, frozen=True, kw_only=True):
         """Give an image that was not made anew the names of this refresh."""
         reference = image.reference(self.releases.repository.registry)
         for name in (image.tag, *self.moving[image.name]):
+            (self.claim.keep if name == image.tag else self.claim.check)()
             self.registry.retag(reference, name)
 
     def _images(

@@ -166,3 +166,64 @@ def test_a_claim_that_is_held_is_not_taken_again() -> None:
     ours.take(print)
     assert tags[CLAIM] == tags[HELD] == "me"
     assert tags[ASKED] != "me"
+
+
+def test_who_publishes_for_long_renews_the_claim_and_is_not_given_up() -> None:
+    """Whoever waits sees another text each time, and the name of the run in what is told."""
+    tags, clock = Tags(), FakeClock()
+    ours = claim(tags, clock)
+    ours.take(print)
+    seen = [tags[HELD]]
+    for _ in range(9):
+        clock.wait(threading.Event(), ABANDONED_SECONDS / 2)
+        ours.keep()
+        seen.append(tags[HELD])
+    assert len(set(seen)) == len(seen)
+    assert seen[:2] == ["me", "me; renewed 1"]
+    said: list[str] = []
+    with pytest.raises(InterruptedRunError):
+        _waiting(tags).take(said.append)
+    assert said == ["waiting: me is publishing to r/release just now"]
+    ours.free()
+    assert (tags[CLAIM], tags[HELD]) == ("", "")
+
+
+def _waiting(tags: Tags) -> Claim:
+    cancelled = threading.Event()
+    cancelled.set()
+    return Claim(tags, "other", place="r/release", clock=FakeClock(), cancel=cancelled)
+
+
+def test_nobody_is_asked_again_so_soon_after_the_claim_was_taken() -> None:
+    tags, clock = Tags(), FakeClock()
+    ours = claim(tags, clock)
+    ours.take(print)
+    tags[HELD] = "other"
+    ours.keep()
+    clock.wait(threading.Event(), ABANDONED_SECONDS / 2)
+    with pytest.raises(PublishError, match="other has taken over"):
+        ours.keep()
+
+
+@pytest.mark.parametrize("held", ["me", "other", ""])
+def test_who_was_suspended_for_longer_than_the_lease_finds_out(held: str) -> None:
+    """Also where the other one has just begun to take it, or has given it back by now."""
+    tags, clock = Tags(), FakeClock()
+    ours = claim(tags, clock)
+    ours.take(print)
+    clock.wait(threading.Event(), ABANDONED_SECONDS + 1)
+    tags.update({CLAIM: "other" if held else "", HELD: held})
+    before = dict(tags)
+    with pytest.raises(PublishError, match="has taken over publishing"):
+        ours.keep()
+    ours.free()
+    assert tags[CLAIM] == before[CLAIM]
+
+
+def test_who_was_suspended_where_nobody_waited_goes_on() -> None:
+    tags, clock = Tags(), FakeClock()
+    ours = claim(tags, clock)
+    ours.take(print)
+    clock.wait(threading.Event(), 10 * ABANDONED_SECONDS)
+    ours.keep()
+    assert tags == {ASKED: "me", CLAIM: "me", HELD: "me; renewed 1"}

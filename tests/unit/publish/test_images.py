@@ -76,6 +76,9 @@ class FakeClaim:
     def check(self) -> None:
         self._registry.log.append("check")
 
+    def keep(self) -> None:
+        """Ask nobody: no time passes here."""
+
 
 def image(registry: FakeRegistry, *, own: bool = False, bare: bool = False) -> MadeImage:
     return MadeImage(
