@@ -209,17 +209,20 @@ def sweep(
 ) -> Sweep:
     """What goes with the releases that go; ``shelf`` is the repository of the releases themselves.
 
-    A manifest goes only if no release that stays names it, every tag of it is that of a key or of
-    a release that goes or is gone, and it was made before the policy's horizon: a run that is under
-    way has images in the registry of which no release speaks yet.
+    A manifest goes only if it is in the namespace of the releases, no release that stays names it,
+    every tag of it is that of a key or of a release that goes or is gone, and it was made before
+    the policy's horizon: a run that is under way has images in the registry of which no release
+    speaks yet.
     """
     needed, explained = _named(verdicts)
     needed |= _children(one for one in found if one.place in needed)
     artifacts = {(shelf, verdict.shelved.digest) for verdict in verdicts if not verdict.why}
+    namespace = shelf.rpartition("/")[0] + "/"
     delete: set[Place] = set()
     unexplained = []
     for one in found:
-        if one.place in needed or not one.tags:
+        # A release may name images of others, but is no reason to touch them.
+        if one.place in needed or not one.tags or not one.path.startswith(namespace):
             continue
         if one.place in artifacts:
             delete.add(one.place)

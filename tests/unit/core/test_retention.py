@@ -383,3 +383,13 @@ def test_whatever_is_kept_stays_whole() -> None:
 )
 def test_moments(text: str, expected: datetime | None) -> None:
     assert moment(text) == expected
+
+
+def test_a_release_that_names_images_of_others_directs_nobody_to_them() -> None:
+    theirs = replace(image("app", "sha256:theirs"), path="customer/app")
+    manifests = [
+        found("acmes/app", "sha256:theirs", KEY),
+        found("customer/app", "sha256:theirs", "1.0-a"),
+        found(SHELF, "sha256:old", "old", ago=None),
+    ]
+    assert deleted(swept([shelved("old", 100, theirs)], manifests)) == [(SHELF, "sha256:old")]
