@@ -92,7 +92,7 @@ def make(
         provide = bases.provider(tree.config, daemon, session.tell, session.cancel)
         pins = {**lock.pins, **(renewal.pins if renewal else {})}
         plan, gathered = plan_run(sources, pins, provide)
-        if options.push and edited_since(tree, gathered.contexts):
+        if options.push and edited_since(sources.tree, gathered.contexts):
             raise RevisionError(
                 "the tree was edited while this run began, so no commit has what it would publish",
                 hint="commit or undo the edits, and run the same again",
@@ -136,7 +136,7 @@ def plan(
         resolution: Resolution = {}
         if sources.daemon is not None:
             resolution = bases.look_up(sources.texts, tree.config, sources.daemon, lock.pins)
-            lock.record(resolution, tree.graph.external)
+            lock.record(resolution, sources.tree.graph.external)
         planned = look_ahead(sources, resolution, sources.texts - lock.pins.keys())
     if options.as_json:
         sys.stdout.write(json.dumps(plan_json(planned), indent=2) + "\n")

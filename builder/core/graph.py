@@ -37,8 +37,13 @@ class ImageGraph(Struct, frozen=True, dict=True):
     images: Mapping[str, Image]
 
     @classmethod
-    def of(cls, sources: Iterable[ImageSource], names: InTreeNames) -> ImageGraph:
-        """Derive the graph.
+    def of(
+        cls,
+        sources: Iterable[ImageSource],
+        names: InTreeNames,
+        platform: str = DEFAULT_PLATFORM,
+    ) -> ImageGraph:
+        """Derive the graph as an engine of this platform would build it.
 
         Raises:
             InputError: every duplicate, unknown base, cycle and Dockerfile error that was found,
@@ -46,7 +51,7 @@ class ImageGraph(Struct, frozen=True, dict=True):
 
         """
         by_name = _unique(sources)
-        needs, links = _Evaluation(by_name, names).all()
+        needs, links = _Evaluation(by_name, names, platform).all()
         order = _build_order(by_name, links)
         levels: dict[str, int] = {}
         images: dict[str, Image] = {}
@@ -159,9 +164,12 @@ class _Evaluation:
     that is still to come.
     """
 
-    def __init__(self, sources: Mapping[str, ImageSource], names: InTreeNames) -> None:
+    def __init__(
+        self, sources: Mapping[str, ImageSource], names: InTreeNames, platform: str
+    ) -> None:
         self.sources = sources
         self.names = names
+        self.platform = platform
         self.needs: dict[str, Needs] = {}
         self.failed: set[str] = set()
         self.errors: list[InputError] = []
@@ -220,7 +228,8 @@ class _Evaluation:
             build_args=source.args,
             target=source.target,
             inherited=inherited,
-            platform=(source.platform or DEFAULT_PLATFORM).split(",")[0],
+            platform=(source.platform or self.platform).split(",")[0],
+            build_platform=self.platform,
         )
 
     def _links(self, name: str) -> dict[str, str]:

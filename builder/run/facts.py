@@ -34,7 +34,7 @@ from builder.registry.client import Registry
 from builder.system.files import known_images
 from builder.system.process import in_threads
 from builder.tree.discover import with_contents
-from builder.tree.read import Tree, context_of, read_contexts, with_build_args
+from builder.tree.read import Tree, context_of, for_engine, read_contexts
 
 Provide = Callable[[frozenset[str], Mapping[str, Pin]], Resolution]
 """Has these bases in the engine, those that are pinned as the pin says."""
@@ -89,9 +89,9 @@ class Sources(Struct, frozen=True, kw_only=True):
         """With an engine, what was made in it here, and the proxies that builds get there."""
         passed = environ if self.tree.config.build.proxies else {}
         proxies = proxy_args(passed, daemon.config_proxies)
-        tree = with_build_args(self.tree, proxies)
-        listings = self.listings if tree is self.tree else {}
         known, platform = known_images(environ).ids(), daemon.info().platform
+        tree = for_engine(self.tree, proxies, platform)
+        listings = self.listings if tree is self.tree else {}
         found = replace(self, daemon=daemon, platform=platform, known=known, proxies=proxies)
         return replace(found, tree=tree, listings=listings)
 

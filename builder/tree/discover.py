@@ -221,8 +221,8 @@ def all_below(root: str, folder: str) -> Iterator[str]:
 
 
 _CHUNK = 1 << 20
-# A file system's clock is behind by as much, at the most; in nanoseconds.
-_CLOCK_TICK = 20_000_000
+# In nanoseconds: a write that comes so soon after another one may have the same time.
+_SAME_TIME = 2_000_000_000
 
 
 class DiskEntry(Struct, frozen=True):
@@ -331,7 +331,7 @@ def file_digest(directory: Path, file: ContextFile) -> str:
     except OSError as error:
         raise ContextError(f"cannot read {printable(path)}: {error.strerror}") from error
     # What was written a moment ago can be written again without another time.
-    if same and time.time_ns() - identity[-1] > _CLOCK_TICK:
+    if same and time.time_ns() - identity[-1] > _SAME_TIME:
         _digests[identity] = digest.hexdigest()
     return digest.hexdigest()
 

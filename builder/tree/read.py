@@ -19,7 +19,7 @@ from builder.core.context import IGNORE_FILE, OWN_FOLDER, ContextListing, ReadCo
 from builder.core.context.sources import reaches
 from builder.core.dockerfile.model import declared_args
 from builder.core.errors import InputError, RevisionError, UsageError, raise_all
-from builder.core.graph import ImageGraph
+from builder.core.graph import DEFAULT_PLATFORM, ImageGraph
 from builder.core.image import Image, InTreeNames, render_tag, used_fields
 from builder.core.options import SelectOptions, TreeOptions
 from builder.core.run_json import RunReport
@@ -96,20 +96,19 @@ def read_tree(options: TreeOptions) -> Tree:
     )
 
 
-def with_build_args(tree: Tree, args: Mapping[str, str]) -> Tree:
-    """The tree with build args of this machine, before which those of build.toml go.
-
-    It is the same one where no Dockerfile declares any of them.
+def for_engine(tree: Tree, args: Mapping[str, str], platform: str = DEFAULT_PLATFORM) -> Tree:
+    """The tree as an engine of this platform builds it; build args of build.toml go before these.
 
     Raises:
         InputError: with these, a Dockerfile cannot be built.
 
     """
     sources = [image.source for image in tree.graph.images.values()]
-    if not any(args.keys() & declared_args(source.parsed) for source in sources):
+    declared = any(args.keys() & declared_args(source.parsed) for source in sources)
+    if not declared and platform == DEFAULT_PLATFORM:
         return tree
     given = (replace(source, args={**args, **source.args}) for source in sources)
-    return replace(tree, graph=ImageGraph.of(given, _names(tree.config)))
+    return replace(tree, graph=ImageGraph.of(given, _names(tree.config), platform))
 
 
 def load_config(options: TreeOptions) -> Config:

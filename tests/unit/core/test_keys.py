@@ -13,7 +13,7 @@ from builder.core.bases import ResolvedBase
 from builder.core.keys import oci_labels
 from builder.core.options import BuildOptions, SelectOptions, TreeOptions
 from builder.run.facts import Sources, identify
-from builder.tree.read import Tree as ReadTree, choose_images, read_tree, with_build_args
+from builder.tree.read import Tree as ReadTree, choose_images, for_engine, read_tree
 from tests.support.tree import Tree
 
 DEBIAN = ResolvedBase(text="debian:12", context="x", reference="debian:12", digest="sha256:1")
@@ -193,7 +193,7 @@ def test_a_proxy_changes_the_keys_of_those_that_declare_it_and_of_no_other(tree:
     base = {"debian:12": DEBIAN}
 
     def given(**args: str) -> dict[str, str]:
-        whole = with_build_args(read(tree), args)
+        whole = for_engine(read(tree), args)
         found = identify(sources_of(whole), base)
         return {name: identity.key for name, identity in found.items()}
 
@@ -201,8 +201,30 @@ def test_a_proxy_changes_the_keys_of_those_that_declare_it_and_of_no_other(tree:
     assert given(HTTPS_PROXY="http://one", no_proxy="x") == before
     assert changed(before, given(HTTP_PROXY="http://one")) == {"base", "app"}
     assert given(HTTP_PROXY="http://one") != given(HTTP_PROXY="http://two")
-    own = with_build_args(read(tree, "images.base.args.HTTP_PROXY=mine"), {"HTTP_PROXY": "x"})
+    own = for_engine(read(tree, "images.base.args.HTTP_PROXY=mine"), {"HTTP_PROXY": "x"})
     assert own.graph["base"].needs.env["P"] == "mine"
+
+
+def test_stages_are_those_of_the_platform_that_the_engine_makes(tree: Tree) -> None:
+    tree.write("images/other/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY bin-$TARGETARCH /\n")
+    tree.write(
+        "images/app/Dockerfile", "FROM debian:12 AS arm64\nFROM base AS amd64\nFROM $TARGETARCH\n"
+    )
+    for name in ("bin-amd64", "bin-arm64"):
+        tree.write(f"images/other/{name}", name)
+    made = for_engine(read(tree), {}, "linux/arm64").graph
+    assert [read.sources for read in made["other"].needs.reads] == [("bin-arm64",)]
+    assert made["app"].parents == ()
+
+    def on(platform: str) -> str:
+        whole = for_engine(read(tree), {}, platform)
+        found = identify(sources_of(whole, platform), {"debian:12": DEBIAN})
+        return found["other"].key
+
+    before = {platform: on(platform) for platform in ("linux/amd64", "linux/arm64")}
+    tree.write("images/other/bin-arm64", "edited")
+    assert on("linux/amd64") == before["linux/amd64"]
+    assert on("linux/arm64") != before["linux/arm64"]
 
 
 OCI = "org.opencontainers.image."

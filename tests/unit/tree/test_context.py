@@ -16,6 +16,7 @@ import pytest
 from builder.core.context import ContextFile, ContextListing
 from builder.core.dockerfile.model import ContextRead, Via
 from builder.core.errors import ContextError, InputError, InputErrors, Location
+from builder.tree import discover
 from builder.tree.discover import file_digest, read_context, unread_files
 
 SHOWN = "openstack/nova"
@@ -428,6 +429,26 @@ def test_what_may_not_be_read_is_an_error() -> None:
                     file_digest(root, file)
         finally:
             (root / "d/secret").chmod(0o700)
+
+
+def test_a_digest_is_that_of_what_a_file_holds_now(tmp_path: Path) -> None:
+    """Also where size and mtime stay, however soon after another write."""
+    fill(tmp_path, "a")
+    (file,), times = listing(tmp_path, copy("a")).files, (1, 1)
+    for content in (b"1", b"2", b"3"):
+        (tmp_path / "a").write_bytes(content)
+        os.utime(tmp_path / "a", times)
+        assert file_digest(tmp_path, file) == hashlib.sha256(content).hexdigest()
+        assert file_digest(tmp_path, file) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_that_stays_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "a")
+    (file,) = listing(tmp_path, copy("a")).files
+    monkeypatch.setattr(discover, "_SAME_TIME", -(10**9))
+    first = file_digest(tmp_path, file)
+    monkeypatch.setattr(hashlib, "sha256", None)
+    assert file_digest(tmp_path, file) == first
 
 
 def test_a_digest_of_a_vanished_file_is_an_error(tmp_path: Path) -> None:

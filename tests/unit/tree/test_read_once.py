@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +15,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 import builder.engines.base_layers
-import builder.tree.discover
 import builder.tree.read
 from builder.core.bases import Pin, Resolution, ResolvedBase
-from builder.core.context import ContextFile, ContextListing
+from builder.core.context import ContextListing
 from builder.core.engine.failure import BuildFailedError
 from builder.core.engine.request import Circumstances, make_requests
 from builder.core.errors import InputError
@@ -38,7 +34,7 @@ from builder.engines.together import put_together
 from builder.registry.client import Registry
 from builder.run.facts import Gathered, Provide, Sources, identify, look_ahead, plan_run
 from builder.system.resources import SystemClock
-from builder.tree.discover import file_digest, read_context
+from builder.tree.discover import read_context
 from builder.tree.read import (
     Tree as ReadTree,
     choose_images,
@@ -443,46 +439,3 @@ def test_a_folder_that_stands_for_a_base_is_held_to_its_digest(tree: Tree) -> No
     assert "given/f" in told(request, Reader(lambda: given.write_text("a")))
     given.write_text("b")
     assert "given" in told(request, Reader(lambda: None))
-
-
-# -- contents --------------------------------------------------------------------------------------
-
-
-def test_a_file_is_hashed_once_however_many_images_read_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "f"
-    file.write_text("one")
-    hashed: list[bytes] = []
-
-    class Hash:
-        def __init__(self) -> None:
-            self._real = hashlib.sha256()
-
-        def update(self, data: bytes) -> None:
-            hashed.append(data)
-            self._real.update(data)
-
-        def hexdigest(self) -> str:
-            return self._real.hexdigest()
-
-    monkeypatch.setattr(builder.tree.discover, "hashlib", SimpleNamespace(sha256=Hash))
-    entry = ContextFile(path="f", kind="file", mode=0o644)
-    now = time.time_ns()
-    monkeypatch.setattr(time, "time_ns", lambda: now + 10**9)
-    first = file_digest(tmp_path, entry)
-    assert file_digest(tmp_path, entry) == first
-    assert hashed == [b"one"]
-    # As long, and as old by its mtime.
-    before = file.stat()
-    file.write_text("two")
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert file_digest(tmp_path, entry) != first
-
-
-def test_what_was_written_a_moment_ago_is_not_believed_to_stay(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-    entry = ContextFile(path="f", kind="file", mode=0o644)
-    for number in range(20):
-        file.write_text(f"{number:2}")
-        assert file_digest(tmp_path, entry) == hashlib.sha256(file.read_bytes()).hexdigest()
