@@ -107,6 +107,19 @@ class Claim:
                 self._held = True
                 return
 
+    def try_out(self) -> None:
+        """Make sure that the tags of a claim can be moved, before anything is built for it.
+
+        Raises:
+            RegistryError: they cannot.
+
+        """
+        is_first = not self._marks.read(ASKED)
+        # Whoever takes the claim just now only takes its time over it.
+        self._marks.write(ASKED, f"{self._me} looked")
+        if is_first:
+            self._marks.write(ASKED, "")
+
     def keep(self) -> None:
         """Make sure of it, and renew it, once a part of the lease has passed; else ask nobody.
 

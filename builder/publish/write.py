@@ -28,6 +28,7 @@ from builder.core.release import (
     DEPLOYED,
     LATEST,
     NAME,
+    NIGHTLY,
     EarlierReleases,
     Inputs,
     Release,
@@ -270,7 +271,15 @@ class ReleaseWriter(Struct, frozen=True, kw_only=True):
             RegistryError: we may not.
 
         """
-        self.registry.blobs.put(self.releases.repository, Content.of(EMPTY))
+        self.registry.blobs.put(self.releases.repository, Content.of(EMPTY), look=False)
+        try:
+            self.claim.try_out()
+        except RefusedError as error:
+            raise PublishError(
+                f"{error.message}: tags that have to move cannot",
+                hint=f"exclude {self.releases.repository.path} from immutability, or its tags"
+                f" {', '.join((*CLAIMS, LATEST, NIGHTLY))}",
+            ) from error
 
     def write(
         self,

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from builder.core.errors import InterruptedRunError
 from builder.core.reference import HUB, Reference
 from builder.core.registry_content import Content
-from builder.core.registry_faults import ProtocolError, RegistryError, refusal
+from builder.core.registry_faults import ProtocolError, RegistryError, UnreachableError, refusal
 from builder.core.schedule import RetryPolicy
 from builder.core.web import retry_after
 from builder.http.client import DOCUMENT, HttpClient, Request, Response, Traffic
@@ -92,6 +92,7 @@ class Session:
         self._retry = retry
         self._cancel = cancel
         self._schemes: dict[str, str] = {}
+        self._answered: set[str] = set()
 
     @property
     def traffic(self) -> Traffic:
@@ -114,6 +115,20 @@ class Session:
             RegistryError: nobody answers, or the status is none of those that are accepted.
 
         """
+        try:
+            response = self._open(call)
+        except UnreachableError as error:
+            # Where a registry has answered before, it is being started again.
+            transient = error.transient or call.host in self._answered
+            raise UnreachableError(error.message, hint=error.hint, transient=transient) from error
+        except RegistryError as error:
+            if error.status is not None:
+                self._answered.add(call.host)
+            raise
+        self._answered.add(call.host)
+        return response
+
+    def _open(self, call: Call) -> Response:
         home = self.address(call.host, "")
         request = Request(
             method=call.method,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from builder.core.errors import InterruptedRunError, PublishError
+from builder.core.registry_faults import RefusedError
 from builder.publish.claim import ABANDONED_SECONDS, ASKED, CLAIM, HELD, Claim
 from tests.support.clock import FakeClock
 from tests.support.marks import DiedError, Process, Tags, World
@@ -227,3 +228,20 @@ def test_who_was_suspended_where_nobody_waited_goes_on() -> None:
     clock.wait(threading.Event(), 10 * ABANDONED_SECONDS)
     ours.keep()
     assert tags == {ASKED: "me", CLAIM: "me", HELD: "me; renewed 1"}
+
+
+@pytest.mark.parametrize("there", ["", "another run"])
+def test_whether_tags_can_be_moved_is_tried_before_anything_is_built(there: str) -> None:
+    class Immutable(Tags):
+        def write(self, tag: str, name: str) -> None:
+            if tag in self:
+                raise RefusedError(f"{tag} is immutable", status=412)
+            super().write(tag, name)
+
+    tags = Immutable({ASKED: there} if there else {})
+    with pytest.raises(RefusedError, match="claim-asked is immutable"):
+        claim(tags, FakeClock()).try_out()
+    free = Tags({ASKED: there} if there else {})
+    claim(free, FakeClock()).try_out()
+    assert free.keys() == {ASKED}
+    claim(free, FakeClock()).take(print)

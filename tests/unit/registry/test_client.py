@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from msgspec.structs import replace
 
 from builder.core.errors import InterruptedRunError
 from builder.core.reference import Reference
@@ -23,7 +24,7 @@ from builder.core.registry_faults import (
 )
 from builder.http.trust import Trust
 from builder.registry.client import Registry
-from tests.support.client import make_client
+from tests.support.client import RETRY, make_client
 from tests.support.clock import FakeClock
 from tests.support.images import make_image
 from tests.support.web import RESET, Asked, Say, Web, in_turn
@@ -121,6 +122,17 @@ def test_where_nothing_listens_is_said_at_once() -> None:
         client.manifest(image(web))
     assert caught.value.exit_code == 4
     assert clock.waits == []
+
+
+def test_a_registry_that_has_answered_before_is_waited_for() -> None:
+    clock = FakeClock()
+    with make_client(clock=clock) as client:
+        last = replace(FOUND, headers={**FOUND.headers, "Connection": "close"})
+        with Web(in_turn(last)) as web:
+            client.manifest(image(web))
+        with pytest.raises(UnreachableError, match="nothing listens"):
+            client.manifest(image(web))
+    assert len(clock.waits) == RETRY.retries
 
 
 def test_one_thread_needs_one_connection_whatever_is_answered() -> None:
