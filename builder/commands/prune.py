@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
@@ -29,7 +30,8 @@ from builder.core.settings.config import DEFAULT_ADDRESS
 from builder.core.settings.sections import PruneSettings
 from builder.core.text import size
 from builder.docker.daemon import Daemon
-from builder.publish.home import Home, open_home, repositories, scan, shelve
+from builder.publish.claim import Claim
+from builder.publish.home import Home, claimed, open_home, repositories, scan, shelve
 from builder.publish.write import Deployments
 from builder.registry.embedded import EmbeddedRegistry, collect, obstacle
 from builder.report.streams import print_json, print_lines
@@ -51,9 +53,13 @@ def prune(tree: TreeOptions, options: PruneOptions, environ: Mapping[str, str]) 
     """
     with open_home(tree, environ) as home:
         swept, stored = _survey(home, options)
+        if options.delete and swept.delete:
+            with claimed(home, "prune", _tell) as claim:
+                # What was published while others held the claim counts, and what has a tag now.
+                swept, stored = _survey(home, options)
+                _delete(home, swept, claim)
         local = _survey_engine(home, swept.releases, environ, _policy(home, options, stored))
         if options.delete:
-            _delete(home, swept)
             local = _delete_local(local, environ)
         freed = _collect(home, environ) if options.collect else None
         if options.as_json:
@@ -139,7 +145,11 @@ def _first(option: int | None, setting: int) -> int:
     return setting if option is None else option
 
 
-def _delete(home: Home, swept: Sweep) -> None:
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _delete(home: Home, swept: Sweep, claim: Claim) -> None:
     """Images first: whoever is stopped here finds the releases again, and finishes."""
     shelf = home.releases.repository.path
     images = [manifest for manifest in swept.delete if manifest.path != shelf]
@@ -149,10 +159,11 @@ def _delete(home: Home, swept: Sweep) -> None:
         [manifest for manifest in images if not manifest.children],
         [manifest for manifest in swept.delete if manifest.path == shelf],
     ):
-        in_threads(lambda manifest: _delete_manifest(home, manifest), batch)
+        in_threads(lambda manifest: _delete_manifest(home, manifest, claim), batch)
 
 
-def _delete_manifest(home: Home, manifest: StoredManifest) -> None:
+def _delete_manifest(home: Home, manifest: StoredManifest, claim: Claim) -> None:
+    claim.keep()
     try:
         home.registry.delete(home.at(manifest.path).at(manifest.digest))
     except NotFoundError:

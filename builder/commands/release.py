@@ -98,7 +98,7 @@ def promote(tree: TreeOptions, options: PromoteOptions, environ: Mapping[str, st
             f"{release.tag} to {target.address}: {counted(cargo.images, 'image')},"
             f" {cargo.present} of them there; {counted(len(cargo.transfers), 'blob')} to move\n"
         )
-        done = carry(source, target, release, cargo)
+        done = carry(source, target, release, cargo, _tell)
         if options.as_json:
             print_json(_promoted_json(done, target.address))
         else:
@@ -164,6 +164,10 @@ def _verdict_json(verdict: Verdict) -> dict[str, object]:
         "defects": [{"image": defect.image, "what": defect.text} for defect in verdict.defects],
         "notes": [{"image": defect.image, "what": defect.text} for defect in verdict.notes],
     }
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _promoted_lines(done: Promoted, where: str) -> list[str]:

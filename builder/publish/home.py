@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from builder.core.retention import Shelved, StoredManifest
 from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registry_host
 from builder.core.text import moment
 from builder.publish import Tell
+from builder.publish.claim import Claim, RegistryMarks
 from builder.publish.images import CONFIGS
 from builder.publish.write import Releases
 from builder.registry.client import Registry
@@ -77,6 +81,29 @@ def open_home(options: TreeOptions, environ: Mapping[str, str]) -> Iterator[Home
             if error.hint is not None and host == DEFAULT_ADDRESS and host in error.message:
                 raise PublishError(error.message, hint="ocbuild registry start") from error
             raise
+
+
+@contextmanager
+def claimed(home: Home, doing: str, tell: Tell) -> Iterator[Claim]:
+    """Be the only one who changes what is published there; ``doing`` says to others what for.
+
+    Raises:
+        RegistryError: it cannot be asked or written to.
+
+    """
+    claim = Claim(
+        RegistryMarks(home.registry, home.releases.repository),
+        f"{doing} {secrets.token_hex(3)} on {os.uname().nodename}",
+        place=str(home.releases.repository),
+        clock=SystemClock(),
+        cancel=threading.Event(),
+    )
+    claim.take(tell)
+    try:
+        yield claim
+    finally:
+        with suppress(RegistryError):  # others take it over after a minute
+            claim.free()
 
 
 def _config(options: TreeOptions) -> Config | None:

@@ -20,7 +20,8 @@ from builder.core.reference import Reference
 from builder.core.registry_content import Content, Descriptor, Manifest
 from builder.core.release import LATEST, Release, ReleasedImage
 from builder.core.text import moment
-from builder.publish.home import Home
+from builder.publish import Tell
+from builder.publish.home import Home, claimed
 from builder.publish.inventories import tag_for
 from builder.publish.write import Releases, artifact
 from builder.registry.blobs import Stored
@@ -162,7 +163,7 @@ def load(source: Home, target: Home, release: Release) -> Shipment:
     )
 
 
-def carry(source: Home, target: Home, release: Release, shipment: Shipment) -> Promoted:
+def carry(source: Home, target: Home, release: Release, shipment: Shipment, tell: Tell) -> Promoted:
     """Have the release at the target, as ``load`` found it to be wanted there."""
     tally = _Tally()
     same = source.host == target.host
@@ -175,11 +176,13 @@ def carry(source: Home, target: Home, release: Release, shipment: Shipment) -> P
     in_threads(lambda one: _put_manifests(target, one), shipment.todo)
     images = [goal.images[name] for name in sorted(goal.images)]
     in_threads(lambda image: _put_key(target, image), images)
-    # Much time may have passed since the first look.
-    refuse_conflicts(target, goal)
-    in_threads(lambda image: _put_tag(target, image), images)
-    latest = _is_newest(target.releases, goal)
-    reference = target.releases.write(goal, tags=(LATEST,) if latest else ())
+    with claimed(target, f"promotion of {release.tag}", tell) as claim:
+        # Much time may have passed since the first look.
+        refuse_conflicts(target, goal)
+        in_threads(lambda image: _put_tag(target, image), images)
+        latest = _is_newest(target.releases, goal)
+        claim.check()
+        reference = target.releases.write(goal, tags=(LATEST,) if latest else ())
     return Promoted(
         release=goal,
         reference=reference,
