@@ -34,6 +34,8 @@ from builder.system.resources import Clock, SystemClock
 _KEPT = 5000
 # How many seconds pass between two looks at what is starting.
 _PAUSE = 0.5
+# So often it is looked whether that stays well which compose has not found so.
+_LOOKS = 5
 
 Say = Callable[[str], None]
 
@@ -90,11 +92,11 @@ class Roller(Struct, frozen=True, kw_only=True):
         # Before the note, for it is by the last one that they are known to be ours.
         self._clear(stack, engine, compose)
         self.records.intend(stack, deployment)
-        self._up(engine, compose, heard.append)
+        up = self._up(engine, compose, heard.append)
         if engine.cancelled():
             # Neither finished nor taken back: the next deployment goes on from here.
             return change.ended(Outcome.INTERRUPTED)
-        containers = self._settle(engine, compose)
+        containers = self._settle(engine, compose, doubtful=not up)
         # Compose calls it a failure, too, where a job has ended well for which nothing waits.
         if is_well(compose, containers):
             self.records.deployed(stack, deployment)
@@ -134,18 +136,33 @@ class Roller(Struct, frozen=True, kw_only=True):
         well = is_well(compose, engine.containers(compose))
         return well and not engine.without_network(compose)
 
-    def _up(self, engine: RolloutEngine, compose: Compose, on_line: Say) -> None:
-        """Start what differs, and what compose finds unchanged though its network is gone."""
-        engine.up(compose, on_line, self.timeout)
+    def _up(self, engine: RolloutEngine, compose: Compose, on_line: Say) -> bool:
+        """Start what differs, and what compose finds unchanged though its network is gone.
+
+        Returns whether compose found all of it well.
+        """
+        up = engine.up(compose, on_line, self.timeout)
         if not engine.cancelled():
             engine.restart(engine.without_network(compose))
+        return up
 
-    def _settle(self, engine: RolloutEngine, compose: Compose) -> tuple[Container, ...]:
-        """The containers, once time alone makes none of them well."""
+    def _settle(
+        self, engine: RolloutEngine, compose: Compose, *, doubtful: bool
+    ) -> tuple[Container, ...]:
+        """The containers, once time alone makes none of them well.
+
+        Where it is ``doubtful`` that they are well, they have to be so for a while: what ends and
+        is started again, over and over, looks well for a moment each time.
+        """
         end = self.clock.monotonic() + self.timeout
         containers = engine.containers(compose)
         while may_become_well(compose, containers) and self.clock.monotonic() < end:
             if engine.cancelled():
+                break
+            self.clock.wait(threading.Event(), _PAUSE)
+            containers = engine.containers(compose)
+        for _ in range(_LOOKS if doubtful else 0):
+            if engine.cancelled() or unwell(compose, containers):
                 break
             self.clock.wait(threading.Event(), _PAUSE)
             containers = engine.containers(compose)
@@ -160,8 +177,8 @@ class Roller(Struct, frozen=True, kw_only=True):
             return False
         self.say(f"{old['name']}: going back to what ran before")
         self._clear(stack, engine, old)
-        self._up(engine, old, self.detail)
-        return is_well(old, self._settle(engine, old))
+        up = self._up(engine, old, self.detail)
+        return is_well(old, self._settle(engine, old, doubtful=not up))
 
 
 def roll_in_order(

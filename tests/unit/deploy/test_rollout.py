@@ -357,3 +357,27 @@ def test_a_job_that_ends_by_itself_ends_no_wait_for_the_others(records: LocalRec
     )
     assert roller.roll("x", engine, compose(), "r1").outcome is Outcome.STARTED
     assert engine.calls == [f"up {GOOD}"]
+
+
+class Flapping(Pretend):
+    """An engine in which the image BAD ends and is started again, and runs at every other look."""
+
+    looks: int = 0
+
+    def containers(self, stack: Mapping[str, Any]) -> tuple[Container, ...]:
+        self.looks += 1
+        return tuple(
+            replace(one, state="running" if self.looks % 2 else "restarting", health="")
+            if one.image == BAD
+            else one
+            for one in super().containers(stack)
+        )
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_what_is_started_again_and_again_is_not_well(roller: Roller, looks: int) -> None:
+    engine = Flapping(looks=looks)
+    done = roller.roll("x", engine, compose(BAD), "r1")
+    assert done.outcome is Outcome.FAILED
+    assert "api is restarting" in done.reasons[0]
+    assert any("cannot find its database" in line for line in done.reasons)
