@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
@@ -34,7 +33,7 @@ from builder.publish.claim import Claim
 from builder.publish.home import Home, claimed, open_home, repositories, scan, shelve
 from builder.publish.write import Deployments
 from builder.registry.embedded import EmbeddedRegistry, collect, obstacle
-from builder.report.streams import print_json, print_lines
+from builder.report.streams import print_json, print_lines, tell
 from builder.system.files import state_dir
 from builder.system.process import in_threads
 from builder.tree.revision import branch_commits
@@ -54,7 +53,7 @@ def prune(tree: TreeOptions, options: PruneOptions, environ: Mapping[str, str]) 
     with open_home(tree, environ) as home:
         swept, stored = _survey(home, options)
         if options.delete and swept.delete:
-            with claimed(home, "prune", _tell) as claim:
+            with claimed(home, "prune", tell) as claim:
                 # What was published while others held the claim counts, and what has a tag now.
                 swept, stored = _survey(home, options)
                 _delete(home, swept, claim)
@@ -143,10 +142,6 @@ def _policy(home: Home, options: PruneOptions, stored: Iterable[Shelved]) -> Pol
 
 def _first(option: int | None, setting: int) -> int:
     return setting if option is None else option
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _delete(home: Home, swept: Sweep, claim: Claim) -> None:

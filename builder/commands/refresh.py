@@ -20,6 +20,7 @@ from builder.publish.home import Home, choose, open_home, start_registry
 from builder.refresh.archives import Archives
 from builder.refresh.check import Check, check
 from builder.report.files import write_failure
+from builder.report.streams import tell
 from builder.system.files import state_dir
 from builder.system.resources import Clock, SystemClock
 from builder.tree.read import Tree, choose_images, read_tree
@@ -43,7 +44,7 @@ def refresh(
     clock = SystemClock()
     tree = read_tree(tree_options)
     among = frozenset(choose_images(tree, select_options).images)
-    start_registry(tree.config, environ, _tell)
+    start_registry(tree.config, environ, tell)
     with open_home(tree_options, environ) as home:
         found = check(
             choose(home, LATEST),
@@ -77,10 +78,6 @@ def refresh(
         refuse_dirt(tree, options)
     selection = wanted.selection(tree.graph)
     return make(_renamed(tree, wanted), selection, options, environ, wanted)
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _suffix(home: Home, found: Check, clock: Clock) -> str:

@@ -30,7 +30,7 @@ from builder.core.text import counted, size
 from builder.publish.home import Home, choose, nothing_yet, open_home, shelve
 from builder.publish.promote import Promoted, carry, forecast, load
 from builder.publish.verify import Verdict, verify_release
-from builder.report.streams import print_json, print_lines
+from builder.report.streams import print_json, print_lines, tell
 
 
 def ls(tree: TreeOptions, options: ListOptions, environ: Mapping[str, str]) -> int:
@@ -98,7 +98,7 @@ def promote(tree: TreeOptions, options: PromoteOptions, environ: Mapping[str, st
             f"{release.tag} to {target.address}: {counted(cargo.images, 'image')},"
             f" {cargo.present} of them there; {counted(len(cargo.transfers), 'blob')} to move\n"
         )
-        done = carry(source, target, release, cargo, _tell)
+        done = carry(source, target, release, cargo, tell)
         if options.as_json:
             print_json(_promoted_json(done, target.address))
         else:
@@ -164,10 +164,6 @@ def _verdict_json(verdict: Verdict) -> dict[str, object]:
         "defects": [{"image": defect.image, "what": defect.text} for defect in verdict.defects],
         "notes": [{"image": defect.image, "what": defect.text} for defect in verdict.notes],
     }
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _promoted_lines(done: Promoted, where: str) -> list[str]:

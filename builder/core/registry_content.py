@@ -19,6 +19,9 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+IMAGE_CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 INDEXES = (DOCKER_LIST, OCI_INDEX)
 MANIFESTS = (DOCKER_MANIFEST, OCI_MANIFEST, *INDEXES)
 

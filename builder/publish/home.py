@@ -17,7 +17,7 @@ from builder.config.load import find_config
 from builder.core.errors import ConfigError, PublishError
 from builder.core.options import TreeOptions
 from builder.core.reference import Reference
-from builder.core.registry_content import Manifest
+from builder.core.registry_content import IMAGE_CONFIGS, Manifest
 from builder.core.registry_faults import (
     ForbiddenError,
     NotFoundError,
@@ -31,7 +31,6 @@ from builder.core.settings.config import DEFAULT_ADDRESS, LOCAL, Config, registr
 from builder.core.text import moment
 from builder.publish import Tell
 from builder.publish.claim import Claim, RegistryMarks
-from builder.publish.images import CONFIGS
 from builder.publish.write import Releases
 from builder.registry.client import Registry
 from builder.system.files import state_dir
@@ -287,7 +286,7 @@ def _read(
 def _made(home: Home, place: Reference, manifest: Manifest) -> datetime | None:
     """When the image was built, as its configuration says."""
     config = manifest.config
-    if config is None or config.media_type not in CONFIGS:
+    if config is None or config.media_type not in IMAGE_CONFIGS:
         return None
     try:
         document = json.loads(home.registry.blobs.read(place, config))

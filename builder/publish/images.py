@@ -23,7 +23,7 @@ from builder.core.keys import KEY
 from builder.core.plan import Plan, Retag
 from builder.core.published import other_content
 from builder.core.reference import Reference
-from builder.core.registry_content import BlobSource, Manifest
+from builder.core.registry_content import IMAGE_CONFIGS, BlobSource, Manifest
 from builder.core.registry_faults import ForbiddenError, RefusedError
 from builder.docker.daemon import Amounts, Daemon
 from builder.publish import MadeImage, Progress, Publisher, Tell
@@ -34,10 +34,6 @@ from builder.system.process import in_threads
 # Two runs get in each other's way for the few milliseconds between a tag and its push.
 _ATTEMPTS = 10
 _LONGEST_WAIT = 0.2
-CONFIGS = (
-    "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.container.image.v1+json",
-)
 _NO_KEY = "none"
 
 Record = Callable[[MadeImage, str, Tell], None]
@@ -204,7 +200,7 @@ def key_of(registry: Registry, image: Reference) -> str:
     Whoever can set a release tag there could have set it to anything: the label is as good as that.
     """
     manifest = registry.manifest(image)
-    if manifest.config is None or manifest.config.media_type not in CONFIGS:
+    if manifest.config is None or manifest.config.media_type not in IMAGE_CONFIGS:
         return ""
     try:
         config = decode(registry.blobs.read(image, manifest.config), _Config, what="the config")

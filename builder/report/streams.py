@@ -145,6 +145,11 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
+def tell(text: str) -> None:
+    """Write to standard error what a person should know while a command is at work."""
+    sys.stderr.write(f"{text}\n")
+
+
 def print_lines(lines: Iterable[str]) -> None:
     """Write lines to standard output; foreign text in them is made harmless."""
     sys.stdout.write("".join(f"{clean(line)}\n" for line in lines))

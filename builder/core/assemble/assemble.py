@@ -29,6 +29,7 @@ from builder.core.assemble.copy import (
 from builder.core.assemble.files import Below, Node, StageFiles, owner_of
 from builder.core.assemble.index import ACCOUNTS, CAPABILITY, CAPABLE, LayerEntry, LayerIndex
 from builder.core.assemble.program import Copy, MakeWorkdir, Program
+from builder.core.registry_content import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST
 
 # More is better left to an engine, which need not hold the layer in memory.
 MOST_BYTES = 256 << 20
@@ -155,15 +156,13 @@ def _entries(
 # -- an image ----------------------------------------------------------------------------------
 
 
-_DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
-_OCI = "application/vnd.oci.image.manifest.v1+json"
 _MEDIA_TYPES = {
-    _DOCKER: (
-        "application/vnd.docker.container.image.v1+json",
+    DOCKER_MANIFEST: (
+        DOCKER_CONFIG,
         "application/vnd.docker.image.rootfs.diff.tar.gzip",
     ),
-    _OCI: (
-        "application/vnd.oci.image.config.v1+json",
+    OCI_MANIFEST: (
+        OCI_CONFIG,
         "application/vnd.oci.image.layer.v1.tar+gzip",
     ),
 }
@@ -186,7 +185,7 @@ class World(Struct, frozen=True, kw_only=True):
 class BaseManifest(Struct, frozen=True, kw_only=True):
     """What an image takes over from the manifest of its base: ``layers`` as they stand there."""
 
-    media_type: str = _DOCKER
+    media_type: str = DOCKER_MANIFEST
     layers: tuple[Mapping[str, Any], ...] = ()
 
 

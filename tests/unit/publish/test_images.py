@@ -12,11 +12,11 @@ import pytest
 from builder.core.errors import PublishError
 from builder.core.events import Pushed
 from builder.core.reference import Reference
-from builder.core.registry_content import OCI_MANIFEST, Descriptor, Manifest
+from builder.core.registry_content import OCI_CONFIG, OCI_MANIFEST, Descriptor, Manifest
 from builder.core.registry_faults import RefusedError
 from builder.publish import MadeImage, Tell
 from builder.publish.claim import Claim
-from builder.publish.images import CONFIGS, ImagePublisher, SolePublisher
+from builder.publish.images import ImagePublisher, SolePublisher
 from builder.registry.client import Registry
 from tests.support.engines import digest_of
 from tests.unit.publish.test_staging import OURS, engine_with
@@ -225,7 +225,7 @@ class LabelledRegistry(FakeRegistry):
         return json.dumps({"config": {"Labels": {"ocbuild.key": self.key}}}).encode()
 
     def manifest(self, reference: Reference) -> Manifest:
-        config = {"mediaType": CONFIGS[0], "digest": f"sha256:{'c' * 64}", "size": 2}
+        config = {"mediaType": OCI_CONFIG, "digest": f"sha256:{'c' * 64}", "size": 2}
         return Manifest.of(
             json.dumps({"schemaVersion": 2, "config": config}).encode(), OCI_MANIFEST
         )
